@@ -1,0 +1,42 @@
+# One interface target carries the language level and the warnings for all of our own code.
+set(CMAKE_CXX_STANDARD 23)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+option(CROFT_TESTS "build the tests and benchmarks" ON)
+option(CROFT_WERROR "treat warnings as errors" OFF)
+set(CROFT_SANITIZE "" CACHE STRING "sanitizers, as -fsanitize takes them")
+
+set(CMAKE_CXX_FLAGS_DEV "-Og -g1" CACHE STRING "")
+set(CMAKE_C_FLAGS_DEV "-Og -g1" CACHE STRING "")
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG" CACHE STRING "" FORCE)
+set(CMAKE_C_FLAGS_RELEASE "-O2 -DNDEBUG" CACHE STRING "" FORCE)
+
+find_program(CROFT_CCACHE ccache)
+if(CROFT_CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${CROFT_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CROFT_CCACHE})
+endif()
+find_program(CROFT_MOLD mold)
+if(CROFT_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+add_library(croft_flags INTERFACE)
+target_compile_options(croft_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion)
+if(CROFT_WERROR)
+  target_compile_options(croft_flags INTERFACE -Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC 12 reports these two inside the standard library and Asio's coroutine frames, where nothing is wrong.
+  target_compile_options(croft_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized -Wno-missing-field-initializers
+    -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds -Wno-dangling-pointer>)
+endif()
+if(CROFT_SANITIZE)
+  add_compile_options(-fsanitize=${CROFT_SANITIZE} -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${CROFT_SANITIZE})
+  if(CROFT_SANITIZE MATCHES thread)
+    add_compile_options(-Wno-tsan)
+  endif()
+endif()

@@ -1,0 +1,38 @@
+#pragma once
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/catalog.hpp"
+
+namespace croft::catalog {
+
+/// The follower's copy. Pure: records in, content and a list of what changed out.
+///
+/// A snapshot of a new epoch replaces services, rules, nodes and the endpoints of the agents it names as complete; endpoints of agents
+/// not named stay as they were until a delta completes the agent or a node is gone.
+class Follower {
+ public:
+  struct Change {                       ///< what a record changed; ids may be of things that are gone now
+    bool all = false;                   ///< everything may have changed
+    std::vector<AppId> apps;            ///< service, rule, or an endpoint of it
+    std::vector<TaskId> endpoints;
+    bool nodes = false, masters = false, balancers = false;
+  };
+  /// Errors: conflict (a gap, or an older epoch than seen: reconnect with index()).
+  Result<Change> apply(const Record& record);
+  [[nodiscard]] const Content& content() const { return content_; }
+  /// What to ask for on (re)connecting; nothing before the first snapshot.
+  [[nodiscard]] std::optional<Index> index() const { return at_; }
+
+  [[nodiscard]] std::string save() const;          ///< for the disk
+  Status restore(std::string_view saved);          ///< serve it, but ask for a snapshot
+
+ private:
+  Content content_;
+  std::optional<Index> at_;
+  std::uint64_t epoch_seen_ = 0;
+};
+
+}  // namespace croft::catalog

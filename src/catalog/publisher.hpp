@@ -1,0 +1,61 @@
+#pragma once
+#include <deque>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/time.hpp"
+#include "model/catalog.hpp"
+
+namespace croft::catalog {
+
+/// The leader's end of the catalog: holds the content of its epoch, turns changes into numbered deltas, and keeps the drain ledger of which
+/// balancers have confirmed what. Pure; on the leader's strand.
+class Publisher {
+ public:
+  struct Options { std::uint64_t epoch = 0; Millis lease{3000}; std::size_t backlog_max = 1u << 20; /* bytes of deltas kept */ };
+  explicit Publisher(Options options);
+
+  // Changes are collected and become one delta at flush(). Setting what is already so is nothing.
+  void set(Service s);             void remove_service(const AppId& app);
+  void set(Endpoint e);            void remove_endpoint(const TaskId& task);
+  void set(Rule r);                void remove_rule(const AppId& app);
+  void set(Node n);                void remove_node(const AgentId& id);
+  void set_masters(std::vector<Master> masters);
+  void complete(const AgentId& agent);   ///< all of this agent's endpoints are in
+  /// Ends the collection: the new index if anything changed. Everything set before has an index <= it.
+  Index flush();
+  [[nodiscard]] Index index() const { return at_; }
+  [[nodiscard]] const Content& content() const { return content_; }
+
+  /// What a follower at `after` gets next, as encoded lines (no newline): the missing deltas, or one snapshot when it is of
+  /// another epoch, too old, or ahead. Shared: all followers send the same bytes.
+  [[nodiscard]] std::vector<std::shared_ptr<const std::string>> since(std::optional<Index> after) const;
+
+  // --- leases and confirmations ---
+  void confirm(const Confirmation& c, Now now);     ///< of another epoch: renews the lease only
+  void tick(Now now);                               ///< ends leases
+  /// The live balancers at this moment: the set that a drain waits for.
+  [[nodiscard]] std::vector<BalancerId> live() const;
+  /// Whether every balancer of `wait_for` that still has a lease has confirmed `at` or later.
+  [[nodiscard]] bool confirmed(const std::vector<BalancerId>& wait_for, Index at) const;
+  /// Sum of the balancers' open requests of a task; nothing when a live one has not said.
+  [[nodiscard]] std::optional<std::uint32_t> open_requests(const TaskId& task) const;
+
+ private:
+  struct Lease { Balancer balancer; Index applied; Mono until; std::map<TaskId, std::uint32_t> open; };
+  Options options_;
+  Index at_;
+  Content content_;
+  Delta pending_;
+  bool dirty_ = false;
+  std::set<AgentId> complete_;
+  struct Kept { Index at; std::shared_ptr<const std::string> line; };
+  std::deque<Kept> backlog_;
+  std::size_t backlog_bytes_ = 0;
+  mutable std::shared_ptr<const std::string> snapshot_;   // of at_, made on demand
+  std::map<BalancerId, Lease> leases_;
+};
+
+}  // namespace croft::catalog

@@ -1,0 +1,150 @@
+#pragma once
+// The leader's accounting of agents and tasks: one owner of who has what. A pure core on the leader's strand.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/time.hpp"
+#include "model/link.hpp"
+#include "model/task.hpp"
+
+namespace croft::cluster {
+
+/// What one instance needs. Constraints follow in the Marathon issue: `eligible` is their place, evaluated once per
+/// shape and agent, not once per instance.
+struct Shape {
+  Resources resources;
+  std::vector<std::uint16_t> host_ports;  ///< one per wanted host port: 0 any free one, else exactly this
+  bool docker = false;                    ///< needs an agent with a Docker Engine
+  std::vector<AgentId> avoid;             ///< last resort agents: used only when no other fits
+};
+
+struct Placement {
+  AgentId agent;
+  std::string hostname, ip;
+  std::vector<std::uint16_t> host_ports;  ///< as many as the shape wants, in its order
+};
+
+/// Marathon's funnel of reasons, in this order; an agent is counted at its first failing step.
+enum class Refusal : std::uint8_t { role, constraint, reservation, maintenance, cpus, mem, disk, gpus, ports, scarce, runtime };
+std::string_view to_string(Refusal r);  ///< "InsufficientCpus" …
+
+struct Refused {
+  AgentId agent;
+  std::string hostname;
+  Refusal reason;
+  std::string detail;  ///< "needs 4 cpus, 1.5 are free"
+};
+
+struct PlaceResult {
+  std::vector<Placement> placed;    ///< reserved: each must be launched or given back
+  std::vector<Refused> refused;     ///< why the remaining agents could not take one more; at most 100
+  std::uint32_t agents_considered = 0;
+};
+
+struct Agent {
+  AgentId id;
+  link::AgentInfo info;
+  Resources used;
+  PortSet free_ports;
+  bool connected = false;           ///< has a live stream
+  bool reachable = true;            ///< false after agent_timeout without a stream
+  std::string subscription;
+  std::uint64_t n = 0, acked_n = 0; ///< deltas sent and carried out
+  Wall registered{}, reregistered{};
+  std::size_t tasks = 0;
+};
+
+struct Task {
+  TaskSpec spec;
+  AgentId agent;
+  link::Goal goal = link::Goal::run;
+  std::optional<Wall> draining_since;
+  TaskStatus status;                ///< newest known; state unreachable while its agent is
+  Wall staged_at{};
+  bool quarantined = false;         ///< reported by an agent, unknown to the store: shown, routed, never killed
+};
+
+/// What happened, for the orchestrator, the catalog and the events; in order.
+struct Event {
+  enum class Kind : std::uint8_t {
+    task_changed,      ///< status, goal or health: look the task up; terminal ones are still there until forgotten
+    task_adopted,      ///< first seen, reported by a registering agent
+    task_gone,         ///< forgotten: terminal and acknowledged, or its agent removed
+    agent_joined, agent_complete /* its registration is worked in */, agent_disconnected, agent_unreachable, agent_removed,
+  };
+  Kind kind;
+  TaskId task;
+  AgentId agent;
+  std::string text;                 ///< progress and the like
+  bool health_changed = false, state_changed = false;
+  std::optional<Task> last;         ///< for task_gone: what it was
+};
+
+struct Options {
+  Millis agent_timeout{10'000};     ///< without a stream: unreachable
+  Millis heartbeat{5'000};
+  std::string cluster_id;
+  std::uint64_t epoch = 0, commit = 0;
+};
+
+/// Shape    the leader calls in with what happened and takes out what to send (take_messages) and what changed (take_events).
+/// Errors   Result for what a stranger can cause; asserts for what only a bug can.
+/// Threads  one strand.
+class Cluster {
+ public:
+  explicit Cluster(Options options);
+  ~Cluster();
+  Cluster(const Cluster&) = delete;
+  Cluster& operator=(const Cluster&) = delete;
+
+  // --- the link ---
+  /// Works the registration in and opens a new subscription (the old one is cut). After it, take_messages has Welcome and
+  /// Snapshot for this agent. Errors: conflict (wrong cluster id, or the agent has seen a newer epoch or commit).
+  Result<AgentId> register_agent(const link::Registration& r, Now now);
+  /// Statuses are worked in and answered by Acks in the outbox. conflict: stale subscription; duplicates do no harm.
+  Status report(const link::Report& r, Now now);
+  void stream_closed(const AgentId& agent, const std::string& subscription, Now now);
+  void tick(Now now);               ///< time-outs, heartbeats; call at least every second
+  struct Message { AgentId agent; std::string subscription; link::Down record; };
+  std::vector<Message> take_messages();
+  std::vector<Event> take_events();
+  void committed(std::uint64_t n);  ///< newest commit number, told to agents
+
+  // --- placement and tasks ---
+  PlaceResult place(const Shape& shape, std::uint32_t count);
+  void give_back(const Shape& shape, const Placement& placement);
+  /// Uses a placement. The spec's host ports and env are final.
+  void launch(TaskSpec spec, const Shape& shape, const Placement& placement, Now now);
+  void drain(const TaskId& task, Now now);
+  void kill(const TaskId& task, Now now);    ///< of any live task, unreachable ones included: kept until seen dead
+  /// What the store knows. Adopted tasks of other apps are quarantined; changes of the answer are told by app_known().
+  void set_known_apps(std::vector<AppId> apps);
+  void app_known(const AppId& app, bool known);
+  /// Operator's decision to forget an agent: its tasks become gone.
+  Status remove_agent(const AgentId& agent, Now now);
+
+  // --- reading ---
+  [[nodiscard]] const Task* task(const TaskId& id) const;
+  [[nodiscard]] const Agent* agent(const AgentId& id) const;
+  [[nodiscard]] std::vector<const Agent*> agents() const;              ///< by id
+  [[nodiscard]] std::vector<const Task*> tasks() const;                ///< by id
+  [[nodiscard]] std::vector<const Task*> tasks_of(const AppId& app) const;
+  /// Ended tasks, newest first, at most 100 an app and 1,000 in all.
+  [[nodiscard]] std::vector<const Task*> ended() const;
+  [[nodiscard]] Resources total() const;
+  [[nodiscard]] Resources used() const;
+  /// Sum of each agent's tasks equals its `used`, ports disjoint, indices in step: "" or the first thing wrong. For tests and the simulator.
+  [[nodiscard]] std::string audit() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace croft::cluster

@@ -1,0 +1,124 @@
+#pragma once
+// The catalog's content: what serves what, where. Derived by the leader, pushed to balancers, DNS servers and consoles.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "model/task.hpp"
+
+namespace croft::catalog {
+
+/// One running (or starting) instance of an app.
+struct Endpoint {
+  TaskId task;
+  AppId app;
+  AgentId agent;
+  std::string app_version;
+  std::string host, ip;                  ///< of the agent
+  std::optional<std::string> container_ip;
+  std::vector<PortSpec> ports;
+  TaskState state = TaskState::running;
+  std::optional<bool> healthy;           ///< nothing: no verdict yet
+  bool ready = true;
+  bool draining = false;
+  std::uint32_t weight = 1;
+  Wall started{};
+  bool operator==(const Endpoint&) const = default;
+  /// In rotation when the service has no checks, or the last verdict was good; never while draining or not ready.
+  [[nodiscard]] bool serves(bool has_checks) const {
+    return state == TaskState::running && ready && !draining && (has_checks ? healthy.value_or(false) : healthy.value_or(true));
+  }
+};
+
+struct ServicePort {
+  std::uint16_t service_port = 0, container_port = 0;
+  Protocol protocol = Protocol::tcp;
+  std::string name;
+  Labels labels;
+  bool operator==(const ServicePort&) const = default;
+};
+
+/// An app as discovery and balancers see it.
+struct Service {
+  AppId app;
+  std::vector<ServicePort> ports;
+  Labels labels, env;                    ///< env: only what Bamboo's state shows
+  std::vector<HealthCheck> health_checks;
+  std::uint32_t instances = 0;           ///< wanted
+  std::string version;
+  bool operator==(const Service&) const = default;
+};
+
+/// A balancer rule (Bamboo's /api/services): an app and the HAProxy ACL that leads to it.
+struct Rule {
+  AppId app;
+  std::string acl;                       ///< "path_beg -i /service/fibonacci"
+  bool operator==(const Rule&) const = default;
+};
+
+struct Node {
+  AgentId id;
+  std::string host, ip;
+  std::uint16_t port = 5051;
+  bool reachable = true;
+  bool operator==(const Node&) const = default;
+};
+
+struct Master {
+  std::string host, ip;
+  std::uint16_t port = 5050;
+  bool leader = false;
+  bool operator==(const Master&) const = default;
+};
+
+/// A live balancer, by its lease.
+struct Balancer {
+  BalancerId id;
+  std::string host, ip;
+  bool operator==(const Balancer&) const = default;
+};
+
+struct Content {
+  std::map<AppId, Service> services;
+  std::map<TaskId, Endpoint> endpoints;
+  std::map<AppId, Rule> rules;
+  std::map<AgentId, Node> nodes;
+  std::vector<Master> masters;
+  std::map<BalancerId, Balancer> balancers;
+  bool operator==(const Content&) const = default;
+};
+
+/// (epoch, n): a new epoch always begins with a snapshot.
+struct Index {
+  std::uint64_t epoch = 0, n = 0;
+  auto operator<=>(const Index&) const = default;
+};
+
+// --- the stream's records, one JSON object a line ---
+/// `complete`: agents whose endpoints are all in here. For other agents a follower keeps what it had.
+struct Snapshot { Index at; Content content; std::vector<AgentId> complete; };
+struct Delta {
+  Index at;                              ///< n is the follower's n plus 1
+  std::vector<Service> services;  std::vector<AppId> services_gone;
+  std::vector<Endpoint> endpoints; std::vector<TaskId> endpoints_gone;
+  std::vector<Rule> rules;        std::vector<AppId> rules_gone;
+  std::vector<Node> nodes;        std::vector<AgentId> nodes_gone;
+  std::optional<std::vector<Master>> masters;
+  std::vector<Balancer> balancers; std::vector<BalancerId> balancers_gone;
+  std::vector<AgentId> complete;         ///< agents that became complete with this delta
+};
+struct Heartbeat { Index at; };
+using Record = std::variant<Snapshot, Delta, Heartbeat>;
+
+/// What a balancer says back, at least every second: it is alive and has carried out everything up to `applied`.
+struct Confirmation {
+  Balancer balancer;
+  Index applied;
+  std::map<TaskId, std::uint32_t> open;  ///< open requests of draining tasks, where known
+};
+
+}  // namespace croft::catalog

@@ -1,0 +1,62 @@
+#pragma once
+// What the HTTP faces need of the leader: immutable views to read, and changes to ask for. Implemented by leader_service.
+
+#include <boost/asio/awaitable.hpp>
+
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/cow_map.hpp"
+#include "orchestrator/orchestrator.hpp"
+
+namespace croft::orchestrator {
+
+/// The farm at one moment. Shared and immutable: read it on any thread.
+struct View {
+  CowMap<AppId, std::shared_ptr<const AppView>> apps;
+  CowMap<TaskId, std::shared_ptr<const cluster::Task>> tasks;       ///< live, and terminal until forgotten
+  std::vector<std::shared_ptr<const cluster::Task>> ended;          ///< newest first
+  std::vector<std::shared_ptr<const cluster::Agent>> agents;
+  std::vector<std::shared_ptr<const Deployment>> deployments;
+  std::vector<std::shared_ptr<const catalog::Rule>> rules;
+  std::vector<catalog::Balancer> balancers;
+  std::string group_version, cluster_id, leader, hostname, version;
+  std::uint64_t epoch = 0, commit = 0;
+  Wall elected{}, started{}, made{};
+};
+
+struct Accepted {
+  std::string version;
+  DeploymentId deployment;
+  std::shared_ptr<const View> after;       ///< a view that has the change
+};
+
+/// Callable from any executor; resumes the caller on its own.
+class Leader {
+ public:
+  virtual ~Leader() = default;
+  /// Newest published view (at most 5 ms old). Never null.
+  [[nodiscard]] virtual std::shared_ptr<const View> view() const = 0;
+  /// A view that has everything acknowledged before this call.
+  virtual boost::asio::awaitable<std::shared_ptr<const View>> fresh_view() = 0;
+
+  /// Computes the intent from the newest state on the leader's strand, commits it, applies it. `make` must be quick and must not suspend.
+  using Make = std::function<std::expected<Intent, Refusal>(const Orchestrator& state, Now now)>;
+  virtual boost::asio::awaitable<std::expected<Accepted, Refusal>> change(Make make) = 0;
+  virtual boost::asio::awaitable<std::vector<cluster::Task>> kill_tasks(std::vector<TaskId> tasks) = 0;
+  virtual boost::asio::awaitable<bool> reset_delay(AppId app) = 0;
+  virtual boost::asio::awaitable<std::vector<std::string>> explain(AppId app) = 0;
+  /// Any read that needs the core itself (stored versions). Same rules as Make.
+  virtual boost::asio::awaitable<void> read(std::function<void(const Orchestrator&, Now)> reader) = 0;
+
+  /// Events after `sequence` (0: from now on), waiting at most `limit`. A reader more than 4,096 behind gets nothing and should close.
+  virtual boost::asio::awaitable<std::optional<std::vector<BusEvent>>> events_after(std::uint64_t sequence, Millis limit) = 0;
+  [[nodiscard]] virtual std::uint64_t newest_event() const = 0;
+};
+
+}  // namespace croft::orchestrator
