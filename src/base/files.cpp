@@ -1,0 +1,77 @@
+#include "base/files.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/text.hpp"
+
+namespace croft {
+
+void Fd::reset() {
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+}
+
+Result<std::string> read_file(const fs::path& path, std::size_t max) {
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return fail_errno("open " + path.string());
+  std::string out;
+  char block[65536];
+  for (;;) {
+    auto n = ::read(fd.get(), block, sizeof block);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno("read " + path.string());
+    if (n == 0) return out;
+    if (out.size() + static_cast<std::size_t>(n) > max) return fail(Errc::too_large, "{}: larger than {} bytes", path.string(), max);
+    out.append(block, static_cast<std::size_t>(n));
+  }
+}
+
+static Status write_all(int fd, std::string_view bytes, const fs::path& path) {
+  while (!bytes.empty()) {
+    auto n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno("write " + path.string());
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+Status write_file_atomic(const fs::path& path, std::string_view bytes, unsigned mode) {
+  auto aside = path;
+  aside += fmt::format(".{:x}.new", random_u64());
+  Fd fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+  if (!fd.valid()) return fail_errno("create " + aside.string());
+  auto written = write_all(fd.get(), bytes, aside);
+  if (written && ::fsync(fd.get()) != 0) written = fail_errno("fsync " + aside.string());
+  if (written && ::rename(aside.c_str(), path.c_str()) != 0) written = fail_errno("rename to " + path.string());
+  if (!written) {
+    ::unlink(aside.c_str());
+    return written;
+  }
+  return sync_dir(path.parent_path().empty() ? "." : path.parent_path());
+}
+
+Status make_dirs(const fs::path& path, unsigned mode) {
+  fs::path so_far;
+  for (const auto& part : path) {
+    so_far /= part;
+    if (::mkdir(so_far.c_str(), mode) != 0 && errno != EEXIST) return fail_errno("mkdir " + so_far.string());
+  }
+  struct stat st{};
+  if (::stat(path.c_str(), &st) != 0) return fail_errno("stat " + path.string());
+  if (!S_ISDIR(st.st_mode)) return fail(Errc::io, "{}: is not a folder", path.string());
+  return {};
+}
+
+Status sync_dir(const fs::path& path) {
+  Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return fail_errno("open " + path.string());
+  if (::fsync(fd.get()) != 0) return fail_errno("fsync " + path.string());
+  return {};
+}
+
+}  // namespace croft
