@@ -12,22 +12,18 @@
 #include <vector>
 
 #include "base/cow_map.hpp"
+#include "cluster/farm_view.hpp"
 #include "orchestrator/orchestrator.hpp"
 
 namespace croft::orchestrator {
 
 /// The farm at one moment. Shared and immutable: read it on any thread.
-struct View {
+struct View : cluster::FarmView {
   CowMap<AppId, std::shared_ptr<const AppView>> apps;
-  CowMap<TaskId, std::shared_ptr<const cluster::Task>> tasks;       ///< live, and terminal until forgotten
-  std::vector<std::shared_ptr<const cluster::Task>> ended;          ///< newest first
-  std::vector<std::shared_ptr<const cluster::Agent>> agents;
   std::vector<std::shared_ptr<const Deployment>> deployments;
   std::vector<std::shared_ptr<const catalog::Rule>> rules;
   std::vector<catalog::Balancer> balancers;
-  std::string group_version, cluster_id, leader, hostname, version;
-  std::uint64_t epoch = 0, commit = 0;
-  Wall elected{}, started{}, made{};
+  std::string group_version;
 };
 
 struct Accepted {

@@ -1,0 +1,178 @@
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+
+#include "base/files.hpp"
+#include "coordination/sqlite.hpp"
+#include "coordination/standalone.hpp"
+
+namespace croft::coordination {
+namespace {
+
+template <class T>
+T wait_for(asio::awaitable<T> work) {
+  asio::io_context io;
+  auto result = asio::co_spawn(io, std::move(work), asio::use_future);
+  io.run();
+  return result.get();
+}
+
+Batch put(std::string key, std::string value) {
+  Batch b;
+  b.put.emplace(std::move(key), std::move(value));
+  return b;
+}
+
+class StandaloneTest : public ::testing::Test {
+ protected:
+  void SetUp() override { char name[] = "/tmp/croft-store-XXXXXX"; dir_ = mkdtemp(name); }
+  void TearDown() override { fs::remove_all(dir_); }
+  std::unique_ptr<Store> open() { return std::move(*open_sqlite_store(dir_ / "store.db")); }
+  fs::path dir_;
+};
+
+TEST_F(StandaloneTest, CommitsAreNumberedAndSurviveReopening) {
+  std::string id;
+  {
+    auto store = open();
+    auto term = *wait_for(store->take_over());
+    EXPECT_EQ(term.epoch, 1u);
+    EXPECT_EQ(term.head, 0u);
+    id = term.cluster_id;
+    EXPECT_EQ(*wait_for(store->commit(put("apps/a", "1"))), 1u);
+    EXPECT_EQ(*wait_for(store->commit(put("apps/b", std::string("x\0y", 3)))), 2u);
+  }
+  auto store = open();
+  auto term = *wait_for(store->take_over());
+  EXPECT_EQ(term.epoch, 2u);
+  EXPECT_EQ(term.head, 2u);
+  EXPECT_EQ(term.cluster_id, id);
+  auto all = *wait_for(store->load("apps/"));
+  EXPECT_EQ(all.size(), 2u);
+  EXPECT_EQ(all["apps/b"], std::string("x\0y", 3));
+}
+
+TEST_F(StandaloneTest, LoadGivesThePrefixOnlyInOrder) {
+  auto store = open();
+  (void)wait_for(store->take_over());
+  Batch b;
+  for (auto key : {"apps/b", "apps/a", "appsx", "rules/a", "app"}) b.put.emplace(key, "v");
+  ASSERT_TRUE(wait_for(store->commit(b)));
+  auto apps = *wait_for(store->load("apps/"));
+  EXPECT_EQ(apps.size(), 2u);
+  EXPECT_EQ(apps.begin()->first, "apps/a");
+  EXPECT_EQ(wait_for(store->load(""))->size(), 5u);
+}
+
+TEST_F(StandaloneTest, AnOlderEpochIsFenced) {
+  auto old = open();
+  (void)wait_for(old->take_over());
+  auto newer = open();
+  (void)wait_for(newer->take_over());
+  auto refused = wait_for(old->commit(put("k", "v")));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::not_leader);
+  EXPECT_TRUE(wait_for(newer->commit(put("k", "w"))));
+}
+
+TEST_F(StandaloneTest, WithoutTakingOverNothingIsCommitted) {
+  auto store = open();
+  EXPECT_EQ(wait_for(store->commit(put("k", "v"))).error().code, Errc::not_leader);
+}
+
+TEST_F(StandaloneTest, ConcurrentCommitsAllGetNumbersOfTheirOwn) {
+  auto store = open();
+  (void)wait_for(store->take_over());
+  asio::io_context io;
+  std::vector<std::future<Result<std::uint64_t>>> all;
+  for (int i = 0; i < 200; ++i) all.push_back(asio::co_spawn(io, store->commit(put("k" + std::to_string(i), "v")), asio::use_future));
+  io.run();
+  std::set<std::uint64_t> numbers;
+  for (auto& f : all) numbers.insert(*f.get());
+  EXPECT_EQ(numbers.size(), 200u);
+  EXPECT_EQ(*wait_for(store->read_head()), 200u);
+}
+
+TEST_F(StandaloneTest, ANewerFormatIsRefusedAndLeftAlone) {
+  { auto store = open(); }
+  {
+    auto raw = *Database::open(dir_ / "store.db");
+    ASSERT_TRUE(raw.run("UPDATE meta SET value = '99' WHERE key = 'format'", {}));
+  }
+  auto refused = open_sqlite_store(dir_ / "store.db");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().context.find("newer"), std::string::npos) << refused.error().context;
+}
+
+TEST_F(StandaloneTest, AFileThatIsNoDatabaseIsNamed) {
+  ASSERT_TRUE(write_file_atomic(dir_ / "store.db", std::string(8192, 'x')));
+  auto refused = open_sqlite_store(dir_ / "store.db");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::corrupt);
+  EXPECT_NE(refused.error().context.find("store.db"), std::string::npos);
+  EXPECT_FALSE(open_sqlite_store(dir_ / "no" / "such" / "store.db"));
+}
+
+TEST_F(StandaloneTest, WhatWasAnsweredSurvivesKillNine) {
+  int pipes[2];
+  ASSERT_EQ(pipe(pipes), 0);
+  pid_t child = fork();
+  if (child == 0) {
+    auto store = open();
+    (void)wait_for(store->take_over());
+    for (std::uint64_t i = 1;; ++i) {
+      auto n = wait_for(store->commit(put("k", std::to_string(i))));
+      if (!n || write(pipes[1], &*n, sizeof *n) < 0) _exit(1);
+    }
+  }
+  close(pipes[1]);
+  std::uint64_t last = 0, n = 0;
+  while (last < 40 && read(pipes[0], &n, sizeof n) == sizeof n) last = n;
+  kill(child, SIGKILL);
+  while (read(pipes[0], &n, sizeof n) == sizeof n) last = n;
+  waitpid(child, nullptr, 0);
+  close(pipes[0]);
+  auto store = open();
+  EXPECT_GE(wait_for(store->take_over())->head, last);
+  EXPECT_GE(std::stoull((*wait_for(store->load("k")))["k"]), last);
+}
+
+TEST_F(StandaloneTest, AFullDiskChangesNothingAndHealsByItself) {
+  if (geteuid() != 0 || mount("tmpfs", dir_.c_str(), "tmpfs", 0, "size=600k") != 0) GTEST_SKIP() << "needs root for a small file system";
+  {
+    auto store = open();
+    (void)wait_for(store->take_over());
+    ASSERT_TRUE(wait_for(store->commit(put("a", "1"))));
+    auto refused = wait_for(store->commit(put("big", std::string(1u << 20, 'x'))));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::io) << refused.error().context;
+    EXPECT_EQ(*wait_for(store->read_head()), 1u);
+    EXPECT_EQ(*wait_for(store->commit(put("b", "2"))), 2u);
+  }
+  umount(dir_.c_str());
+}
+
+TEST_F(StandaloneTest, OneLeaderAtATimeAndTheNextFollows) {
+  auto lock = dir_ / "leader.lock";
+  auto first = file_election(lock, "a:1"), second = file_election(lock, "b:2");
+  ASSERT_TRUE(wait_for(first->campaign()));
+  EXPECT_EQ(**wait_for(second->leader()), "a:1");
+  asio::io_context io;
+  auto won = asio::co_spawn(io, second->campaign(), asio::use_future);
+  asio::co_spawn(io, first->resign(), asio::detached);
+  io.run();
+  EXPECT_TRUE(won.get());
+  EXPECT_EQ(**wait_for(second->leader()), "b:2");
+}
+
+}  // namespace
+}  // namespace croft::coordination
