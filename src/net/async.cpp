@@ -1,0 +1,98 @@
+#include "net/async.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <exception>
+
+#include "base/log.hpp"
+
+namespace croft::net {
+
+asio::awaitable<bool> sleep_for(std::chrono::milliseconds duration) {
+  auto executor = co_await asio::this_coro::executor;
+  asio::steady_timer timer(executor, duration);
+  boost::system::error_code ec;
+  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+  co_return !ec;
+}
+
+void spawn(asio::any_io_executor executor, std::string name, asio::awaitable<void> work) {
+  asio::co_spawn(executor, std::move(work), [name = std::move(name)](std::exception_ptr failure) {
+    if (!failure) return;
+    try {
+      std::rethrow_exception(failure);
+    } catch (const std::exception& e) {
+      log::error("net", "coroutine {} ended by an exception: {}", name, e.what());
+    }
+  });
+}
+
+/// A waiter's timer lives on a strand of its own, so that a notify from any thread and the wait cannot touch it at once.
+struct Signal::Waiter {
+  explicit Waiter(asio::any_io_executor executor) : strand(asio::make_strand(std::move(executor))), timer(strand) {}
+  asio::strand<asio::any_io_executor> strand;
+  asio::steady_timer timer;
+  bool told = false;  // strand
+
+  static asio::awaitable<void> wait(std::shared_ptr<Waiter> self) {
+    boost::system::error_code ec;
+    if (!self->told) co_await self->timer.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+  }
+};
+
+void Signal::notify() {
+  std::vector<std::shared_ptr<Waiter>> woken;
+  {
+    std::lock_guard lock(mutex_);
+    count_.fetch_add(1);
+    woken.swap(waiters_);
+  }
+  for (auto& waiter : woken)
+    asio::post(waiter->strand, [waiter] {
+      waiter->told = true;
+      waiter->timer.cancel();
+    });
+}
+
+asio::awaitable<bool> Signal::wait(std::uint64_t ticket, std::chrono::milliseconds limit) {
+  auto self = shared_from_this();
+  auto executor = co_await asio::this_coro::executor;
+  auto mine = std::make_shared<Waiter>(executor);
+  mine->timer.expires_after(limit);
+  {
+    std::lock_guard lock(mutex_);
+    if (count_.load() != ticket) co_return true;
+    waiters_.push_back(mine);
+  }
+  auto waiting = Waiter::wait(mine);
+  co_await asio::co_spawn(mine->strand, std::move(waiting), asio::use_awaitable);
+  std::lock_guard lock(mutex_);
+  std::erase(waiters_, mine);
+  co_return count_.load() != ticket;
+}
+
+struct BlockingPool::Impl {
+  explicit Impl(std::size_t threads) : pool(threads) {}
+  asio::thread_pool pool;
+};
+
+BlockingPool::BlockingPool(std::size_t threads) : impl_(std::make_unique<Impl>(threads)) {}
+BlockingPool::~BlockingPool() { impl_->pool.join(); }
+
+static asio::awaitable<void> run_there(std::function<void()> work) {
+  work();
+  co_return;
+}
+
+asio::awaitable<void> BlockingPool::run(std::function<void()> work) {
+  auto job = run_there(std::move(work));
+  co_await asio::co_spawn(impl_->pool, std::move(job), asio::use_awaitable);
+}
+
+}  // namespace croft::net

@@ -1,0 +1,32 @@
+#pragma once
+// The one stream type of server and client: TCP or unix, with Beast's time-outs. Private to http_server.cpp and http_client.cpp.
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/beast/core/basic_stream.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/fields.hpp>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include "net/http.hpp"
+
+namespace croft::net {
+
+namespace beast = boost::beast;
+namespace http = beast::http;
+using Socket = asio::generic::stream_protocol::socket;
+using Stream = beast::basic_stream<asio::generic::stream_protocol, asio::any_io_executor>;
+
+inline void no_delay(Socket& socket) {
+  int one = 1;
+  ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);  // fails on unix sockets, which need it not
+}
+
+inline void copy_fields(const http::fields& from, Headers& to) {
+  for (const auto& field : from) to.add(std::string_view(field.name_string().data(), field.name_string().size()), std::string_view(field.value().data(), field.value().size()));
+}
+
+}  // namespace croft::net

@@ -1,0 +1,447 @@
+#include "net/http_server.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/chunk_encode.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <boost/beast/http/write.hpp>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <list>
+#include <mutex>
+
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "net/async.hpp"
+#include "net/beast_stream.hpp"
+#include "net/gzip.hpp"
+
+namespace croft::net {
+
+using asio::redirect_error;
+using asio::use_awaitable;
+using error_code = boost::system::error_code;
+
+namespace {
+
+constexpr std::size_t gzip_from = 1024;
+constexpr std::size_t drained_max = 256u << 20;               // of a body that was refused, so that the peer can read why
+constexpr std::chrono::milliseconds drain_limit{5000};
+
+struct Connection {
+  explicit Connection(Socket socket) : stream(std::move(socket)) {}
+  Stream stream;
+  beast::flat_buffer buffer;
+  std::string peer, local;
+  std::atomic<bool> idle{true}, streaming{false}, gone{false};
+  std::list<std::weak_ptr<Connection>>::iterator place;       // in Impl::all
+};
+
+using Parser = http::request_parser<http::string_body>;
+
+class ChunkWriter final : public StreamWriter {
+ public:
+  ChunkWriter(std::shared_ptr<Connection> connection, std::chrono::milliseconds limit, bool chunked) : connection_(std::move(connection)), limit_(limit), chunked_(chunked) {}
+  asio::awaitable<bool> write(std::string chunk) override {
+    if (closed()) co_return false;
+    if (chunk.empty()) co_return true;
+    error_code ec;
+    connection_->stream.expires_after(limit_);
+    asio::const_buffer bytes(chunk.data(), chunk.size());
+    if (chunked_) {
+      auto piece = http::make_chunk(bytes);
+      co_await asio::async_write(connection_->stream, piece, redirect_error(use_awaitable, ec));
+    } else {
+      co_await asio::async_write(connection_->stream, bytes, redirect_error(use_awaitable, ec));
+    }
+    if (ec) connection_->gone = true;
+    co_return !ec;
+  }
+  [[nodiscard]] bool closed() const override { return connection_->gone; }
+
+ private:
+  std::shared_ptr<Connection> connection_;
+  std::chrono::milliseconds limit_;
+  bool chunked_;
+};
+
+/// Sees the peer go while nothing is written. Ends when the peer closes, sends more, or the socket is cancelled.
+asio::awaitable<void> watch_for_close(std::shared_ptr<Connection> connection) {
+  error_code ec;
+  co_await connection->stream.socket().async_wait(Socket::wait_read, redirect_error(use_awaitable, ec));
+  if (ec) co_return;
+  char byte;
+  auto n = ::recv(connection->stream.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) connection->gone = true;
+}
+
+template <class Acceptor, class Endpoint>
+error_code open_acceptor(Acceptor& acceptor, const Endpoint& endpoint, bool reuse) {
+  error_code ec;
+  acceptor.open(endpoint.protocol(), ec);
+  if (!ec && reuse) acceptor.set_option(asio::socket_base::reuse_address(true), ec);
+  if (!ec) acceptor.bind(endpoint, ec);
+  if (!ec) acceptor.listen(4096, ec);
+  return ec;
+}
+
+std::string address_text(const Socket& socket, bool remote) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+  int fd = const_cast<Socket&>(socket).native_handle();
+  int rc = remote ? ::getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &size) : ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size);
+  if (rc != 0 || (storage.ss_family != AF_INET && storage.ss_family != AF_INET6)) return remote ? "unix" : "unix:0";
+  asio::ip::tcp::endpoint endpoint;
+  endpoint.resize(size);
+  std::memcpy(endpoint.data(), &storage, size);
+  auto host = endpoint.address().to_string();
+  return remote ? host : fmt::format("{}:{}", host, endpoint.port());
+}
+
+bool compressible(const Response& response) {
+  auto type = response.headers.get("Content-Type");
+  return type.starts_with("text/") || type.find("json") != std::string_view::npos || type.find("javascript") != std::string_view::npos || type.find("xml") != std::string_view::npos;
+}
+
+}  // namespace
+
+struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
+  Impl(asio::any_io_executor e, Handler h, std::shared_ptr<const Router> r, ServerOptions o, Metrics* metrics)
+      : executor(std::move(e)), handler(std::move(h)), router(std::move(r)), options(std::move(o)) {
+    if (!metrics) return;
+    auto label = fmt::format("server=\"{}\"", options.name);
+    for (int i = 1; i <= 5; ++i)
+      by_class[i] = &metrics->counter("croft_http_requests_total", "Requests answered, by the status's first digit.", fmt::format("{},code=\"{}xx\"", label, i));
+    seconds = &metrics->histogram("croft_http_request_seconds", "Time from a whole request to its answer, streams left out.", label);
+    open = &metrics->gauge("croft_http_connections", "Open connections.", label);
+  }
+
+  template <class Acceptor>
+  asio::awaitable<void> accept(std::shared_ptr<Acceptor> acceptor) {
+    auto self = shared_from_this();
+    while (!stopping) {
+      error_code ec;
+      auto strand = asio::make_strand(executor);
+      typename Acceptor::protocol_type::socket::template rebind_executor<asio::any_io_executor>::other socket{asio::any_io_executor(strand)};
+      co_await acceptor->async_accept(socket, redirect_error(use_awaitable, ec));
+      if (ec == asio::error::operation_aborted || !acceptor->is_open()) break;
+      if (ec) {  // no descriptors left, most likely: go on when some are free again
+        co_await sleep_for(std::chrono::milliseconds(50));
+        continue;
+      }
+      auto connection = std::make_shared<Connection>(Socket(std::move(socket)));
+      if (!admit(connection)) continue;
+      auto life = serve(connection);
+      spawn(strand, options.name, std::move(life));
+    }
+  }
+
+  bool admit(const std::shared_ptr<Connection>& connection) {
+    no_delay(connection->stream.socket());
+    std::lock_guard lock(mutex);
+    if (count >= options.connections_max) {
+      std::shared_ptr<Connection> oldest;
+      for (auto& weak : all)
+        if (auto c = weak.lock(); c && c->idle) {
+          oldest = c;
+          break;
+        }
+      if (oldest) ::shutdown(oldest->stream.socket().native_handle(), SHUT_RDWR);
+      else return false;
+    }
+    ++count;
+    if (open) open->set(static_cast<double>(count));
+    connection->place = all.insert(all.end(), connection);
+    return true;
+  }
+
+  void forget(const std::shared_ptr<Connection>& connection) {
+    std::lock_guard lock(mutex);
+    all.erase(connection->place);
+    --count;
+    if (open) open->set(static_cast<double>(count));
+  }
+
+  asio::awaitable<void> serve(std::shared_ptr<Connection> c);
+  asio::awaitable<bool> serve_one(std::shared_ptr<Connection> c);
+  asio::awaitable<int> read_request(std::shared_ptr<Connection> c, Parser& parser);
+  asio::awaitable<bool> answer_badly(std::shared_ptr<Connection> c, int status, std::string text);
+  asio::awaitable<bool> send(std::shared_ptr<Connection> c, Response response, unsigned version, bool head, bool keep, bool gzip_ok);
+  asio::awaitable<void> send_stream(std::shared_ptr<Connection> c, Response response, unsigned version);
+  asio::awaitable<Response> call(Request request);
+
+  asio::any_io_executor executor;
+  Handler handler;
+  std::shared_ptr<const Router> router;
+  ServerOptions options;
+  std::atomic<bool> stopping{false};
+  std::mutex mutex;
+  std::list<std::weak_ptr<Connection>> all;                   // mutex, oldest first
+  std::size_t count = 0;                                      // mutex
+  std::vector<std::shared_ptr<asio::ip::tcp::acceptor>> tcp_acceptors;
+  std::vector<std::shared_ptr<asio::local::stream_protocol::acceptor>> unix_acceptors;
+  std::vector<std::string> unix_paths;
+  Counter* by_class[6]{};
+  Histogram* seconds = nullptr;
+  Gauge* open = nullptr;
+};
+
+asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Connection> c) {
+  auto self = shared_from_this();
+  c->peer = address_text(c->stream.socket(), true);
+  c->local = address_text(c->stream.socket(), false);
+  while (!stopping && !c->gone) {
+    if (c->buffer.size() == 0) {
+      c->buffer = {};  // an idle connection holds no buffer but this first small one
+      error_code ec;
+      c->idle = true;
+      c->stream.expires_after(options.idle_timeout);
+      auto n = co_await c->stream.async_read_some(c->buffer.prepare(512), redirect_error(use_awaitable, ec));
+      if (ec) break;
+      c->buffer.commit(n);
+    }
+    c->idle = false;
+    if (!co_await serve_one(c)) break;
+  }
+  error_code ec;
+  c->stream.socket().shutdown(Socket::shutdown_both, ec);
+  c->stream.close();
+  forget(c);
+}
+
+/// 0 when the request is whole, else the status to refuse it with; -1 when there is nobody to answer.
+asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> c, Parser& parser) {
+  auto status_for = [](const error_code& ec) {
+    if (ec == http::error::header_limit) return 431;
+    if (ec == http::error::body_limit) return 413;
+    if (ec == beast::error::timeout) return 408;
+    if (ec.category() == make_error_code(http::error::bad_method).category() && ec != http::error::end_of_stream && ec != http::error::partial_message) return 400;
+    return -1;
+  };
+  error_code ec;
+  parser.header_limit(static_cast<std::uint32_t>(options.header_max));
+  parser.body_limit(boost::none);
+  c->stream.expires_after(options.header_timeout);
+  co_await http::async_read_header(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
+  if (ec) co_return status_for(ec);
+  std::string_view target(parser.get().target().data(), parser.get().target().size());
+  auto path = url_decode(target.substr(0, target.find('?'))).value_or("");
+  std::string method(parser.get().method_string());
+  auto limit = router ? router->limit_for(method, path, options.body_max) : options.body_max;
+  if (auto length = parser.content_length(); length && *length > limit) co_return 413;
+  parser.body_limit(limit);
+  if (parser.is_done()) co_return 0;
+  if (iequals(std::string_view(parser.get()[http::field::expect].data(), parser.get()[http::field::expect].size()), "100-continue")) {
+    http::response<http::empty_body> go_on(http::status::continue_, 11);
+    c->stream.expires_after(options.write_timeout);
+    co_await http::async_write(c->stream, go_on, redirect_error(use_awaitable, ec));
+    if (ec) co_return -1;
+  }
+  c->stream.expires_after(options.body_timeout);
+  co_await http::async_read(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
+  co_return ec ? status_for(ec) : 0;
+}
+
+asio::awaitable<bool> HttpServer::Impl::answer_badly(std::shared_ptr<Connection> c, int status, std::string text) {
+  auto response = Response::message(status, text);
+  if (by_class[status / 100]) by_class[status / 100]->add();
+  co_await send(c, std::move(response), 11, false, false, false);
+  error_code ec;
+  c->stream.socket().shutdown(Socket::shutdown_send, ec);
+  // What the peer still sends is read and dropped for a while: closing at once would reset the connection before it has read the answer.
+  std::vector<char> sink(65536);
+  std::size_t dropped = 0;
+  c->stream.expires_after(drain_limit);
+  while (!ec && dropped < drained_max) dropped += co_await c->stream.async_read_some(asio::buffer(sink), redirect_error(use_awaitable, ec));
+  co_return false;
+}
+
+asio::awaitable<Response> HttpServer::Impl::call(Request request) {
+  std::string failure;
+  try {
+    if (router) co_return co_await router->handle(std::move(request));
+    co_return co_await handler(std::move(request));
+  } catch (const std::exception& e) {
+    failure = e.what();
+  }
+  log::error("net", "server={} handler failed: {}", options.name, failure);
+  co_return Response::message(500, "Internal Server Error");
+}
+
+asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c) {
+  Parser parser;
+  auto refused = co_await read_request(c, parser);
+  if (refused < 0) co_return false;
+  if (refused > 0) co_return co_await answer_badly(c, refused, std::string(reason_phrase(refused)));
+  auto begun = std::chrono::steady_clock::now();
+  auto message = parser.release();
+  Request request;
+  request.method = std::string(message.method_string());
+  request.target = std::string(message.target());
+  auto question = request.target.find('?');
+  auto path = url_decode(std::string_view(request.target).substr(0, question));
+  if (!path || path->empty() || (path->front() != '/' && *path != "*")) co_return co_await answer_badly(c, 400, "the request's path is malformed");
+  request.path = std::move(*path);
+  if (question != std::string::npos) request.query = Query(std::string_view(request.target).substr(question + 1));
+  copy_fields(message, request.headers);
+  request.body = std::move(message.body());
+  if (iequals(request.headers.get("Content-Encoding"), "gzip")) {
+    auto limit = router ? router->limit_for(request.method, request.path, options.body_max) : options.body_max;
+    auto plain = gunzip(request.body, limit);
+    if (!plain) co_return co_await answer_badly(c, 400, "the body is not gzip, or too large unpacked");
+    request.body = std::move(*plain);
+    request.headers.erase("Content-Encoding");
+  }
+  request.peer = c->peer;
+  request.local = c->local;
+  bool head = request.method == "HEAD", keep = message.keep_alive() && !stopping;
+  bool gzip_ok = options.gzip && request.headers.get("Accept-Encoding").find("gzip") != std::string_view::npos;
+  c->stream.expires_never();
+  auto response = co_await call(std::move(request));
+  if (auto* counter = by_class[std::clamp(response.status / 100, 1, 5)]) counter->add();
+  if (response.stream && !head) {
+    co_await send_stream(c, std::move(response), message.version());
+    co_return false;
+  }
+  if (seconds) seconds->observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count());
+  co_return co_await send(c, std::move(response), message.version(), head, keep, gzip_ok);
+}
+
+asio::awaitable<bool> HttpServer::Impl::send(std::shared_ptr<Connection> c, Response response, unsigned version, bool head, bool keep, bool gzip_ok) {
+  if (gzip_ok && response.body.size() > gzip_from && !response.headers.has("Content-Encoding") && compressible(response)) {
+    response.body = gzip(response.body);
+    response.headers.set("Content-Encoding", "gzip");
+    response.headers.add("Vary", "Accept-Encoding");
+  }
+  http::response<http::string_body> out(static_cast<http::status>(response.status), version);
+  out.reason(std::string(reason_phrase(response.status)));
+  for (const auto& [name, value] : response.headers.all()) out.insert(name, value);
+  out.keep_alive(keep);
+  bool bodyless = response.status == 204 || response.status == 304 || response.status < 200;
+  if (!bodyless) out.content_length(response.body.size());
+  if (!head && !bodyless) out.body() = std::move(response.body);
+  error_code ec;
+  c->stream.expires_after(options.write_timeout);
+  co_await http::async_write(c->stream, out, redirect_error(use_awaitable, ec));
+  co_return !ec && keep;
+}
+
+asio::awaitable<void> HttpServer::Impl::send_stream(std::shared_ptr<Connection> c, Response response, unsigned version) {
+  http::response<http::empty_body> out(static_cast<http::status>(response.status), version);
+  out.reason(std::string(reason_phrase(response.status)));
+  for (const auto& [name, value] : response.headers.all()) out.insert(name, value);
+  bool chunked = version >= 11;
+  if (chunked) out.chunked(true);
+  out.keep_alive(false);
+  error_code ec;
+  http::response_serializer<http::empty_body> serializer(out);
+  c->stream.expires_after(options.write_timeout);
+  co_await http::async_write_header(c->stream, serializer, redirect_error(use_awaitable, ec));
+  if (ec) co_return;
+  c->streaming = true;
+  auto watch = watch_for_close(c);
+  auto strand = c->stream.get_executor();
+  spawn(strand, "watch", std::move(watch));
+  auto writer = std::make_shared<ChunkWriter>(c, options.write_timeout, chunked);
+  bool alive = response.body.empty() || co_await writer->write(std::move(response.body));
+  if (alive) {
+    std::string failure;
+    try {
+      co_await response.stream(writer);
+    } catch (const std::exception& e) {
+      failure = e.what();
+    }
+    if (!failure.empty()) {
+      log::error("net", "server={} stream failed: {}", options.name, failure);
+      co_return;  // no last chunk: the peer sees that it was cut
+    }
+  }
+  if (!c->gone && chunked) {
+    c->stream.expires_after(options.write_timeout);
+    auto last = http::make_chunk_last();
+    co_await asio::async_write(c->stream, last, redirect_error(use_awaitable, ec));
+  }
+  c->stream.socket().cancel(ec);
+}
+
+HttpServer::HttpServer(asio::any_io_executor executor, Handler handler, ServerOptions options, Metrics* metrics)
+    : impl_(std::make_shared<Impl>(std::move(executor), std::move(handler), nullptr, std::move(options), metrics)) {}
+
+HttpServer::HttpServer(asio::any_io_executor executor, std::shared_ptr<const Router> router, ServerOptions options, Metrics* metrics)
+    : impl_(std::make_shared<Impl>(std::move(executor), Handler(), std::move(router), std::move(options), metrics)) {}
+
+HttpServer::~HttpServer() = default;
+
+Result<std::uint16_t> HttpServer::listen(const std::string& address, std::uint16_t port) {
+  error_code ec;
+  auto ip = asio::ip::make_address(address, ec);
+  if (ec) return fail(Errc::invalid, "'{}' is not an address to listen on", address);
+  asio::ip::tcp::endpoint endpoint(ip, port);
+  auto acceptor = std::make_shared<asio::ip::tcp::acceptor>(impl_->executor);
+  ec = open_acceptor(*acceptor, endpoint, true);
+  if (ec) return fail(Errc::io, "bind {}:{}: {}", address, port, ec.message());
+  auto bound = acceptor->local_endpoint().port();
+  impl_->tcp_acceptors.push_back(acceptor);
+  auto loop = impl_->accept(acceptor);
+  spawn(impl_->executor, impl_->options.name + " accept", std::move(loop));
+  return bound;
+}
+
+Status HttpServer::listen_unix(const std::string& path, unsigned mode) {
+  error_code ec;
+  if (path.size() > 107) return fail(Errc::invalid, "{}: longer than a socket's path may be", path);
+  ::unlink(path.c_str());
+  auto acceptor = std::make_shared<asio::local::stream_protocol::acceptor>(impl_->executor);
+  asio::local::stream_protocol::endpoint endpoint(path);
+  ec = open_acceptor(*acceptor, endpoint, false);
+  if (ec) return fail(Errc::io, "bind {}: {}", path, ec.message());
+  ::chmod(path.c_str(), mode);
+  impl_->unix_acceptors.push_back(acceptor);
+  impl_->unix_paths.push_back(path);
+  auto loop = impl_->accept(acceptor);
+  spawn(impl_->executor, impl_->options.name + " accept", std::move(loop));
+  return {};
+}
+
+asio::awaitable<void> HttpServer::stop(std::chrono::milliseconds grace) {
+  auto impl = impl_;
+  impl->stopping = true;
+  error_code ec;
+  for (auto& acceptor : impl->tcp_acceptors) acceptor->close(ec);
+  for (auto& acceptor : impl->unix_acceptors) acceptor->close(ec);
+  for (const auto& path : impl->unix_paths) ::unlink(path.c_str());
+  auto end = std::chrono::steady_clock::now() + grace;
+  for (;;) {
+    bool last = std::chrono::steady_clock::now() >= end;
+    std::size_t left;
+    {
+      std::lock_guard lock(impl->mutex);
+      left = impl->count;
+      for (auto& weak : impl->all)
+        if (auto c = weak.lock(); c && (c->idle || c->streaming || last)) {
+          c->gone = true;
+          ::shutdown(c->stream.socket().native_handle(), SHUT_RDWR);
+        }
+    }
+    if (left == 0 || std::chrono::steady_clock::now() > end + grace) co_return;
+    co_await sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+std::size_t HttpServer::connections() const {
+  std::lock_guard lock(impl_->mutex);
+  return impl_->count;
+}
+
+}  // namespace croft::net
