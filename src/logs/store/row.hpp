@@ -1,0 +1,25 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/time.hpp"
+
+namespace croft::logs {
+
+/// One stored document. `source` is the JSON object as it came (with @timestamp filled in where it was missing).
+struct Row {
+  std::uint64_t seq = 0;   ///< order of arrival, unique in a store, never used twice
+  Wall at{};               ///< of @timestamp; decides the index's day and the order
+  std::string id;
+  std::string source;
+};
+
+/// The same without ownership, valid while the part or block it came from is.
+struct RowView {
+  std::uint64_t seq = 0;
+  Wall at{};
+  std::string_view id, source;
+};
+
+}  // namespace croft::logs

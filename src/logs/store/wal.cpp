@@ -1,0 +1,93 @@
+#include "logs/store/wal.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include <cerrno>
+
+#include "logs/store/bytes.hpp"
+
+namespace croft::logs {
+
+namespace {
+constexpr std::uint32_t payload_max = 200u << 20;
+constexpr std::size_t wal_max = 4ull << 30;
+}  // namespace
+
+void append_wal_record(std::string& out, const WalRecord& record) {
+  auto head = out.size();
+  out.append(12, '\0');
+  put(out, static_cast<std::uint16_t>(record.index.size()));
+  out += record.index;
+  put(out, record.row.seq);
+  put(out, static_cast<std::int64_t>(record.row.at.time_since_epoch().count()));
+  put(out, record.replaces);
+  put(out, static_cast<std::uint32_t>(record.row.id.size()));
+  put(out, static_cast<std::uint32_t>(record.row.source.size()));
+  out += record.row.id;
+  out += record.row.source;
+  auto size = static_cast<std::uint32_t>(out.size() - head - 12);
+  std::uint64_t checksum = XXH3_64bits(out.data() + head + 12, size);
+  std::memcpy(out.data() + head, &size, 4);
+  std::memcpy(out.data() + head + 4, &checksum, 8);
+}
+
+Result<WalFile> WalFile::create(const fs::path& file) {
+  WalFile made;
+  made.path_ = file;
+  made.fd_ = Fd(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0640));
+  if (!made.fd_.valid()) return fail_errno("create " + file.string());
+  if (auto ok = sync_dir(file.parent_path()); !ok) return fail(ok.error());
+  return made;
+}
+
+Status WalFile::append(std::string_view bytes) {
+  auto before = size_;
+  while (!bytes.empty()) {
+    auto n = ::write(fd_.get(), bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      auto failed = errno_error("write " + path_.string(), errno);
+      if (::ftruncate(fd_.get(), static_cast<off_t>(before)) != 0) failed.context += "; and it could not be cut back";
+      size_ = before;
+      return fail(std::move(failed));
+    }
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+    size_ += static_cast<std::uint64_t>(n);
+  }
+  return {};
+}
+
+Status WalFile::sync() {
+  if (::fdatasync(fd_.get()) != 0) return fail_errno("fdatasync " + path_.string());
+  return {};
+}
+
+Result<std::uint64_t> replay_wal(const fs::path& file, const std::function<void(WalRecord)>& each) {
+  auto bytes = read_file(file, wal_max);
+  if (!bytes) return fail(bytes.error());
+  ByteReader in{*bytes};
+  for (;;) {
+    auto before = in.rest.size();
+    auto size = in.take<std::uint32_t>();
+    auto checksum = in.take<std::uint64_t>();
+    if (!in.ok || size > payload_max) return before;
+    auto payload = in.piece(size);
+    if (!in.ok || XXH3_64bits(payload.data(), payload.size()) != checksum) return before;
+    ByteReader p{payload};
+    WalRecord record;
+    record.index = p.piece(p.take<std::uint16_t>());
+    record.row.seq = p.take<std::uint64_t>();
+    record.row.at = Wall(Millis(p.take<std::int64_t>()));
+    record.replaces = p.take<std::uint64_t>();
+    auto id_size = p.take<std::uint32_t>(), source_size = p.take<std::uint32_t>();
+    record.row.id = p.piece(id_size);
+    record.row.source = p.piece(source_size);
+    if (!p.ok) return before;
+    each(std::move(record));
+    if (in.rest.empty()) return 0;
+  }
+}
+
+}  // namespace croft::logs

@@ -1,0 +1,46 @@
+#pragma once
+// The write-ahead log: what was acknowledged and is not yet in a part. Records with length and checksum; a torn tail is cut.
+//
+//   record: payload length u32, xxh3 of the payload u64, payload
+//   payload: index name length u16, name, seq u64, time i64 ms, replaces seq u64 (0: nothing), id length u32, source length u32, id, source
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "base/error.hpp"
+#include "base/files.hpp"
+#include "logs/store/row.hpp"
+
+namespace croft::logs {
+
+struct WalRecord {
+  std::string index;
+  Row row;
+  std::uint64_t replaces = 0;
+};
+
+void append_wal_record(std::string& out, const WalRecord& record);
+
+/// One file of the log, open for appending.
+/// Threads  append and sync may run at the same time; each of them one at a time.
+class WalFile {
+ public:
+  static Result<WalFile> create(const fs::path& file);
+  /// Errors   io; the file is cut back to what it was, so that a later append is not behind half a record.
+  Status append(std::string_view bytes);
+  Status sync();
+  [[nodiscard]] std::uint64_t size() const { return size_; }
+  [[nodiscard]] const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+  Fd fd_;
+  std::uint64_t size_ = 0;
+};
+
+/// Gives every whole record in order. A torn or damaged tail ends it; its size is returned. Errors: io.
+Result<std::uint64_t> replay_wal(const fs::path& file, const std::function<void(WalRecord)>& each);
+
+}  // namespace croft::logs
