@@ -1,0 +1,56 @@
+#pragma once
+// The command line: subcommands that are clients of the HTTP API, and the two that start the farm (given by main).
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace croft::cli {
+
+/// What scripts can rely on.
+enum ExitCode : int {
+  ok = 0,
+  failed = 1,        ///< it was tried and did not work out (a deployment failed, the farm refused)
+  usage = 2,         ///< the command line or a file given is wrong
+  not_found = 3,
+  conflict = 4,      ///< locked by a deployment
+  unreachable = 5,   ///< no farm answers at the address
+  timed_out = 6,
+};
+
+struct DevOptions {
+  std::filesystem::path data;                 ///< state of the farm; made when missing
+  std::string address = "127.0.0.1";
+  std::string docker_socket = "/var/run/docker.sock";
+  std::string bridge_address;                 ///< "": found out
+  std::string config_file;
+  bool no_docker = false;
+  std::string log_level = "info", log_file;
+};
+
+struct ServeOptions {
+  std::string role;                           ///< master, node, balancer, dns, log
+  std::string config_file;
+};
+
+struct SimOptions {
+  std::uint64_t seed = 1, seeds = 1;
+  double minutes = 10;
+  std::string bug;
+  bool trace = false;
+};
+
+struct Programs {
+  std::function<int(const DevOptions&)> dev;
+  std::function<int(const ServeOptions&)> serve;
+  std::function<int(const SimOptions&)> sim;
+  std::string version;
+};
+
+/// Parses the arguments and runs the subcommand. Returns the process's exit code.
+int run(int argc, char** argv, const Programs& programs);
+
+}  // namespace croft::cli

@@ -1,0 +1,151 @@
+#include "cli/session.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+
+#include <future>
+
+#include "base/json.hpp"
+#include "base/json_writer.hpp"
+
+namespace croft::cli {
+
+namespace asio = boost::asio;
+
+namespace {
+
+template <class T>
+T wait_for(asio::io_context& io, asio::awaitable<T> work) {
+  auto result = asio::co_spawn(io, std::move(work), asio::use_future);
+  io.run();
+  io.restart();
+  return result.get();
+}
+
+struct Target {
+  net::Origin origin;
+  std::string path;
+};
+
+Target target_of(const std::string& base, const std::string& path) {
+  auto url = net::Url::parse(base);
+  if (!url) throw Ended{usage, base + ": " + url.error().context};
+  auto prefix = url->target == "/" ? std::string() : url->target;
+  return {{.host = url->host, .port = url->port, .unix_path = {}}, prefix + path};
+}
+
+asio::awaitable<bool> read_lines(net::HttpClient& client, Target to, std::string accept, net::ClientOptions options,
+                                 const std::function<bool(std::string_view)>& each, std::optional<Error>& error) {
+  net::Request request;
+  request.method = "GET";
+  request.target = to.path;
+  request.headers.set("Accept", accept);
+  auto opened = co_await client.open(to.origin, std::move(request), options);
+  if (!opened) {
+    error = opened.error();
+    co_return false;
+  }
+  auto reader = std::move(*opened);
+  if (reader->head().status != 200) {
+    error = Error{Errc::unavailable, fmt::format("answered {}", reader->head().status)};
+    co_return false;
+  }
+  for (;;) {
+    auto line = co_await reader->read_line();
+    if (!line) {
+      error = line.error();
+      co_return false;
+    }
+    if (!*line) co_return false;
+    if (!each(**line)) co_return true;
+  }
+}
+
+}  // namespace
+
+Session::Session(const Common& common) : common_(common) {}
+Session::~Session() = default;
+
+boost::json::value Session::Answer::json() const {
+  auto parsed = json::parse(body);
+  if (!parsed) throw Ended{failed, "the farm's answer is not JSON: " + parsed.error().context};
+  return std::move(*parsed);
+}
+
+Session::Answer Session::send(const std::string& base, std::string_view method, std::string target, std::string body) {
+  asio::io_context io;
+  net::ClientOptions options;
+  options.keep_alive = false;
+  net::HttpClient client(io.get_executor(), options);
+  auto to = target_of(base, target);
+  net::Request request;
+  request.method = method;
+  request.target = to.path;
+  request.headers.set("Accept", "application/json");
+  if (!body.empty()) request.headers.set("Content-Type", "application/json");
+  request.body = std::move(body);
+  auto answer = wait_for(io, client.request(to.origin, std::move(request)));
+  if (!answer) {
+    auto code = answer.error().code == Errc::timeout ? timed_out : unreachable;
+    throw Ended{code, fmt::format("no farm answers at {} ({}); is it up? Set --url or CROFT_URL", base, answer.error().context)};
+  }
+  return {answer->status, std::move(answer->body), std::move(answer->headers)};
+}
+
+Session::Answer Session::call(std::string_view method, std::string target, std::string body) {
+  return send(common_.url, method, std::move(target), std::move(body));
+}
+
+Session::Answer Session::logs(std::string_view method, std::string target, std::string body) {
+  return send(common_.logs_url, method, std::move(target), std::move(body));
+}
+
+Session::Answer Session::must(std::string_view method, std::string target, std::string body) {
+  auto answer = call(method, std::move(target), std::move(body));
+  if (answer.status < 400) return answer;
+  auto code = answer.status == 404 ? not_found : answer.status == 409 ? conflict : answer.status == 400 || answer.status == 422 ? usage : failed;
+  throw Ended{code, words_of(answer)};
+}
+
+bool Session::stream(std::string target, std::string accept, std::chrono::milliseconds limit, const std::function<bool(std::string_view)>& each) {
+  asio::io_context io;
+  net::ClientOptions options;
+  options.keep_alive = false;
+  net::HttpClient client(io.get_executor(), options);
+  std::optional<Error> error;
+  auto work = read_lines(client, target_of(common_.url, target), std::move(accept), options, each, error);
+  auto result = asio::co_spawn(io, std::move(work), asio::use_future);
+  io.run_for(limit);
+  if (result.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return false;
+  return result.get();
+}
+
+std::string words_of(const Session::Answer& answer) {
+  auto parsed = json::parse(answer.body);
+  if (!parsed) return fmt::format("the farm answered {}: {}", answer.status, answer.body.substr(0, 300));
+  auto text = json::text(*parsed, "message", fmt::format("the farm answered {}", answer.status));
+  for (const auto& detail : json::list(*parsed, "details"))
+    for (const auto& error : json::texts(detail, "errors")) text += fmt::format("\n  {}: {}", json::text(detail, "path"), error);
+  if (const auto* details = json::find(*parsed, "details"); details && details->is_string()) text += "\n  " + std::string(details->get_string());
+  return text;
+}
+
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows)
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      if (widths.size() <= i) widths.push_back(0);
+      widths[i] = std::max(widths[i], row[i].size());
+    }
+  std::string out;
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) line += fmt::format("{:<{}}  ", row[i], widths[i]);
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  }
+  return out;
+}
+
+}  // namespace croft::cli

@@ -1,0 +1,58 @@
+#pragma once
+// A blocking client of the farm for the subcommands: one request, one answer, errors as exit codes with words.
+
+#include <boost/json/value.hpp>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cli/cli.hpp"
+#include "net/http_client.hpp"
+
+namespace croft::cli {
+
+/// Ends a command early with a code and a sentence on stderr.
+struct Ended {
+  ExitCode code;
+  std::string text;
+};
+
+struct Common {
+  std::string url = "http://127.0.0.1:8080";   ///< of a master's Marathon face
+  std::string logs_url = "http://127.0.0.1:9200";
+  bool json = false, quiet = false;
+};
+
+/// Errors   throws Ended; the subcommands are plain top-down programs.
+class Session {
+ public:
+  explicit Session(const Common& common);
+  ~Session();
+
+  struct Answer {
+    int status;
+    std::string body;
+    net::Headers headers;
+    [[nodiscard]] boost::json::value json() const;   ///< throws Ended when it is none
+  };
+  Answer call(std::string_view method, std::string target, std::string body = {});
+  /// As call, and an Ended for every status from 400 on, with the farm's own words.
+  Answer must(std::string_view method, std::string target, std::string body = {});
+  Answer logs(std::string_view method, std::string target, std::string body);
+  /// Reads a stream line by line until `each` says stop (false), the stream ends or `limit` passes. True when `each` stopped it.
+  bool stream(std::string target, std::string accept, std::chrono::milliseconds limit, const std::function<bool(std::string_view)>& each);
+  [[nodiscard]] const Common& common() const { return common_; }
+
+ private:
+  Answer send(const std::string& base, std::string_view method, std::string target, std::string body);
+  Common common_;
+};
+
+/// The farm's own words in an error answer: message, then details with their paths.
+std::string words_of(const Session::Answer& answer);
+/// Prints rows with columns aligned; the first row is the head.
+std::string table(const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace croft::cli
