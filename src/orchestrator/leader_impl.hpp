@@ -1,0 +1,142 @@
+#pragma once
+// The inside of LeaderService, split over leader_service.cpp (life, turns, changes), leader_view.cpp (what readers see) and
+// leader_link.cpp (the HTTP face for agents and followers). Private to these three.
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <set>
+
+#include "base/log.hpp"
+#include "net/async.hpp"
+#include "orchestrator/leader_service.hpp"
+
+namespace croft::orchestrator {
+
+namespace asio = boost::asio;
+
+/// One agent's open stream: lines wait here for the connection's coroutine.
+struct AgentStream {
+  static constexpr std::size_t bytes_max = 64u << 20;  // a snapshot of thousands of tasks fits; more is cut and starts anew
+  std::mutex mutex;
+  std::deque<std::string> lines;        // mutex
+  std::size_t bytes = 0;                // mutex
+  bool closed = false;                  // mutex
+  std::shared_ptr<net::Signal> signal = net::Signal::make();
+};
+
+/// Everything of one term; gone when leadership is.
+struct LeaderTerm {
+  LeaderTerm(const coordination::Term& t, const LeaderOptions& o)
+      : term(t),
+        cluster({.agent_timeout = o.agent_timeout, .heartbeat = o.heartbeat, .cluster_id = t.cluster_id, .epoch = t.epoch, .commit = t.head}),
+        catalog({.epoch = t.epoch, .lease = o.balancer_lease}),
+        core(cluster, catalog, o.orchestrator) {}
+  coordination::Term term;
+  cluster::Cluster cluster;
+  catalog::Publisher catalog;
+  Orchestrator core;
+  std::map<std::string, std::shared_ptr<AgentStream>> streams;  ///< by subscription
+};
+
+struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
+  Impl(asio::any_io_executor p, std::unique_ptr<coordination::Store> s, std::unique_ptr<coordination::Election> e, LeaderOptions o, Metrics& metrics);
+
+  // --- life (leader_service.cpp) ---
+  asio::awaitable<void> lead();
+  asio::awaitable<Status> take_over();
+  asio::awaitable<void> timer_loop();
+  void turn(Now now);                    ///< after anything happened: events, decisions, messages, views
+  asio::awaitable<std::expected<Accepted, Refusal>> change_on_strand(Make make);
+  asio::awaitable<Result<std::uint64_t>> commit(coordination::Batch batch);
+  asio::awaitable<void> commit_background();
+  asio::awaitable<void> lock();          ///< one commit at a time
+  void unlock();
+
+  // --- views (leader_view.cpp) ---
+  void note(const std::vector<cluster::Event>& events);
+  void publish(Now now);
+  void collect_bus_events();
+
+  // --- link (leader_link.cpp) ---
+  void route_messages();
+  asio::awaitable<net::Response> register_agent(net::Request request);
+  asio::awaitable<net::Response> report(net::Request request);
+  asio::awaitable<net::Response> confirm(net::Request request);
+  asio::awaitable<net::Response> put_rule(net::Request request);
+  asio::awaitable<net::Response> delete_rule(net::Request request);
+  asio::awaitable<net::Response> change_rule(AppId app, std::optional<catalog::Rule> rule);
+  asio::awaitable<void> feed_agent(AgentId agent, std::string subscription, std::shared_ptr<AgentStream> stream, std::shared_ptr<net::StreamWriter> out);
+  std::vector<std::shared_ptr<const std::string>> catalog_lines(std::optional<catalog::Index> after);
+  void agent_stream_closed(const AgentId& agent, const std::string& subscription);
+
+  /// Runs `work` on the strand and gives its answer. Measures how long the strand was held.
+  template <class F>
+  asio::awaitable<std::invoke_result_t<F>> on_strand(F work) {
+    auto job = run_here(shared_from_this(), std::move(work));
+    co_return co_await asio::co_spawn(strand, std::move(job), asio::use_awaitable);
+  }
+  template <class F>
+  static asio::awaitable<std::invoke_result_t<F>> run_here(std::shared_ptr<Impl> self, F work) {
+    auto begun = std::chrono::steady_clock::now();
+    if constexpr (std::is_void_v<std::invoke_result_t<F>>) {
+      work();
+      self->held_since(begun);
+      co_return;
+    } else {
+      auto answer = work();
+      self->held_since(begun);
+      co_return answer;
+    }
+  }
+  void held_since(std::chrono::steady_clock::time_point begun) {
+    auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+    strand_hold.observe(seconds);
+    strand_hold_max.raise_to(seconds);
+  }
+
+  asio::any_io_executor pool;
+  asio::strand<asio::any_io_executor> strand;
+  std::unique_ptr<coordination::Store> store;
+  std::unique_ptr<coordination::Election> election;
+  LeaderOptions options;
+  std::function<void(Error)> failed;
+  std::atomic<bool> stopping{false}, leads{false};
+  Wall started = system_now().wall;
+
+  std::unique_ptr<LeaderTerm> term;                    // strand
+  asio::steady_timer wake;                             // strand
+  bool committing = false;                             // strand
+  std::deque<std::shared_ptr<asio::steady_timer>> commit_waiters;  // strand
+  std::uint64_t head = 0;                              // strand
+  coordination::Batch background;                      // strand: not yet committed progress
+
+  // The view under construction (strand), and the published one (view_mutex).
+  View building;
+  std::set<TaskId> changed_tasks;
+  std::set<AgentId> changed_agents;
+  bool view_dirty = false;
+  Mono published_at{};
+  mutable std::mutex view_mutex;
+  std::shared_ptr<const View> published = std::make_shared<View>();
+
+  std::mutex bus_mutex;
+  std::deque<BusEvent> bus;                            // bus_mutex; at most bus_max
+  static constexpr std::size_t bus_max = 4096;
+  std::atomic<std::uint64_t> bus_newest{0};
+  std::shared_ptr<net::Signal> bus_signal = net::Signal::make();
+  std::shared_ptr<net::Signal> catalog_signal = net::Signal::make();
+
+  Counter& changes;
+  Histogram &commit_seconds, &strand_hold;
+  Gauge& strand_hold_max;
+};
+
+}  // namespace croft::orchestrator

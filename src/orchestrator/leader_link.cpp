@@ -1,0 +1,207 @@
+// The leader's HTTP face for agents, balancers and other followers: registration streams, reports, the catalog, rules.
+
+#include "base/json.hpp"
+#include "base/json_writer.hpp"
+#include "base/text.hpp"
+#include "model/catalog_json.hpp"
+#include "model/link_json.hpp"
+#include "orchestrator/leader_impl.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+
+constexpr std::size_t registration_max = 64u << 20;
+constexpr std::size_t acl_max = 4096;
+
+int status_of(const Error& error) {
+  switch (error.code) {
+    case Errc::invalid: return 422;
+    case Errc::not_found: return 404;
+    case Errc::conflict: return 409;
+    case Errc::forbidden: return 403;
+    case Errc::too_large: return 413;
+    case Errc::unavailable: case Errc::not_leader: case Errc::unknown_outcome: case Errc::timeout: return 503;
+    default: return 500;
+  }
+}
+
+net::Response answer(const Error& error) { return net::Response::message(status_of(error), error.context); }
+
+std::optional<catalog::Index> index_from(const std::string& text) {
+  auto dot = text.find('.');
+  if (dot == std::string::npos) return std::nullopt;
+  auto epoch = to_int(text.substr(0, dot)), n = to_int(text.substr(dot + 1));
+  if (!epoch || !n || *epoch < 0 || *n < 0) return std::nullopt;
+  return catalog::Index{static_cast<std::uint64_t>(*epoch), static_cast<std::uint64_t>(*n)};
+}
+
+}  // namespace
+
+/// Puts the cluster's outbox into the streams of the agents it is for. A stream that is too far behind is closed: its agent
+/// comes back and gets a snapshot.
+void LeaderService::Impl::route_messages() {
+  std::map<std::string, bool> touched;
+  for (auto& message : term->cluster.take_messages()) {
+    auto at = term->streams.find(message.subscription);
+    if (at == term->streams.end()) continue;
+    auto line = link::encode(message.record);
+    line.push_back('\n');
+    std::lock_guard guard(at->second->mutex);
+    at->second->bytes += line.size();
+    at->second->lines.push_back(std::move(line));
+    if (at->second->bytes > AgentStream::bytes_max) at->second->closed = true;
+    touched[message.subscription] = true;
+  }
+  for (const auto& [subscription, yes] : touched) term->streams[subscription]->signal->notify();
+}
+
+asio::awaitable<net::Response> LeaderService::Impl::register_agent(net::Request request) {
+  auto self = shared_from_this();
+  auto registration = link::decode_registration(request.body);
+  if (!registration) co_return answer(registration.error());
+  if (registration->info.ip.empty()) registration->info.ip = request.peer;
+  struct Opened { std::optional<Error> error; AgentId agent; std::string subscription; std::shared_ptr<AgentStream> stream; };
+  auto work = [this, &registration]() -> Opened {
+    if (!leads || !term) return {Error{Errc::unavailable, "this master does not lead"}, {}, {}, {}};
+    auto now = system_now();
+    auto agent = term->cluster.register_agent(*registration, now);
+    if (!agent) return {agent.error(), {}, {}, {}};
+    Opened opened{std::nullopt, *agent, term->cluster.agent(*agent)->subscription, std::make_shared<AgentStream>()};
+    term->streams[opened.subscription] = opened.stream;
+    turn(now);
+    return opened;
+  };
+  auto opened = co_await on_strand(work);
+  if (opened.error) co_return answer(*opened.error);
+  log::info("leader", "agent={} host={} tasks={} registered", opened.agent, registration->info.hostname, registration->tasks.size());
+  net::Response response;
+  response.headers.set("Content-Type", "application/x-ndjson");
+  response.stream = [self, opened](std::shared_ptr<net::StreamWriter> out) {
+    return self->feed_agent(opened.agent, opened.subscription, opened.stream, out);
+  };
+  co_return response;
+}
+
+asio::awaitable<void> LeaderService::Impl::feed_agent(AgentId agent, std::string subscription, std::shared_ptr<AgentStream> stream,
+                                                      std::shared_ptr<net::StreamWriter> out) {
+  auto self = shared_from_this();
+  for (;;) {
+    auto ticket = stream->signal->ticket();
+    std::string chunk;
+    bool closed;
+    {
+      std::lock_guard guard(stream->mutex);
+      for (auto& line : stream->lines) chunk += line;
+      stream->lines.clear();
+      stream->bytes = 0;
+      closed = stream->closed;
+    }
+    if (closed || stopping || out->closed()) break;
+    if (!chunk.empty()) {
+      if (!co_await out->write(std::move(chunk))) break;
+    } else {
+      (void)co_await stream->signal->wait(ticket, Millis(500));
+    }
+  }
+  auto end = [self, agent, subscription] { self->agent_stream_closed(agent, subscription); };
+  co_await on_strand(end);
+}
+
+void LeaderService::Impl::agent_stream_closed(const AgentId& agent, const std::string& subscription) {
+  if (!term || term->streams.erase(subscription) == 0) return;
+  auto now = system_now();
+  term->cluster.stream_closed(agent, subscription, now);
+  turn(now);
+}
+
+asio::awaitable<net::Response> LeaderService::Impl::report(net::Request request) {
+  auto self = shared_from_this();
+  auto report = link::decode_report(request.body);
+  if (!report) co_return answer(report.error());
+  if (report->agent.empty()) report->agent = AgentId(request.params["id"]);
+  if (report->agent.str() != request.params["id"]) co_return net::Response::message(422, "the report's agent is not the path's");
+  auto work = [this, &report]() -> Status {
+    if (!leads || !term) return fail(Errc::unavailable, "this master does not lead");
+    auto now = system_now();
+    auto done = term->cluster.report(*report, now);
+    turn(now);
+    return done;
+  };
+  auto done = co_await on_strand(work);
+  if (!done) co_return answer(done.error());
+  co_return net::Response{.status = 204, .headers = {}, .body = {}, .stream = {}};
+}
+
+asio::awaitable<net::Response> LeaderService::Impl::confirm(net::Request request) {
+  auto self = shared_from_this();
+  auto confirmation = catalog::decode_confirmation(request.body);
+  if (!confirmation) co_return answer(confirmation.error());
+  if (confirmation->balancer.ip.empty()) confirmation->balancer.ip = request.peer;
+  auto work = [this, &confirmation]() -> Status {
+    if (!leads || !term) return fail(Errc::unavailable, "this master does not lead");
+    auto now = system_now();
+    auto known = term->catalog.live().size();
+    term->catalog.confirm(*confirmation, now);
+    if (term->catalog.live().size() != known) view_dirty = true;
+    turn(now);
+    return {};
+  };
+  auto done = co_await on_strand(work);
+  if (!done) co_return answer(done.error());
+  co_return net::Response{.status = 204, .headers = {}, .body = {}, .stream = {}};
+}
+
+std::vector<std::shared_ptr<const std::string>> LeaderService::Impl::catalog_lines(std::optional<catalog::Index> after) {
+  return term ? term->catalog.since(after) : std::vector<std::shared_ptr<const std::string>>{};
+}
+
+asio::awaitable<net::Response> LeaderService::Impl::put_rule(net::Request request) {
+  AppId app("/" + request.params["app"]);
+  auto body = json::parse(request.body);
+  if (!body) co_return net::Response::message(400, body.error().context);
+  auto acl = json::text(*body, "acl");
+  if (trim(acl).empty()) co_return net::Response::message(422, "acl: must be given and not empty");
+  if (acl.size() > acl_max) co_return net::Response::message(413, "acl: longer than 4096 bytes");
+  if (acl.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) co_return net::Response::message(422, "acl: must be one line");
+  std::optional<catalog::Rule> rule(catalog::Rule{app, acl});
+  co_return co_await change_rule(app, std::move(rule));
+}
+
+asio::awaitable<net::Response> LeaderService::Impl::delete_rule(net::Request request) {
+  AppId app("/" + request.params["app"]);
+  co_return co_await change_rule(app, std::nullopt);
+}
+
+asio::awaitable<net::Response> LeaderService::Impl::change_rule(AppId app, std::optional<catalog::Rule> rule) {
+  Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
+    if (!rule && !state.rules().contains(app)) return std::unexpected(Refusal{{Errc::not_found, fmt::format("there is no rule for {}", app)}, {}});
+    Intent intent;
+    intent.rules[app] = rule;
+    return intent;
+  };
+  auto job = change_on_strand(make);
+  auto done = co_await asio::co_spawn(strand, std::move(job), asio::use_awaitable);
+  if (!done) co_return answer(done.error().error);
+  JsonWriter w;
+  w.begin_object().field("app", app);
+  if (rule) w.field("acl", rule->acl);
+  w.field("version", done->version).end_object();
+  co_return net::Response::json(std::move(w).take());
+}
+
+void LeaderService::add_link_routes(net::Router& router) {
+  auto impl = impl_;
+  auto route = [&](std::string_view method, std::string_view pattern, asio::awaitable<net::Response> (Impl::*handle)(net::Request)) {
+    router.on(method, pattern, [impl, handle](net::Request request) { return (impl.get()->*handle)(std::move(request)); });
+  };
+  route("POST", "/croft/v1/agents", &Impl::register_agent);
+  route("POST", "/croft/v1/agents/{id}/reports", &Impl::report);
+  route("POST", "/croft/v1/catalog/confirmations", &Impl::confirm);
+  route("PUT", "/croft/v1/rules/{*app}", &Impl::put_rule);
+  route("DELETE", "/croft/v1/rules/{*app}", &Impl::delete_rule);
+  router.body_limit("/croft/v1/agents", registration_max);
+  router.body_limit("/croft/v1/agents/{id}/reports", registration_max);
+}
+
+}  // namespace croft::orchestrator

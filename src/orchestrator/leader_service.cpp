@@ -1,0 +1,299 @@
+#include "orchestrator/leader_service.hpp"
+
+#include "orchestrator/leader_impl.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+
+constexpr Millis tick_max{500};           // the longest time between two turns
+constexpr Millis publish_every{5};
+constexpr int turn_rounds_max = 16;       // decisions cause events, events cause decisions; they settle in two or three rounds
+constexpr std::size_t commits_waiting_max = 1000;
+
+}  // namespace
+
+LeaderService::Impl::Impl(asio::any_io_executor p, std::unique_ptr<coordination::Store> s, std::unique_ptr<coordination::Election> e, LeaderOptions o,
+                          Metrics& metrics)
+    : pool(p), strand(asio::make_strand(p)), store(std::move(s)), election(std::move(e)), options(std::move(o)), wake(strand),
+      changes(metrics.counter("croft_leader_changes_total", "Changes of intent committed.")),
+      commit_seconds(metrics.histogram("croft_leader_commit_seconds", "Time of a commit to the store.")),
+      strand_hold(metrics.histogram("croft_leader_strand_hold_seconds", "How long one piece of work held the leader's strand.")),
+      strand_hold_max(metrics.gauge("croft_leader_strand_hold_max_seconds", "Longest hold of the leader's strand since the start.")) {}
+
+asio::awaitable<Status> LeaderService::Impl::take_over() {
+  auto elected = co_await election->campaign();
+  if (!elected) co_return elected;
+  auto taken = co_await store->take_over();
+  if (!taken) co_return fail(std::move(taken).error());
+  auto stored = co_await store->load("");
+  if (!stored) co_return fail(std::move(stored).error());
+  auto now = system_now();
+  term = std::make_unique<LeaderTerm>(*taken, options);
+  head = taken->head;
+  if (auto loaded = term->core.load(*stored, now); !loaded) {
+    term.reset();
+    co_return fail(Error(loaded.error()).within("loading the intent"));
+  }
+  std::vector<AppId> known;
+  for (const auto& [id, app] : term->core.apps()) known.push_back(id);
+  term->cluster.set_known_apps(std::move(known));
+  term->catalog.set_masters({{options.hostname, options.ip, options.mesos_port, true}});
+  building = View{};
+  building.cluster_id = taken->cluster_id;
+  building.hostname = options.hostname;
+  building.ip = options.ip;
+  building.version = options.version;
+  building.leader = fmt::format("{}:{}", options.hostname, options.marathon_port);
+  building.epoch = taken->epoch;
+  building.elected = now.wall;
+  building.started = started;
+  for (const auto& [id, app] : term->core.apps()) building.apps.set(id, std::make_shared<AppView>(term->core.view(id, now)));
+  view_dirty = true;
+  leads = true;
+  log::info("leader", "epoch={} commit={} apps={} leading", taken->epoch, taken->head, term->core.apps().size());
+  turn(now);
+  co_return Status{};
+}
+
+asio::awaitable<void> LeaderService::Impl::lead() {
+  auto self = shared_from_this();
+  auto taken = co_await take_over();
+  if (!taken) {
+    if (!stopping && failed) failed(taken.error());
+    co_return;
+  }
+  co_await timer_loop();
+}
+
+asio::awaitable<void> LeaderService::Impl::timer_loop() {
+  while (!stopping && term) {
+    wake.expires_at(std::min(wake.expiry(), std::chrono::steady_clock::now() + tick_max));
+    boost::system::error_code ec;
+    co_await wake.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+    if (stopping || !term) break;
+    auto begun = std::chrono::steady_clock::now();
+    auto now = system_now();
+    wake.expires_at(now.mono + tick_max);
+    term->cluster.tick(now);
+    term->catalog.tick(now);
+    turn(now);
+    held_since(begun);
+  }
+}
+
+void LeaderService::Impl::turn(Now now) {
+  Mono next = now.mono + tick_max;
+  for (int round = 0; round < turn_rounds_max; ++round) {
+    auto events = term->cluster.take_events();
+    if (!events.empty()) {
+      note(events);
+      term->core.on_events(events, now);
+    } else if (round > 0) {
+      break;
+    }
+    next = std::min(next, term->core.tick(now));
+  }
+  auto before = term->catalog.index();
+  if (term->catalog.flush() != before) catalog_signal->notify();
+  route_messages();
+  collect_bus_events();
+  auto progress = term->core.take_background_batch();
+  if (!progress.empty()) {
+    for (auto& key : progress.remove) {
+      background.put.erase(key);
+      background.remove.push_back(std::move(key));
+    }
+    for (auto& [key, value] : progress.put) {
+      std::erase(background.remove, key);
+      background.put[key] = std::move(value);
+    }
+    if (!committing) net::spawn(strand, "background commit", commit_background());
+  }
+  for (const auto& app : term->core.take_changed_apps()) {
+    if (term->core.app(app)) building.apps.set(app, std::make_shared<AppView>(term->core.view(app, now)));
+    else building.apps.erase(app);
+    view_dirty = true;
+  }
+  if (view_dirty && now.mono - published_at >= publish_every) publish(now);
+  else if (view_dirty) next = std::min(next, published_at + publish_every);
+  if (next < wake.expiry()) wake.expires_at(next);  // cancels the wait; the timer loop starts it anew
+}
+
+asio::awaitable<void> LeaderService::Impl::lock() {
+  while (committing) {
+    auto mine = std::make_shared<asio::steady_timer>(strand, std::chrono::steady_clock::time_point::max());
+    commit_waiters.push_back(mine);
+    boost::system::error_code ec;
+    co_await mine->async_wait(asio::redirect_error(asio::use_awaitable, ec));
+  }
+  committing = true;
+}
+
+void LeaderService::Impl::unlock() {
+  committing = false;
+  if (commit_waiters.empty()) return;
+  commit_waiters.front()->cancel();
+  commit_waiters.pop_front();
+}
+
+/// Commits, and where the store does not know whether it did, reads the head back before anything else is answered.
+asio::awaitable<Result<std::uint64_t>> LeaderService::Impl::commit(coordination::Batch batch) {
+  auto begun = std::chrono::steady_clock::now();
+  auto number = co_await store->commit(std::move(batch));
+  if (!number && number.error().code == Errc::unknown_outcome) {
+    auto read = co_await store->read_head();
+    if (!read) co_return fail(Errc::unavailable, "the store does not answer: {}", read.error().context);
+    if (*read == head + 1) number = *read;
+    else number = fail(Errc::unavailable, "the change was not stored: {}", Error(number.error()).context);
+  }
+  commit_seconds.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count());
+  if (number) {
+    head = *number;
+    if (term) term->cluster.committed(head);
+  } else if (number.error().code == Errc::not_leader) {
+    log::error("leader", "fenced by another epoch: {}", number.error().context);
+    leads = false;
+    if (failed) failed(number.error());
+  }
+  co_return number;
+}
+
+asio::awaitable<void> LeaderService::Impl::commit_background() {
+  auto self = shared_from_this();
+  co_await lock();
+  auto batch = std::exchange(background, {});
+  if (!batch.empty()) {
+    auto again = batch;
+    auto number = co_await commit(std::move(batch));
+    if (!number) {
+      log::warn("leader", "progress could not be stored, again in a second: {}", number.error().context);
+      for (auto& [key, value] : again.put) background.put.try_emplace(key, std::move(value));
+      for (auto& key : again.remove)
+        if (!background.put.contains(key)) background.remove.push_back(std::move(key));
+    }
+  }
+  unlock();
+}
+
+asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on_strand(Make make) {
+  auto self = shared_from_this();
+  using Answer = std::expected<Accepted, Refusal>;
+  auto refuse = [](Errc code, std::string text) -> Answer { return std::unexpected(Refusal{{code, std::move(text)}, {}}); };
+  if (!leads || !term) co_return refuse(Errc::unavailable, "this master does not lead yet");
+  if (commit_waiters.size() >= commits_waiting_max) co_return refuse(Errc::unavailable, "too many changes are waiting");
+  co_await lock();
+  if (!leads || !term) {
+    unlock();
+    co_return refuse(Errc::unavailable, "this master no longer leads");
+  }
+  auto now = system_now();
+  auto intent = make(term->core, now);
+  if (!intent) {
+    unlock();
+    co_return std::unexpected(std::move(intent).error());
+  }
+  auto proposal = term->core.propose(*intent, now);
+  if (!proposal) {
+    unlock();
+    co_return std::unexpected(std::move(proposal).error());
+  }
+  auto number = co_await commit(proposal->batch);
+  if (!number) {
+    unlock();
+    co_return std::unexpected(Refusal{std::move(number).error(), {}});
+  }
+  now = system_now();
+  term->core.apply(*proposal, now);
+  changes.add();
+  turn(now);
+  publish(now);
+  unlock();
+  co_return Accepted{proposal->version, proposal->deployment, published};
+}
+
+// --- the public face ---
+
+std::shared_ptr<LeaderService> LeaderService::make(asio::any_io_executor pool, std::unique_ptr<coordination::Store> store,
+                                                   std::unique_ptr<coordination::Election> election, LeaderOptions options, Metrics& metrics) {
+  std::shared_ptr<LeaderService> made(new LeaderService);
+  made->impl_ = std::make_shared<Impl>(std::move(pool), std::move(store), std::move(election), std::move(options), metrics);
+  return made;
+}
+
+LeaderService::~LeaderService() = default;
+
+void LeaderService::start(std::function<void(Error)> failed) {
+  impl_->failed = std::move(failed);
+  net::spawn(impl_->strand, "leader", impl_->lead());
+}
+
+asio::awaitable<void> LeaderService::stop() {
+  auto impl = impl_;
+  impl->stopping = true;
+  auto end = [impl] {
+    impl->wake.cancel();
+    impl->leads = false;
+    if (!impl->term) return;
+    for (auto& [subscription, stream] : impl->term->streams) {
+      std::lock_guard lock(stream->mutex);
+      stream->closed = true;
+      stream->signal->notify();
+    }
+  };
+  co_await impl->on_strand(end);
+  co_await impl->election->resign();
+}
+
+bool LeaderService::leading() const { return impl_->leads; }
+
+asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::change(Make make) {
+  auto impl = impl_;
+  auto job = impl->change_on_strand(std::move(make));
+  co_return co_await asio::co_spawn(impl->strand, std::move(job), asio::use_awaitable);
+}
+
+asio::awaitable<std::vector<cluster::Task>> LeaderService::kill_tasks(std::vector<TaskId> tasks) {
+  auto impl = impl_;
+  auto work = [impl, tasks = std::move(tasks)] {
+    std::vector<cluster::Task> killed;
+    if (!impl->term) return killed;
+    auto now = system_now();
+    for (const auto& id : impl->term->core.kill_tasks(tasks, now))
+      if (const auto* task = impl->term->cluster.task(id)) killed.push_back(*task);
+    impl->turn(now);
+    return killed;
+  };
+  co_return co_await impl->on_strand(std::move(work));
+}
+
+asio::awaitable<bool> LeaderService::reset_delay(AppId app) {
+  auto impl = impl_;
+  auto work = [impl, app = std::move(app)] {
+    if (!impl->term || !impl->term->core.app(app)) return false;
+    auto now = system_now();
+    auto queued = impl->term->core.view(app, now).queue.has_value();
+    impl->term->core.reset_delay(app);
+    impl->turn(now);
+    return queued;
+  };
+  co_return co_await impl->on_strand(std::move(work));
+}
+
+asio::awaitable<std::vector<std::string>> LeaderService::explain(AppId app) {
+  auto impl = impl_;
+  auto work = [impl, app = std::move(app)] {
+    return impl->term ? impl->term->core.explain(app, system_now()) : std::vector<std::string>{"This master does not lead yet."};
+  };
+  co_return co_await impl->on_strand(std::move(work));
+}
+
+asio::awaitable<void> LeaderService::read(std::function<void(const Orchestrator&, Now)> reader) {
+  auto impl = impl_;
+  auto work = [impl, reader = std::move(reader)] {
+    if (impl->term) reader(impl->term->core, system_now());
+  };
+  co_await impl->on_strand(std::move(work));
+}
+
+}  // namespace croft::orchestrator

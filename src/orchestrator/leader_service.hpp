@@ -1,0 +1,60 @@
+#pragma once
+// The leader's shell: campaigns, takes over, owns the cores on one strand, commits, publishes views and serves the link.
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/metrics.hpp"
+#include "coordination/store.hpp"
+#include "net/http.hpp"
+#include "orchestrator/leader.hpp"
+
+namespace croft::orchestrator {
+
+struct LeaderOptions {
+  std::string hostname, ip;                 ///< how agents and people reach this master
+  std::uint16_t marathon_port = 8080, mesos_port = 5050;
+  std::string version;                      ///< croft's
+  Millis agent_timeout{10'000}, heartbeat{5'000}, balancer_lease{3'000};
+  Options orchestrator;
+};
+
+/// Shape    start(), then campaigns and leads until stop(). Leader's calls before the first term answer `unavailable`.
+/// Threads  every method from any executor; the cores only on the service's own strand.
+/// Errors   a store that cannot be taken over or read ends the process's leadership and is told by `failed`.
+class LeaderService final : public Leader, public std::enable_shared_from_this<LeaderService> {
+ public:
+  static std::shared_ptr<LeaderService> make(boost::asio::any_io_executor pool, std::unique_ptr<coordination::Store> store,
+                                             std::unique_ptr<coordination::Election> election, LeaderOptions options, Metrics& metrics);
+  ~LeaderService() override;
+  /// `failed` is called once, from the pool, when leading ended by an error that a restart may mend.
+  void start(std::function<void(Error)> failed);
+  boost::asio::awaitable<void> stop();
+  /// Ready when it leads and has loaded the intent.
+  [[nodiscard]] bool leading() const;
+
+  /// POST /croft/v1/agents, /croft/v1/agents/{id}/reports, GET /croft/v1/catalog, POST /croft/v1/catalog/confirmations,
+  /// GET/PUT/DELETE /croft/v1/rules.
+  void add_link_routes(net::Router& router);
+
+  [[nodiscard]] std::shared_ptr<const View> view() const override;
+  boost::asio::awaitable<std::shared_ptr<const View>> fresh_view() override;
+  boost::asio::awaitable<std::expected<Accepted, Refusal>> change(Make make) override;
+  boost::asio::awaitable<std::vector<cluster::Task>> kill_tasks(std::vector<TaskId> tasks) override;
+  boost::asio::awaitable<bool> reset_delay(AppId app) override;
+  boost::asio::awaitable<std::vector<std::string>> explain(AppId app) override;
+  boost::asio::awaitable<void> read(std::function<void(const Orchestrator&, Now)> reader) override;
+  boost::asio::awaitable<std::optional<std::vector<BusEvent>>> events_after(std::uint64_t sequence, Millis limit) override;
+  [[nodiscard]] std::uint64_t newest_event() const override;
+
+  struct Impl;
+
+ private:
+  LeaderService() = default;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace croft::orchestrator

@@ -1,0 +1,113 @@
+// What readers see: immutable views, published at most every few milliseconds, and the ring of bus events.
+
+#include <algorithm>
+
+#include "orchestrator/leader_impl.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+constexpr std::size_t ended_max = 1000;
+}
+
+void LeaderService::Impl::note(const std::vector<cluster::Event>& events) {
+  using Kind = cluster::Event::Kind;
+  for (const auto& event : events) {
+    view_dirty = true;
+    if (!event.agent.empty()) changed_agents.insert(event.agent);
+    if (event.task.empty()) continue;
+    changed_tasks.insert(event.task);
+    if (event.kind == Kind::task_gone && event.last) {
+      building.ended.insert(building.ended.begin(), std::make_shared<const cluster::Task>(*event.last));
+      if (building.ended.size() > ended_max) building.ended.pop_back();
+    }
+  }
+}
+
+void LeaderService::Impl::publish(Now now) {
+  for (const auto& id : changed_tasks) {
+    if (const auto* task = term->cluster.task(id)) {
+      building.tasks.set(id, std::make_shared<const cluster::Task>(*task));
+      changed_agents.insert(task->agent);
+    } else {
+      building.tasks.erase(id);
+    }
+  }
+  changed_tasks.clear();
+  for (const auto& id : changed_agents) {
+    auto at = std::lower_bound(building.agents.begin(), building.agents.end(), id, [](const auto& a, const AgentId& b) { return a->id < b; });
+    bool there = at != building.agents.end() && (*at)->id == id;
+    const auto* agent = term->cluster.agent(id);
+    if (!agent) {
+      if (there) building.agents.erase(at);
+    } else if (there) {
+      *at = std::make_shared<const cluster::Agent>(*agent);
+    } else {
+      building.agents.insert(at, std::make_shared<const cluster::Agent>(*agent));
+    }
+  }
+  changed_agents.clear();
+  building.deployments.clear();
+  for (const auto& [id, deployment] : term->core.deployments()) building.deployments.push_back(deployment);
+  building.rules.clear();
+  for (const auto& [app, rule] : term->core.rules()) building.rules.push_back(std::make_shared<const catalog::Rule>(rule));
+  building.balancers.clear();
+  for (const auto& [id, balancer] : term->catalog.content().balancers) building.balancers.push_back(balancer);
+  building.group_version = term->core.group_version();
+  building.commit = head;
+  building.made = now.wall;
+  auto made = std::make_shared<const View>(building);
+  {
+    std::lock_guard guard(view_mutex);
+    published.swap(made);
+  }
+  published_at = now.mono;
+  view_dirty = false;
+}
+
+void LeaderService::Impl::collect_bus_events() {
+  auto fresh = term->core.take_bus_events();
+  if (fresh.empty()) return;
+  {
+    std::lock_guard guard(bus_mutex);
+    for (auto& event : fresh) {
+      event.sequence = bus_newest + 1;
+      bus_newest = event.sequence;
+      bus.push_back(std::move(event));
+      if (bus.size() > bus_max) bus.pop_front();
+    }
+  }
+  bus_signal->notify();
+}
+
+std::shared_ptr<const View> LeaderService::view() const {
+  std::lock_guard guard(impl_->view_mutex);
+  return impl_->published;
+}
+
+asio::awaitable<std::shared_ptr<const View>> LeaderService::fresh_view() {
+  auto impl = impl_;
+  auto work = [impl]() -> std::shared_ptr<const View> {
+    if (impl->term && impl->view_dirty) impl->publish(system_now());
+    return impl->published;
+  };
+  co_return co_await impl->on_strand(std::move(work));
+}
+
+std::uint64_t LeaderService::newest_event() const { return impl_->bus_newest; }
+
+asio::awaitable<std::optional<std::vector<BusEvent>>> LeaderService::events_after(std::uint64_t sequence, Millis limit) {
+  auto impl = impl_;
+  if (sequence == 0) sequence = impl->bus_newest;
+  auto ticket = impl->bus_signal->ticket();
+  if (impl->bus_newest <= sequence) (void)co_await impl->bus_signal->wait(ticket, limit);
+  std::vector<BusEvent> out;
+  std::lock_guard guard(impl->bus_mutex);
+  if (impl->bus.empty() || impl->bus_newest <= sequence) co_return out;
+  if (impl->bus.front().sequence > sequence + 1) co_return std::nullopt;  // too far behind: some are gone
+  auto skip = sequence + 1 - impl->bus.front().sequence;
+  out.assign(impl->bus.begin() + static_cast<std::ptrdiff_t>(skip), impl->bus.end());
+  co_return out;
+}
+
+}  // namespace croft::orchestrator
