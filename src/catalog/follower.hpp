@@ -1,6 +1,7 @@
 #pragma once
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ class Follower {
   Content content_;
   std::optional<Index> at_;
   std::uint64_t epoch_seen_ = 0;
+  std::set<TaskId> kept_;              // endpoints of an earlier epoch, not confirmed in this one
 };
 
 }  // namespace croft::catalog

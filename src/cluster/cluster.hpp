@@ -17,7 +17,8 @@ namespace croft::cluster {
 
 /// What one instance needs. Constraints follow in the Marathon issue: `eligible` is their place, evaluated once per
 /// shape and agent, not once per instance.
-struct Shape {
+struct Shape {  // what one instance needs
+  AppId app;                              ///< its instances are spread over equally good agents
   Resources resources;
   std::vector<std::uint16_t> host_ports;  ///< one per wanted host port: 0 any free one, else exactly this
   bool docker = false;                    ///< needs an agent with a Docker Engine

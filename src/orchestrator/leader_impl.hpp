@@ -15,6 +15,7 @@
 #include <set>
 
 #include "base/log.hpp"
+#include "catalog/catalog_stream.hpp"
 #include "net/async.hpp"
 #include "orchestrator/leader_service.hpp"
 
@@ -74,7 +75,8 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   asio::awaitable<net::Response> delete_rule(net::Request request);
   asio::awaitable<net::Response> change_rule(AppId app, std::optional<catalog::Rule> rule);
   asio::awaitable<void> feed_agent(AgentId agent, std::string subscription, std::shared_ptr<AgentStream> stream, std::shared_ptr<net::StreamWriter> out);
-  std::vector<std::shared_ptr<const std::string>> catalog_lines(std::optional<catalog::Index> after);
+  asio::awaitable<net::Response> follow_catalog(net::Request request);
+  asio::awaitable<catalog::Batch> catalog_after(std::optional<catalog::Index> after);
   void agent_stream_closed(const AgentId& agent, const std::string& subscription);
 
   /// Runs `work` on the strand and gives its answer. Measures how long the strand was held.
@@ -113,6 +115,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
 
   std::unique_ptr<LeaderTerm> term;                    // strand
   asio::steady_timer wake;                             // strand
+  catalog::Index catalog_at;                           // strand: told to followers so far
   bool committing = false;                             // strand
   std::deque<std::shared_ptr<asio::steady_timer>> commit_waiters;  // strand
   std::uint64_t head = 0;                              // strand

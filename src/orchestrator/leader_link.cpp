@@ -3,6 +3,7 @@
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "catalog/catalog_stream.hpp"
 #include "model/catalog_json.hpp"
 #include "model/link_json.hpp"
 #include "orchestrator/leader_impl.hpp"
@@ -27,14 +28,6 @@ int status_of(const Error& error) {
 }
 
 net::Response answer(const Error& error) { return net::Response::message(status_of(error), error.context); }
-
-std::optional<catalog::Index> index_from(const std::string& text) {
-  auto dot = text.find('.');
-  if (dot == std::string::npos) return std::nullopt;
-  auto epoch = to_int(text.substr(0, dot)), n = to_int(text.substr(dot + 1));
-  if (!epoch || !n || *epoch < 0 || *n < 0) return std::nullopt;
-  return catalog::Index{static_cast<std::uint64_t>(*epoch), static_cast<std::uint64_t>(*n)};
-}
 
 }  // namespace
 
@@ -152,8 +145,18 @@ asio::awaitable<net::Response> LeaderService::Impl::confirm(net::Request request
   co_return net::Response{.status = 204, .headers = {}, .body = {}, .stream = {}};
 }
 
-std::vector<std::shared_ptr<const std::string>> LeaderService::Impl::catalog_lines(std::optional<catalog::Index> after) {
-  return term ? term->catalog.since(after) : std::vector<std::shared_ptr<const std::string>>{};
+asio::awaitable<catalog::Batch> LeaderService::Impl::catalog_after(std::optional<catalog::Index> after) {
+  auto work = [this, after]() -> catalog::Batch {
+    if (!leads || !term || stopping) return {};
+    return {term->catalog.index(), term->catalog.since(after), true};
+  };
+  co_return co_await on_strand(work);
+}
+
+asio::awaitable<net::Response> LeaderService::Impl::follow_catalog(net::Request request) {
+  auto self = shared_from_this();
+  catalog::Feed feed = [self](std::optional<catalog::Index> after) { return self->catalog_after(after); };
+  co_return co_await catalog::serve_catalog(std::move(request), std::move(feed), catalog_signal);
 }
 
 asio::awaitable<net::Response> LeaderService::Impl::put_rule(net::Request request) {
@@ -197,6 +200,7 @@ void LeaderService::add_link_routes(net::Router& router) {
   };
   route("POST", "/croft/v1/agents", &Impl::register_agent);
   route("POST", "/croft/v1/agents/{id}/reports", &Impl::report);
+  route("GET", "/croft/v1/catalog", &Impl::follow_catalog);
   route("POST", "/croft/v1/catalog/confirmations", &Impl::confirm);
   route("PUT", "/croft/v1/rules/{*app}", &Impl::put_rule);
   route("DELETE", "/croft/v1/rules/{*app}", &Impl::delete_rule);

@@ -35,9 +35,6 @@ asio::awaitable<Status> LeaderService::Impl::take_over() {
     term.reset();
     co_return fail(Error(loaded.error()).within("loading the intent"));
   }
-  std::vector<AppId> known;
-  for (const auto& [id, app] : term->core.apps()) known.push_back(id);
-  term->cluster.set_known_apps(std::move(known));
   term->catalog.set_masters({{options.hostname, options.ip, options.mesos_port, true}});
   building = View{};
   building.cluster_id = taken->cluster_id;
@@ -84,6 +81,7 @@ asio::awaitable<void> LeaderService::Impl::timer_loop() {
 
 void LeaderService::Impl::turn(Now now) {
   Mono next = now.mono + tick_max;
+  auto before = catalog_at;
   for (int round = 0; round < turn_rounds_max; ++round) {
     auto events = term->cluster.take_events();
     if (!events.empty()) {
@@ -94,8 +92,8 @@ void LeaderService::Impl::turn(Now now) {
     }
     next = std::min(next, term->core.tick(now));
   }
-  auto before = term->catalog.index();
-  if (term->catalog.flush() != before) catalog_signal->notify();
+  catalog_at = term->catalog.flush();
+  if (catalog_at != before) catalog_signal->notify();
   route_messages();
   collect_bus_events();
   auto progress = term->core.take_background_batch();

@@ -1,0 +1,140 @@
+#pragma once
+// The inside of Orchestrator. orchestrator.cpp: intent; records.cpp: what is stored; driver.cpp: deployments and reconciliation;
+// launcher.cpp: new tasks and back-off; drains.cpp: taking tasks out of rotation; publish.cpp: catalog and bus; explain.cpp. Private.
+
+#include <map>
+#include <set>
+#include <utility>
+
+#include "orchestrator/orchestrator.hpp"
+
+namespace croft::orchestrator {
+
+struct Proposal::Body {
+  std::map<AppId, std::optional<App>> apps;
+  std::map<AppId, std::optional<catalog::Rule>> rules;
+  std::shared_ptr<Deployment> deployment;
+  std::vector<DeploymentId> cancelled;
+  std::set<AppId> reset_backoff;
+  std::string origin, path;
+  std::vector<AppId> posted;
+};
+
+/// Delay before the next launch of one configuration of an app.
+struct Backoff {
+  std::string config;          ///< App::last_config_change it belongs to
+  Millis delay{0};
+  Mono until{}, last_failure{};
+  std::uint32_t failures = 0;
+};
+
+struct Drain {
+  AppId app;
+  Mono since{}, confirmed_at{}, not_before{};
+  std::vector<BalancerId> wait_for;
+  catalog::Index at;
+  bool confirmed = false;
+};
+
+struct Waiting {               ///< an app with instances to launch
+  Wall since{};
+  std::uint32_t count = 0, considered = 0;
+  std::vector<cluster::Refused> refused;
+};
+
+/// An app's tasks, sorted by what they count for.
+struct Tally {
+  std::vector<const cluster::Task*> current, old, leaving;  ///< live: of the present configuration, of an earlier one, told to go
+  std::uint32_t serving_current = 0, serving_old = 0;
+  [[nodiscard]] std::size_t live() const { return current.size() + old.size() + leaving.size(); }
+};
+
+struct Orchestrator::Impl {
+  Impl(cluster::Cluster& c, catalog::Publisher& p, Options o) : cluster(c), catalog(p), options(o), dice(o.seed) {}
+
+  // --- intent (orchestrator.cpp) ---
+  std::string next_version(Now now) const;
+  std::string new_id();
+  void assign_service_ports(App& app, const std::map<AppId, std::optional<App>>& edits) const;
+  std::expected<Proposal, Refusal> propose_rules(const Intent& intent, Now now) const;
+  [[nodiscard]] std::vector<Step> plan(const std::map<AppId, std::optional<App>>& from, const std::map<AppId, std::optional<App>>& to, const std::set<AppId>& restart) const;
+  [[nodiscard]] Intent rollback_of(const Deployment& d) const;
+
+  // --- records (records.cpp) ---
+  static std::string key(std::string_view kind, const AppId& app) { return std::string(kind) + app.str(); }
+  static std::string encode(const Deployment& d);
+  static Result<Deployment> decode_deployment(std::string_view text);
+
+  // --- driver (driver.cpp) ---
+  void advance(const DeploymentId& id, Now now);
+  bool carry_out(const Deployment& d, const Action& action, Now now);
+  void finish(const DeploymentId& id, Now now);
+  Tally tally(const AppId& app) const;
+  bool counts(const cluster::Task& task, const App& app, Now now) const;
+  bool serving(const cluster::Task& task) const;
+  bool reconcile(const App& app, bool rolling, const std::vector<TaskId>& victims, Now now);
+  bool roll(const App& app, Tally& t, Now now);
+  bool scale(const App& app, std::vector<const cluster::Task*> running, const std::vector<TaskId>& victims, Now now);
+  std::vector<const cluster::Task*> victim_order(const App& app, std::vector<const cluster::Task*> tasks, const std::vector<TaskId>& first) const;
+  [[nodiscard]] std::shared_ptr<const Deployment> deployment_of(const AppId& app) const;
+  [[nodiscard]] bool brake(Now now) const;
+  void touch(const AppId& app) { dirty.insert(app), changed.insert(app); }
+  void touch_waiting();
+
+  // --- launcher (launcher.cpp) ---
+  void launch(const App& app, std::uint32_t count, Now now);
+  TaskSpec make_spec(const App& app, const cluster::Placement& placement);
+  void note_failure(const cluster::Task& task, Now now);
+  [[nodiscard]] Millis delay_left(const App& app, Now now) const;
+  [[nodiscard]] std::uint32_t held_back(const AppId& app, Now now) const;
+
+  // --- drains (drains.cpp) ---
+  void stop_task(const cluster::Task& task, Now now, bool record);
+  void tick_drains(Now now);
+  void end_drain(const TaskId& task, DrainEnd why, Now now);
+
+  // --- publish (publish.cpp) ---
+  void publish_service(const AppId& app);
+  void publish_task(const cluster::Task& task, Now now);
+  void publish_node(const AgentId& agent);
+  void emit(BusEvent::Kind kind, const AppId& app, Now now, std::string text = {});
+  void emit(BusEvent::Kind kind, std::shared_ptr<const Deployment> d, Now now);
+  void emit(BusEvent::Kind kind, const cluster::Task& task, Now now, std::string text = {});
+  void on_task(const cluster::Event& event, Now now);
+  void on_gone(const cluster::Event& event, Now now);
+  void wake_by(Mono at) { wake = std::min(wake, at); }
+
+  cluster::Cluster& cluster;
+  catalog::Publisher& catalog;
+  Options options;
+  mutable std::uint64_t dice;              ///< ids when a seed is set
+
+  std::map<AppId, App> apps;
+  std::map<AppId, App> stopping;           ///< removed, until their tasks are gone
+  std::map<AppId, std::map<std::string, App>> versions;
+  std::map<DeploymentId, std::shared_ptr<const Deployment>> deployments;
+  std::vector<DeploymentId> order;         ///< as they came
+  std::map<AppId, catalog::Rule> rules;
+  std::set<TaskId> kills;                  ///< asked for by users, until seen done
+  std::string last_version;                ///< newest time stamp given
+
+  std::map<AppId, Backoff> backoffs;
+  std::map<AppId, Waiting> waiting;
+  std::map<AppId, TaskFailure> failures;
+  std::map<AppId, std::string> progress;   ///< newest preparation text
+  std::map<TaskId, Drain> drains;
+  std::map<TaskId, Mono> unreachable_since;
+  std::set<AgentId> registry;              ///< agents in the store
+  std::set<AgentId> awaited;               ///< of these, not back since the take-over
+  std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents
+  Mono held_until{};
+  std::vector<std::pair<Mono, AgentId>> lost_agents;  ///< within the last minute
+
+  std::set<AppId> dirty, changed;
+  std::map<AppId, Mono> timers;            ///< apps to look at again
+  Mono wake{};
+  std::vector<BusEvent> bus;
+  coordination::Batch background;
+};
+
+}  // namespace croft::orchestrator

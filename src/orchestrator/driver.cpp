@@ -1,0 +1,236 @@
+// Deployments carried forward, and apps held at what they should be. After every surprise the next step is planned anew from what is there.
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/text.hpp"
+#include "orchestrator/core_impl.hpp"
+
+namespace croft::orchestrator {
+
+using cluster::Task;
+
+std::shared_ptr<const Deployment> Orchestrator::Impl::deployment_of(const AppId& app) const {
+  for (const auto& id : order) {
+    const auto& d = deployments.at(id);
+    if (d->target.contains(app)) return d;
+  }
+  return nullptr;
+}
+
+bool Orchestrator::Impl::serving(const Task& task) const {
+  if (task.status.state != TaskState::running || !task.status.ready || task.goal != link::Goal::run) return false;
+  return task.spec.health_checks.empty() ? task.status.healthy.value_or(true) : task.status.healthy.value_or(false);
+}
+
+/// More agents lost within a minute than a farm loses by accident: then nothing is replaced until an operator or the agents say so.
+bool Orchestrator::Impl::brake(Now now) const {
+  auto all = cluster.agents().size();
+  std::size_t lost = 0;
+  for (const auto& [at, agent] : lost_agents) {
+    const auto* a = cluster.agent(agent);
+    if (now.mono - at < std::chrono::minutes(1) && a && !a->reachable) ++lost;
+  }
+  return static_cast<double>(lost) > std::max(1.0, 0.34 * static_cast<double>(all)) && all > 1;
+}
+
+/// Whether a task stands for an instance of its app. An unreachable one does until its strategy says otherwise.
+bool Orchestrator::Impl::counts(const Task& task, const App& app, Now now) const {
+  if (is_terminal(task.status.state)) return false;
+  if (task.status.state != TaskState::unreachable || app.unreachable.disabled || brake(now)) return true;
+  auto since = unreachable_since.find(task.spec.id);
+  return since != unreachable_since.end() && now.mono - since->second < app.unreachable.inactive_after;
+}
+
+Tally Orchestrator::Impl::tally(const AppId& id) const {
+  Tally t;
+  auto app = apps.find(id);
+  for (const auto* task : cluster.tasks_of(id)) {
+    if (task->quarantined || is_terminal(task->status.state)) continue;
+    if (task->goal != link::Goal::run) {
+      t.leaving.push_back(task);
+    } else if (app == apps.end() || task->spec.app_version < app->second.last_config_change) {
+      t.old.push_back(task);
+      t.serving_old += serving(*task);
+    } else {
+      t.current.push_back(task);
+      t.serving_current += serving(*task);
+    }
+  }
+  return t;
+}
+
+std::vector<const Task*> Orchestrator::Impl::victim_order(const App& app, std::vector<const Task*> tasks, const std::vector<TaskId>& first) const {
+  auto stage = [](const Task* t) {
+    switch (t->status.state) {
+      case TaskState::unreachable: return 0;
+      case TaskState::staging: return 1;
+      case TaskState::starting: return 2;
+      default: return 3;
+    }
+  };
+  auto named = [&](const Task* t) { return std::find(first.begin(), first.end(), t->spec.id) == first.end(); };
+  std::stable_sort(tasks.begin(), tasks.end(), [&](const Task* a, const Task* b) {
+    auto age = [&](const Task* t) { return app.kill_oldest_first ? t->staged_at.time_since_epoch().count() : -t->staged_at.time_since_epoch().count(); };
+    return std::tuple(named(a), stage(a), serving(*a), age(a)) < std::tuple(named(b), stage(b), serving(*b), age(b));
+  });
+  return tasks;
+}
+
+/// Brings the number of running tasks to app.instances. True when it is so and nobody is leaving.
+bool Orchestrator::Impl::scale(const App& app, std::vector<const Task*> running, const std::vector<TaskId>& victims, Now now) {
+  std::erase_if(running, [&](const Task* t) { return !counts(*t, app, now); });
+  auto charged = held_back(app.id, now);
+  if (running.size() > app.instances) {
+    waiting.erase(app.id);
+    auto surplus = running.size() - app.instances;
+    for (const auto* task : victim_order(app, running, victims)) {
+      if (surplus-- == 0) break;
+      stop_task(*task, now, false);
+    }
+    return false;
+  }
+  auto missing = app.instances - static_cast<std::uint32_t>(running.size());
+  if (missing > charged) launch(app, missing - charged, now);
+  else waiting.erase(app.id);
+  if (missing > 0) return false;
+  return std::all_of(running.begin(), running.end(), [&](const Task* t) { return serving(*t); });
+}
+
+/// One round of a rolling restart: kills as many old tasks as may go, starts as many new ones as fit. Marathon's arithmetic.
+bool Orchestrator::Impl::roll(const App& app, Tally& t, Now now) {
+  auto n = app.instances;
+  std::erase_if(t.current, [&](const Task* task) { return !counts(*task, app, now); });
+  auto min_healthy = static_cast<std::uint32_t>(std::ceil(n * app.upgrade.minimum_health_capacity - 1e-9));
+  auto capacity = static_cast<std::uint32_t>(std::floor(n * (1.0 + app.upgrade.maximum_over_capacity) + 1e-9));
+  auto healthy = t.serving_current + t.serving_old;
+  if (min_healthy == capacity && capacity <= healthy) ++capacity;  // no room to move: one more is allowed
+  // Old tasks that do not serve keep nobody alive and go first; of the serving ones as many as are above the minimum.
+  auto may_go = healthy > min_healthy ? healthy - min_healthy : 0;
+  for (const auto* task : victim_order(app, t.old, {})) {
+    bool serves = serving(*task);
+    if (serves && may_go == 0) break;
+    if (serves) --may_go;
+    stop_task(*task, now, false);
+    t.leaving.push_back(task);
+  }
+  std::erase_if(t.old, [](const Task* task) { return task->goal != link::Goal::run; });
+  auto live = t.current.size() + t.old.size() + static_cast<std::size_t>(std::count_if(t.leaving.begin(), t.leaving.end(), [](const Task* task) { return !is_terminal(task->status.state); }));
+  auto room = capacity > live ? capacity - static_cast<std::uint32_t>(live) : 0;
+  auto missing = n > t.current.size() ? n - static_cast<std::uint32_t>(t.current.size()) : 0;
+  if (auto count = std::min(room, missing); count > 0) launch(app, count, now);
+  else if (missing == 0) waiting.erase(app.id);
+  return t.old.empty() && missing == 0 && t.serving_current == n;
+}
+
+/// True when the app is as it should be.
+bool Orchestrator::Impl::reconcile(const App& app, bool rolling, const std::vector<TaskId>& victims, Now now) {
+  auto t = tally(app.id);
+  bool there;
+  if (rolling && (!t.old.empty() || t.current.size() < app.instances)) {
+    there = roll(app, t, now);
+  } else {
+    auto running = t.current;
+    running.insert(running.end(), t.old.begin(), t.old.end());
+    there = scale(app, std::move(running), victims, now);
+  }
+  return there && tally(app.id).leaving.empty();
+}
+
+bool Orchestrator::Impl::carry_out(const Deployment& d, const Action& action, Now now) {
+  if (action.kind == ActionKind::start) return true;
+  if (action.kind == ActionKind::stop) {
+    auto t = tally(action.app);
+    bool unreachable_only = true;
+    for (auto* list : {&t.current, &t.old})
+      for (const auto* task : *list) stop_task(*task, now, task->status.state == TaskState::unreachable);
+    t = tally(action.app);
+    for (const auto* task : t.leaving) unreachable_only = unreachable_only && task->status.state == TaskState::unreachable;
+    // Tasks behind a dead agent are killed when it comes back (their kill is stored); the deployment does not wait for that.
+    return unreachable_only;
+  }
+  auto app = apps.find(action.app);
+  if (app == apps.end()) return true;
+  auto victims = d.victims.find(action.app);
+  static const std::vector<TaskId> none;
+  return reconcile(app->second, action.kind == ActionKind::restart, victims == d.victims.end() ? none : victims->second, now);
+}
+
+void Orchestrator::Impl::advance(const DeploymentId& id, Now now) {
+  for (;;) {
+    auto at = deployments.find(id);
+    if (at == deployments.end()) return;
+    auto d = at->second;
+    for (const auto& before : d->behind)
+      if (deployments.contains(before)) return;
+    if (d->current >= d->steps.size()) return finish(id, now);
+    bool done = true;
+    for (const auto& action : d->steps[d->current]) done = carry_out(*d, action, now) && done;
+    if (!done) return;
+    auto next = std::make_shared<Deployment>(*d);
+    ++next->current;
+    deployments[id] = next;
+    emit(BusEvent::Kind::deployment_step_success, std::shared_ptr<const Deployment>(d), now);
+    for (const auto& [app, target] : next->target) changed.insert(app);
+  }
+}
+
+void Orchestrator::Impl::finish(const DeploymentId& id, Now now) {
+  auto at = deployments.find(id);
+  auto d = at->second;
+  deployments.erase(at);
+  std::erase(order, id);
+  background.remove.push_back("deployments/" + id.str());
+  for (const auto& [app, target] : d->target) {
+    if (!target && d->original.at(app) && !apps.contains(app)) {
+      stopping.erase(app);
+      for (auto* map : {&failures}) map->erase(app);
+      backoffs.erase(app);
+      waiting.erase(app);
+      progress.erase(app);
+      held.erase(app);
+      if (cluster.tasks_of(app).empty()) cluster.app_known(app, false);
+      emit(BusEvent::Kind::app_terminated, app, now);
+    }
+    touch(app);
+  }
+  emit(BusEvent::Kind::deployment_success, d, now);
+}
+
+void Orchestrator::Impl::touch_waiting() {
+  for (const auto& [app, w] : waiting) dirty.insert(app);
+}
+
+Mono Orchestrator::tick(Now now) {
+  auto& i = *impl_;
+  i.wake = now.mono + std::chrono::hours(1);
+  if (!i.held.empty() && (now.mono >= i.held_until || i.awaited.empty())) {
+    for (const auto& [app, n] : std::exchange(i.held, {})) i.touch(app);
+  }
+  if (!i.held.empty()) i.wake_by(i.held_until);
+  for (auto at = i.timers.begin(); at != i.timers.end();) {
+    if (at->second <= now.mono) i.touch(at->first), at = i.timers.erase(at);
+    else i.wake_by(at->second), ++at;
+  }
+  std::erase_if(i.lost_agents, [&](const auto& lost) { return now.mono - lost.first > std::chrono::minutes(1); });
+  i.tick_drains(now);
+  // Work on what changed; that may change more (a finished deployment frees the one behind it), so until nothing is left.
+  for (int round = 0; !i.dirty.empty() && round < 100; ++round) {
+    std::set<DeploymentId> seen;
+    for (const auto& app : std::exchange(i.dirty, {})) {
+      if (auto d = i.deployment_of(app)) {
+        if (seen.insert(d->id).second) i.advance(d->id, now);
+      } else if (auto at = i.apps.find(app); at != i.apps.end()) {
+        (void)i.reconcile(at->second, false, {}, now);
+      } else {
+        // Gone from the store, yet still with tasks (they came back with their agent): what was removed is reaped.
+        for (const auto* task : i.cluster.tasks_of(app))
+          if (i.kills.contains(task->spec.id)) i.stop_task(*task, now, false);
+      }
+    }
+  }
+  i.tick_drains(now);
+  return i.wake;
+}
+
+}  // namespace croft::orchestrator

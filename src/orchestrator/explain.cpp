@@ -1,0 +1,132 @@
+// Why things are as they are, in sentences; and the views that the faces show.
+
+#include <algorithm>
+
+#include "base/text.hpp"
+#include "orchestrator/core_impl.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+
+QueueItem item_of(const AppId& app, const std::string& version, const Waiting& w) {
+  QueueItem item;
+  item.app = app;
+  item.version = version;
+  item.count = w.count;
+  item.since = w.since;
+  item.agents_considered = w.considered;
+  item.refused = w.refused;
+  return item;
+}
+
+}  // namespace
+
+std::vector<QueueItem> Orchestrator::queue(Now now) const {
+  std::vector<QueueItem> out;
+  for (const auto& [id, w] : impl_->waiting)
+    if (auto v = view(id, now); v.queue) out.push_back(*v.queue);
+  return out;
+}
+
+AppView Orchestrator::view(const AppId& id, Now now) const {
+  const auto& i = *impl_;
+  AppView v;
+  auto at = i.apps.find(id);
+  if (at == i.apps.end()) return v;
+  v.app = at->second;
+  for (const auto* task : i.cluster.tasks_of(id)) {
+    v.tasks.push_back(task->spec.id);
+    if (task->status.state == TaskState::staging || task->status.state == TaskState::starting) ++v.staged;
+    if (task->status.state != TaskState::running) continue;
+    ++v.running;
+    if (task->status.healthy) ++(*task->status.healthy ? v.healthy : v.unhealthy);
+  }
+  for (const auto& d : i.order)
+    if (i.deployments.at(d)->target.contains(id)) v.deployments.push_back(d);
+  if (auto failure = i.failures.find(id); failure != i.failures.end()) v.last_failure = failure->second;
+  if (auto w = i.waiting.find(id); w != i.waiting.end() && w->second.count > 0) {
+    v.queue = item_of(id, at->second.version, w->second);
+    v.queue->delay_left = i.delay_left(at->second, now);
+    if (auto b = i.backoffs.find(id); b != i.backoffs.end()) v.queue->failures = b->second.failures;
+  }
+  if (auto versions = i.versions.find(id); versions != i.versions.end())
+    for (auto version = versions->second.rbegin(); version != versions->second.rend(); ++version) v.versions.push_back(version->first);
+  return v;
+}
+
+std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
+  const auto& i = *impl_;
+  std::vector<std::string> out;
+  auto at = i.apps.find(id);
+  if (at == i.apps.end()) {
+    if (i.stopping.contains(id)) out.push_back(fmt::format("{} was removed; its last tasks are ending.", id));
+    else out.push_back(fmt::format("There is no app {}.", id));
+    return out;
+  }
+  const auto& app = at->second;
+  auto v = view(id, now);
+  if (v.running >= app.instances && !v.queue && v.unhealthy == 0 && v.deployments.empty())
+    out.push_back(app.instances == 0 ? "It is suspended: instances is 0." : fmt::format("It runs as wanted: {} of {} instances.", v.running, app.instances));
+  else
+    out.push_back(fmt::format("{} of {} instances run, {} are starting, {} are healthy.", v.running, app.instances, v.staged, v.healthy));
+  if (v.queue && v.queue->delay_left.count() > 0)
+    out.push_back(fmt::format("{} {} held back for {} s more after {} failures in a row (backoffSeconds {}, backoffFactor {}, maxLaunchDelaySeconds {}).", v.queue->count,
+                              v.queue->count == 1 ? "instance is" : "instances are", print_number(to_seconds(v.queue->delay_left)), v.queue->failures, app.backoff.count(),
+                              print_number(app.backoff_factor), app.max_launch_delay.count()));
+  else if (v.queue && !v.queue->refused.empty()) {
+    out.push_back(fmt::format("{} {} for room:", v.queue->count, v.queue->count == 1 ? "instance waits" : "instances wait"));
+    for (const auto& r : v.queue->refused) out.push_back(fmt::format("{} cannot take one: it {} ({}).", r.hostname, r.detail, cluster::to_string(r.reason)));
+  } else if (v.queue && v.queue->agents_considered == 0) {
+    out.push_back("No node has registered, so there is nowhere to run it.");
+  }
+  if (auto p = i.progress.find(id); p != i.progress.end()) out.push_back(p->second);
+  if (i.held_back(id, now) > 0) out.push_back(fmt::format("{} instances are charged to nodes that have not come back since this leader took over.", i.held_back(id, now)));
+  if (i.brake(now)) out.push_back("Too many nodes were lost within a minute: nothing is replaced until they are back or removed by an operator.");
+  for (const auto* task : i.cluster.tasks_of(id)) {
+    if (task->quarantined) out.push_back(fmt::format("Task {} is quarantined: a node reports it, the store does not know its app.", task->spec.id));
+    else if (task->goal == link::Goal::drain) out.push_back(fmt::format("Task {} is draining: out of rotation, its open requests may end.", task->spec.id));
+    else if (task->status.state == TaskState::unreachable) out.push_back(fmt::format("Task {} is on a node that does not answer.", task->spec.id));
+    else if (task->status.healthy == false) out.push_back(fmt::format("Task {} is unhealthy: {}", task->spec.id, task->status.last_check_failure));
+  }
+  if (v.last_failure) {
+    const auto& f = *v.last_failure;
+    out.push_back(fmt::format("Last failure, {} on {}: {} ({}).", to_iso8601(f.at), f.host, f.message, wire_name(f.state)));
+    if (f.reason.find("MEMORY") != std::string::npos) out.push_back(fmt::format("Raise mem: it is {} MiB.", print_number(from_milli(app.resources.mem))));
+  }
+  for (const auto& task : i.cluster.ended()) {
+    if (task->spec.app != id || task->status.reason.find("HEALTH") == std::string::npos) continue;
+    out.push_back(fmt::format("A task was killed by its health check: {}", task->status.message));
+    for (const auto& c : app.health_checks)
+      out.push_back(fmt::format("If it needs longer to start, raise healthChecks.gracePeriodSeconds: it is {}.", c.grace.count() / 1000));
+    break;
+  }
+  for (const auto& d : v.deployments) {
+    const auto& deployment = *i.deployments.at(d);
+    out.push_back(fmt::format("Deployment {} is at step {} of {}{}.", d, std::min(deployment.current + 1, deployment.steps.size()), deployment.steps.size(),
+                              deployment.behind.empty() ? "" : ", behind the removal of the same id"));
+  }
+  return out;
+}
+
+/// The promises that must hold at every moment; for tests and the simulator.
+std::string Orchestrator::audit(Now now) const {
+  const auto& i = *impl_;
+  if (auto wrong = i.cluster.audit(); !wrong.empty()) return wrong;
+  if (i.order.size() != i.deployments.size()) return "deployments and their order differ";
+  std::map<AppId, std::size_t> running;
+  for (const auto& id : i.order)
+    for (const auto& [app, target] : i.deployments.at(id)->target)
+      if (++running[app] > 1 && i.deployments.at(id)->behind.empty()) return fmt::format("two deployments work on {}", app);
+  for (const auto& [id, app] : i.apps) {
+    auto t = i.tally(id);
+    std::erase_if(t.current, [&](const cluster::Task* task) { return !i.counts(*task, app, now); });
+    auto d = i.deployment_of(id);
+    auto over = d ? app.upgrade.maximum_over_capacity : 0.0;
+    auto most = std::max<std::size_t>(app.instances, static_cast<std::size_t>(static_cast<double>(app.instances) * (1 + over))) + 1;
+    if (t.current.size() > most) return fmt::format("{} has {} tasks of its present configuration, at most {} are allowed", id, t.current.size(), most);
+  }
+  return {};
+}
+
+}  // namespace croft::orchestrator

@@ -1,0 +1,164 @@
+// Events in from the cluster; catalog and bus events out.
+
+#include <algorithm>
+
+#include "orchestrator/core_impl.hpp"
+
+namespace croft::orchestrator {
+
+using Kind = cluster::Event::Kind;
+
+void Orchestrator::Impl::emit(BusEvent::Kind kind, const AppId& app, Now now, std::string text) {
+  BusEvent e;
+  e.kind = kind;
+  e.at = now.wall;
+  e.app = app;
+  e.text = std::move(text);
+  bus.push_back(std::move(e));
+}
+
+void Orchestrator::Impl::emit(BusEvent::Kind kind, std::shared_ptr<const Deployment> d, Now now) {
+  emit(kind, AppId(), now);
+  bus.back().deployment = std::move(d);
+}
+
+void Orchestrator::Impl::emit(BusEvent::Kind kind, const cluster::Task& task, Now now, std::string text) {
+  emit(kind, task.spec.app, now, std::move(text));
+  bus.back().task = std::make_shared<const cluster::Task>(task);
+}
+
+void Orchestrator::Impl::publish_service(const AppId& id) {
+  auto at = apps.find(id);
+  if (at == apps.end()) {
+    catalog.remove_service(id);
+    return;
+  }
+  const auto& app = at->second;
+  catalog::Service s;
+  s.app = id;
+  s.labels = app.labels;
+  s.env = app.env;
+  s.health_checks = app.health_checks;
+  s.instances = app.instances;
+  s.version = app.version;
+  bool mapped = !app.networks.empty() && app.networks[0].mode != NetworkMode::host;
+  for (const auto& p : app.ports)
+    s.ports.push_back({mapped ? p.service_port : p.port, mapped ? p.container_port : std::uint16_t(0), p.protocol, p.name, p.labels});
+  catalog.set(std::move(s));
+}
+
+void Orchestrator::Impl::publish_task(const cluster::Task& task, Now now) {
+  const auto& status = task.status;
+  if (is_terminal(status.state) || status.state == TaskState::staging) {
+    catalog.remove_endpoint(task.spec.id);
+    return;
+  }
+  if (status.state == TaskState::unreachable) {
+    // It may well serve still; the balancers' own checks see it. It leaves the catalog when it no longer counts as an instance.
+    auto app = apps.find(task.spec.app);
+    if (app == apps.end() || !counts(task, app->second, now)) catalog.remove_endpoint(task.spec.id);
+    return;
+  }
+  const auto* agent = cluster.agent(task.agent);
+  catalog::Endpoint e;
+  e.task = task.spec.id;
+  e.app = task.spec.app;
+  e.agent = task.agent;
+  e.app_version = task.spec.app_version;
+  e.host = agent ? agent->info.hostname : "";
+  e.ip = agent ? agent->info.ip : "";
+  e.container_ip = status.container_ip;
+  e.ports = task.spec.ports;
+  e.state = status.state == TaskState::killing ? TaskState::running : status.state;
+  e.healthy = status.healthy;
+  e.ready = status.ready;
+  e.draining = task.goal != link::Goal::run;
+  e.started = status.started_at.value_or(task.staged_at);
+  catalog.set(std::move(e));
+}
+
+void Orchestrator::Impl::publish_node(const AgentId& id) {
+  const auto* agent = cluster.agent(id);
+  if (agent) catalog.set(catalog::Node{id, agent->info.hostname, agent->info.ip, agent->info.port, agent->reachable});
+  else catalog.remove_node(id);
+}
+
+void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
+  const auto* task = cluster.task(event.task);
+  if (!task) return;
+  const auto& app = task->spec.app;
+  touch(app);
+  if (!event.text.empty()) {
+    progress[app] = event.text;
+    emit(BusEvent::Kind::progress, *task, now, event.text);
+    return;
+  }
+  if (event.kind == Kind::task_adopted) {
+    if (auto at = held.find(app); at != held.end() && !task->quarantined && !is_terminal(task->status.state) && at->second > 0) --at->second;
+    if (kills.contains(event.task)) cluster.kill(event.task, now);
+    else if (task->goal == link::Goal::drain && !drains.contains(event.task)) {
+      // Begun by an earlier leader: the balancers have it out of rotation, or hear it from us; one more drain time bounds it.
+      drains[event.task] = {app, now.mono, {}, now.mono + std::min(options.dns_ttl, options.drain_time), catalog.live(), catalog.flush(), false};
+    }
+  }
+  if (task->status.state == TaskState::unreachable) unreachable_since.try_emplace(event.task, now.mono);
+  else unreachable_since.erase(event.task);
+  publish_task(*task, now);
+  if (event.state_changed) {
+    emit(BusEvent::Kind::status_update, *task, now);
+    emit(BusEvent::Kind::instance_changed, *task, now);
+    if (task->status.state == TaskState::running) progress.erase(app);
+  }
+  if (event.health_changed) {
+    emit(BusEvent::Kind::health_status_changed, *task, now);
+    emit(BusEvent::Kind::instance_health_changed, *task, now);
+    if (task->status.healthy == false) emit(BusEvent::Kind::failed_health_check, *task, now, task->status.last_check_failure);
+  }
+  if (auto at = apps.find(app); at != apps.end() && task->status.state == TaskState::unreachable && !at->second.unreachable.disabled) {
+    timers[app] = now.mono + at->second.unreachable.inactive_after + Millis(1);
+  }
+}
+
+void Orchestrator::Impl::on_gone(const cluster::Event& event, Now now) {
+  const auto& task = *event.last;
+  catalog.remove_endpoint(event.task);
+  drains.erase(event.task);
+  unreachable_since.erase(event.task);
+  if (kills.erase(event.task)) background.remove.push_back("kills/" + event.task.str());
+  note_failure(task, now);
+  if (task.status.reason.find("HEALTH") != std::string::npos) emit(BusEvent::Kind::unhealthy_kill, task, now, task.status.message);
+  touch(task.spec.app);
+  touch_waiting();  // room may have come free
+}
+
+void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now) {
+  auto& i = *impl_;
+  for (const auto& event : events) {
+    switch (event.kind) {
+      case Kind::task_changed:
+      case Kind::task_adopted: i.on_task(event, now); break;
+      case Kind::task_gone: i.on_gone(event, now); break;
+      case Kind::agent_complete:
+        i.catalog.complete(event.agent);
+        i.awaited.erase(event.agent);
+        [[fallthrough]];
+      case Kind::agent_joined:
+        i.publish_node(event.agent);
+        if (i.registry.insert(event.agent).second) i.background.put["agents/" + event.agent.str()] = "{\"format\":1}";
+        i.touch_waiting();
+        break;
+      case Kind::agent_unreachable:
+        i.lost_agents.emplace_back(now.mono, event.agent);
+        i.publish_node(event.agent);
+        break;
+      case Kind::agent_removed:
+        i.publish_node(event.agent);
+        i.awaited.erase(event.agent);
+        if (i.registry.erase(event.agent)) i.background.remove.push_back("agents/" + event.agent.str());
+        break;
+      case Kind::agent_disconnected: break;
+    }
+  }
+}
+
+}  // namespace croft::orchestrator

@@ -1,0 +1,145 @@
+// What is stored, and how it comes back.
+
+#include <algorithm>
+
+#include "base/json.hpp"
+#include "base/json_writer.hpp"
+#include "base/text.hpp"
+#include "orchestrator/app_json.hpp"
+#include "orchestrator/core_impl.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+
+constexpr int format_version = 1;
+
+void write_apps(JsonWriter& w, std::string_view key, const std::map<AppId, std::optional<App>>& apps) {
+  w.key(key).begin_object();
+  for (const auto& [id, app] : apps) {
+    w.key(id.str());
+    if (app) w.raw(encode_app(*app));
+    else w.null();
+  }
+  w.end_object();
+}
+
+Result<std::map<AppId, std::optional<App>>> read_apps(const json::value& from, std::string_view key) {
+  std::map<AppId, std::optional<App>> out;
+  for (const auto& member : json::members(from, key)) {
+    AppId id{std::string_view(member.key())};
+    if (member.value().is_null()) {
+      out[id] = std::nullopt;
+      continue;
+    }
+    auto app = decode_app(json::print(member.value()));
+    if (!app) return fail(std::move(app).error().within(id.str()));
+    out[id] = std::move(*app);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string Orchestrator::Impl::encode(const Deployment& d) {
+  JsonWriter w;
+  w.begin_object().field("format", format_version).field("id", d.id).field("version", d.version).field("started_ms", d.started.time_since_epoch().count());
+  w.key("steps").begin_array();
+  for (const auto& step : d.steps) {
+    w.begin_array();
+    for (const auto& action : step) w.begin_object().field("kind", static_cast<int>(action.kind)).field("app", action.app).end_object();
+    w.end_array();
+  }
+  w.end_array();
+  write_apps(w, "original", d.original);
+  write_apps(w, "target", d.target);
+  w.key("victims").begin_object();
+  for (const auto& [app, tasks] : d.victims) {
+    w.key(app.str()).begin_array();
+    for (const auto& task : tasks) w.value(task);
+    w.end_array();
+  }
+  w.end_object().key("behind").begin_array();
+  for (const auto& id : d.behind) w.value(id);
+  w.end_array().end_object();
+  return std::move(w).take();
+}
+
+Result<Deployment> Orchestrator::Impl::decode_deployment(std::string_view text) {
+  auto parsed = json::parse(text);
+  if (!parsed) return fail(std::move(parsed).error());
+  const auto& v = *parsed;
+  if (json::integer(v, "format") > format_version) return fail(Errc::invalid, "written by a newer croft (format {})", json::integer(v, "format"));
+  Deployment d;
+  d.id = DeploymentId(json::text(v, "id"));
+  d.version = json::text(v, "version");
+  d.started = Wall(Millis(json::integer(v, "started_ms")));
+  for (const auto& step : json::list(v, "steps")) {
+    auto& out = d.steps.emplace_back();
+    if (!step.is_array()) continue;
+    for (const auto& action : step.get_array())
+      out.push_back({static_cast<ActionKind>(std::clamp<std::int64_t>(json::integer(action, "kind"), 0, 3)), AppId(json::text(action, "app"))});
+  }
+  auto original = read_apps(v, "original"), target = read_apps(v, "target");
+  if (!original) return fail(original.error());
+  if (!target) return fail(target.error());
+  d.original = std::move(*original);
+  d.target = std::move(*target);
+  for (const auto& member : json::members(v, "victims"))
+    for (auto& task : json::texts(json::members(v, "victims"), member.key())) d.victims[AppId(std::string_view(member.key()))].emplace_back(std::move(task));
+  for (auto& id : json::texts(v, "behind")) d.behind.emplace_back(std::move(id));
+  return d;
+}
+
+Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now now) {
+  auto& i = *impl_;
+  for (const auto& [key, text] : stored) {
+    auto slash = key.find('/');
+    auto kind = key.substr(0, slash);
+    auto name = slash == std::string::npos ? std::string() : key.substr(slash);
+    if (kind == "apps" || kind == "versions") {
+      auto app = decode_app(text);
+      if (!app) return fail(std::move(app).error().within(key));
+      i.last_version = std::max(i.last_version, app->version);
+      if (kind == "apps") i.apps[app->id] = *app;
+      i.versions[app->id][app->version] = *app;
+    } else if (kind == "deployments") {
+      auto d = Impl::decode_deployment(text);
+      if (!d) return fail(std::move(d).error().within(key));
+      i.last_version = std::max(i.last_version, d->version);
+      auto shared = std::make_shared<const Deployment>(std::move(*d));
+      i.deployments[shared->id] = shared;
+    } else if (kind == "rules") {
+      auto rule = json::parse(text);
+      if (!rule) return fail(std::move(rule).error().within(key));
+      AppId app(name);
+      i.rules[app] = {app, json::text(*rule, "acl")};
+      i.catalog.set(i.rules[app]);
+    } else if (kind == "kills") {
+      i.kills.emplace(name.substr(1));
+    } else if (kind == "agents") {
+      i.registry.emplace(name.substr(1));
+    }
+  }
+  for (const auto& [id, d] : i.deployments) {
+    i.order.push_back(id);
+    for (const auto& [app, target] : d->target)
+      if (!target && d->original.at(app) && !i.apps.contains(app)) i.stopping[app] = *d->original.at(app);
+  }
+  std::sort(i.order.begin(), i.order.end(), [&](const auto& a, const auto& b) { return i.deployments.at(a)->version < i.deployments.at(b)->version; });
+  std::vector<AppId> known;
+  for (const auto* all : {&i.apps, &i.stopping})
+    for (const auto& [id, app] : *all) known.push_back(id);
+  i.cluster.set_known_apps(known);
+  for (const auto& [id, app] : i.apps) {
+    i.publish_service(id);
+    i.touch(id);
+    if (!i.registry.empty()) i.held[id] = app.instances;
+  }
+  for (const auto& [id, app] : i.stopping) i.touch(id);
+  i.awaited = i.registry;
+  i.held_until = now.mono + Millis(10'000);
+  return {};
+}
+
+}  // namespace croft::orchestrator
