@@ -1,0 +1,21 @@
+#pragma once
+// Marathon's HTTP face, and the few paths of croft's own beside it. Source: Marathon's v2 API; errors in its shapes.
+
+#include <memory>
+#include <string>
+
+#include "net/http.hpp"
+#include "orchestrator/leader.hpp"
+
+namespace croft::orchestrator {
+
+struct MarathonOptions {
+  std::string base_url;                 ///< "http://127.0.0.1:8080", for Location and X-Marathon-Leader
+  std::string leader;                   ///< "127.0.0.1:8080"
+};
+
+/// /v2/apps, /v2/deployments, /v2/tasks, /v2/queue, /v2/groups (read), /v2/info, /v2/leader, /v2/events, /ping;
+/// /croft/v1/explain/{app}, /croft/v1/overview.
+void add_marathon_routes(net::Router& router, std::shared_ptr<Leader> leader, MarathonOptions options);
+
+}  // namespace croft::orchestrator

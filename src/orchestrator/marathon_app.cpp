@@ -1,0 +1,307 @@
+#include "orchestrator/marathon_app.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "base/json.hpp"
+#include "base/text.hpp"
+#include "orchestrator/fields.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+
+Artifact artifact_of(const std::string& uri) {
+  Artifact a;
+  a.uri = uri;
+  static constexpr std::string_view archives[] = {".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".zip"};
+  a.extract = std::any_of(std::begin(archives), std::end(archives), [&](auto end) { return uri.ends_with(end); });
+  return a;
+}
+
+void read_fetch(Fields& f, App& app) {
+  bool fetch = f.has("fetch"), uris = f.has("uris");
+  std::vector<Artifact> from_fetch, from_uris;
+  f.each_object("fetch", [&](Fields& a) {
+    Artifact out;
+    a.required_text("uri", out.uri);
+    a.boolean("extract", out.extract), a.boolean("executable", out.executable), a.boolean("cache", out.cache), a.text("destPath", out.dest_path);
+    from_fetch.push_back(std::move(out));
+  });
+  f.each_text("uris", [&](std::string uri) { from_uris.push_back(artifact_of(uri)); });
+  if (!fetch && !uris) return;
+  if (fetch && uris) {
+    auto same = [](const auto& a, const auto& b) { return a.uri == b.uri; };
+    bool agree = std::equal(from_fetch.begin(), from_fetch.end(), from_uris.begin(), from_uris.end(), same);
+    bool fetch_kept = from_fetch == app.fetch;
+    if (!agree && !fetch_kept && !from_fetch.empty() && !from_uris.empty()) f.problems().meaning("/uris", "may not be set in conjunction with fetch");
+    app.fetch = agree || !fetch_kept ? from_fetch : from_uris;
+    return;
+  }
+  app.fetch = fetch ? from_fetch : from_uris;
+}
+
+void read_labels(Fields& f, std::string_view key, Labels& into) {
+  if (!f.has(key)) return;
+  Labels out;
+  f.each_member(key, [&](const std::string& name, const json::value& v, const std::string& path) {
+    if (v.is_string()) out[name] = std::string(v.get_string());
+    else f.problems().shape(path, "error.expected.jsstring");
+  });
+  into = std::move(out);
+}
+
+void read_env(Fields& f, App& app) {
+  if (!f.has("env")) return;
+  Labels out;
+  json::object secrets;
+  f.each_member("env", [&](const std::string& name, const json::value& v, const std::string& path) {
+    if (trim(name).empty()) f.problems().meaning(path, "must not be empty");
+    if (v.is_string()) out[name] = std::string(v.get_string());
+    else if (v.is_object() && json::find(v, "secret")) secrets[name] = v;
+    else f.problems().shape(path, "error.expected.jsstring");
+  });
+  app.env = std::move(out);
+  app.env_secrets = secrets.empty() ? json::value(nullptr) : json::value(std::move(secrets));
+}
+
+HealthCheck read_check(Fields& f) {
+  HealthCheck c;
+  c.protocol_name = "HTTP";
+  f.enumeration("protocol", {"HTTP", "HTTPS", "TCP", "COMMAND", "MESOS_HTTP", "MESOS_HTTPS", "MESOS_TCP"}, c.protocol_name);
+  auto kind = c.protocol_name.starts_with("MESOS_") ? c.protocol_name.substr(6) : c.protocol_name;
+  c.kind = kind == "HTTP" ? CheckKind::http : kind == "HTTPS" ? CheckKind::https : kind == "TCP" ? CheckKind::tcp : CheckKind::command;
+  f.text("path", c.path);
+  if (auto command = f.object("command")) command->required_text("value", c.command);
+  auto seconds = [&](std::string_view key, Millis& into) {
+    std::int64_t n = into.count() / 1000;
+    f.integer(key, n, 0, 31'536'000);
+    into = Millis(n * 1000);
+  };
+  seconds("gracePeriodSeconds", c.grace), seconds("intervalSeconds", c.interval), seconds("timeoutSeconds", c.timeout), seconds("delaySeconds", c.delay);
+  std::int64_t n = c.failures_max;
+  f.integer("maxConsecutiveFailures", n, 0, 1'000'000);
+  c.failures_max = static_cast<std::uint32_t>(n);
+  f.boolean("ignoreHttp1xx", c.ignore_1xx);
+  if (f.has("portIndex")) n = 0, f.integer("portIndex", n, 0, 1000), c.port_index = static_cast<std::uint32_t>(n);
+  if (f.has("port")) n = 0, f.integer("port", n, 0, 65535), c.port = static_cast<std::uint16_t>(n);
+  if (c.kind == CheckKind::command && c.command.empty()) f.problems().meaning(f.path() + "/command", "must be given for a COMMAND check");
+  return c;
+}
+
+void read_checks(Fields& f, App& app) {
+  if (f.has("healthChecks")) {
+    std::vector<HealthCheck> out;
+    f.each_object("healthChecks", [&](Fields& c) { out.push_back(read_check(c)); });
+    app.health_checks = std::move(out);
+  }
+  if (!f.has("readinessChecks")) return;
+  std::vector<ReadinessCheck> out;
+  f.each_object("readinessChecks", [&](Fields& c) {
+    ReadinessCheck r;
+    c.text("name", r.name), c.text("path", r.path), c.text("portName", r.port_name), c.boolean("preserveLastResponse", r.preserve_last_response);
+    c.enumeration("protocol", {"HTTP", "HTTPS"}, r.protocol);
+    std::int64_t interval = 30, timeout = 10;
+    c.integer("intervalSeconds", interval, 1, 86'400), c.integer("timeoutSeconds", timeout, 1, 86'400);
+    r.interval = Millis(interval * 1000), r.timeout = Millis(timeout * 1000);
+    if (c.has("httpStatusCodesForReady")) {
+      r.ready_statuses.clear();
+      c.each_integer("httpStatusCodesForReady", 100, 999, [&](std::int64_t status) { r.ready_statuses.push_back(static_cast<std::uint16_t>(status)); });
+    }
+    out.push_back(std::move(r));
+  });
+  app.readiness_checks = std::move(out);
+}
+
+void read_strategies(Fields& f, App& app) {
+  auto seconds = [](Fields& from, std::string_view key, Seconds& into) {
+    std::int64_t n = into.count();
+    from.integer(key, n, 0, 315'360'000);
+    into = Seconds(n);
+  };
+  seconds(f, "backoffSeconds", app.backoff), seconds(f, "maxLaunchDelaySeconds", app.max_launch_delay);
+  f.number("backoffFactor", app.backoff_factor, 1.0, 1e6);
+  if (f.has("taskKillGracePeriodSeconds")) {
+    Seconds grace{0};
+    seconds(f, "taskKillGracePeriodSeconds", grace);
+    app.kill_grace = grace;
+  }
+  if (auto u = f.object("upgradeStrategy")) {
+    app.upgrade = {};
+    auto share = [&](std::string_view key, double& into) {
+      u->number(key, into, -1e308, 1e308);
+      if (into < 0) u->problems().meaning(u->path() + "/" + std::string(key), fmt::format("got {}, expected 0.0 or more", u->as_decimal(into)));
+      if (into > 1) u->problems().meaning(u->path() + "/" + std::string(key), fmt::format("got {}, expected 1.0 or less", u->as_decimal(into)));
+    };
+    share("minimumHealthCapacity", app.upgrade.minimum_health_capacity), share("maximumOverCapacity", app.upgrade.maximum_over_capacity);
+  }
+  if (f.has("unreachableStrategy")) {
+    app.unreachable = {};
+    if (f.raw("unreachableStrategy").is_string()) {
+      std::string word;
+      f.enumeration("unreachableStrategy", {"disabled"}, word);
+      app.unreachable.disabled = true;
+    } else if (auto u = f.object("unreachableStrategy")) {
+      seconds(*u, "inactiveAfterSeconds", app.unreachable.inactive_after), seconds(*u, "expungeAfterSeconds", app.unreachable.expunge_after);
+      if (app.unreachable.expunge_after < app.unreachable.inactive_after)
+        f.problems().meaning("/unreachableStrategy", "unreachableStrategy.expungeAfterSeconds must be greater or equal to unreachableStrategy.inactiveAfterSeconds");
+    }
+  }
+  std::string selection = app.kill_oldest_first ? "OLDEST_FIRST" : "YOUNGEST_FIRST";
+  f.enumeration("killSelection", {"YOUNGEST_FIRST", "OLDEST_FIRST"}, selection);
+  app.kill_oldest_first = selection == "OLDEST_FIRST";
+}
+
+void read_lists(Fields& f, App& app) {
+  if (f.has("constraints")) {
+    std::vector<std::vector<std::string>> out;
+    f.each_array("constraints", [&](const std::vector<std::string>& c, const std::string& path) {
+      static constexpr std::string_view operators[] = {"UNIQUE", "CLUSTER", "GROUP_BY", "LIKE", "MAX_PER", "UNLIKE", "IS"};
+      if (c.size() < 2 || c.size() > 3) f.problems().meaning(path, "Each constraint must have either 2 or 3 fields");
+      else if (std::find(std::begin(operators), std::end(operators), c[1]) == std::end(operators))
+        f.problems().meaning(path, "operator must be one of the following UNIQUE, CLUSTER, GROUP_BY, LIKE, MAX_PER, UNLIKE or IS");
+      else if (c[1] == "UNIQUE" && c.size() == 3) f.problems().meaning(path, "UNIQUE does not accept a value");
+      else if (c[1] == "MAX_PER" && (c.size() < 3 || !to_int(c[2]))) f.problems().meaning(path, "MAX_PER requires an integer value");
+      out.push_back(c);
+    });
+    app.constraints = std::move(out);
+  }
+  if (f.has("dependencies")) {
+    app.dependencies.clear();
+    f.each_text("dependencies", [&](std::string id) { app.dependencies.push_back(read_app_id(id, "/", f.problems())); });
+  }
+  if (f.has("acceptedResourceRoles")) {
+    app.accepted_roles.clear();
+    f.each_text("acceptedResourceRoles", [&](std::string role) { app.accepted_roles.push_back(std::move(role)); });
+    if (app.accepted_roles.empty()) f.problems().meaning("/acceptedResourceRoles", "must not be empty");
+  }
+}
+
+void read_resources(Fields& f, App& app) {
+  auto amount = [&](std::string_view key, Milli& into, double max) {
+    double v = from_milli(into);
+    f.number(key, v, 0, max);
+    into = to_milli(v);
+  };
+  amount("cpus", app.resources.cpus, 1e6), amount("mem", app.resources.mem, 1e9), amount("disk", app.resources.disk, 1e12), amount("gpus", app.resources.gpus, 1e4);
+  std::int64_t instances = app.instances;
+  f.integer("instances", instances, 0, 1'000'000);
+  app.instances = static_cast<std::uint32_t>(instances);
+  auto limits = f.object("resourceLimits");
+  if (!limits) return;
+  auto limit = [&](std::string_view key, std::optional<Milli>& into) {
+    if (!limits->has(key)) return;
+    if (limits->raw(key).is_string() && limits->raw(key).get_string() == "unlimited") into = -1;
+    else {
+      double v = 0;
+      limits->number(key, v, 0, 1e9);
+      into = to_milli(v);
+    }
+  };
+  limit("cpus", app.cpus_limit), limit("mem", app.mem_limit);
+}
+
+/// Fields that are known and have no effect here: kept, so that they read back as they were sent.
+void keep_others(Fields& f, App& app) {
+  static constexpr std::string_view keys[] = {"residency", "secrets", "check", "executorResources", "storeUrls", "tty", "ipAddress"};
+  json::object kept = app.kept.is_object() ? app.kept.get_object() : json::object();
+  for (auto key : keys)
+    if (f.has(key)) kept[key] = f.raw(key);
+  if (!kept.empty()) app.kept = std::move(kept);
+}
+
+}  // namespace
+
+AppId read_app_id(std::string_view text, std::string_view against, Problems& problems) {
+  std::vector<std::string> parts;
+  auto add = [&](std::string_view path) {
+    for (auto& part : split(path, '/')) {
+      if (part.empty() || part == ".") continue;
+      if (part == "..") {
+        if (!parts.empty()) parts.pop_back();
+      } else {
+        parts.push_back(std::move(part));
+      }
+    }
+  };
+  if (!text.starts_with('/')) add(against);
+  add(text);
+  auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  auto good_label = [&](std::string_view l) {
+    return !l.empty() && plain(l.front()) && plain(l.back()) && std::all_of(l.begin(), l.end(), [&](char c) { return plain(c) || c == '-'; });
+  };
+  for (const auto& part : parts)
+    for (const auto& label : split(part, '.'))
+      if (!good_label(label)) {
+        problems.meaning("/id", R"(must fully match regular expression '^(([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])\.)*([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])|(\.|\.\.)$')");
+        return AppId("/" + join(parts, "/"));
+      }
+  if (!parts.empty() && (parts.back() == "restart" || parts.back() == "tasks" || parts.back() == "versions"))
+    problems.meaning("/id", fmt::format("must not end with any of the following reserved keywords: restart, tasks, versions"));
+  return AppId("/" + join(parts, "/"));
+}
+
+App read_manifest(const json::value& body, App app, Problems& problems) {
+  if (!body.is_object()) {
+    problems.shape("", "error.expected.jsobject");
+    return app;
+  }
+  Fields f(body.get_object(), "", problems);
+  std::string id;
+  f.text("id", id);
+  if (!id.empty()) app.id = read_app_id(id, "/", problems);
+  // The one of cmd and args that is sent replaces the other.
+  if (f.has("cmd")) {
+    std::string cmd;
+    f.text("cmd", cmd);
+    app.cmd = cmd;
+    if (!f.has("args")) app.args.reset();
+  }
+  if (f.has("args")) {
+    std::vector<std::string> args;
+    f.each_text("args", [&](std::string a) { args.push_back(std::move(a)); });
+    app.args = std::move(args);
+    if (!f.has("cmd")) app.cmd.reset();
+  }
+  f.text("user", app.user), f.text("role", app.role), f.text("executor", app.executor);
+  read_env(f, app);
+  read_labels(f, "labels", app.labels);
+  read_resources(f, app);
+  read_lists(f, app);
+  read_fetch(f, app);
+  read_networking(f, app);
+  read_checks(f, app);
+  read_strategies(f, app);
+  keep_others(f, app);
+  return app;
+}
+
+void validate(const App& app, Problems& problems) {
+  if (app.id.empty() || app.id.str() == "/") problems.shape("/id", "error.path.missing");
+  if (app.cmd && app.args) problems.meaning("", "AppDefinition must not contain both 'cmd' and 'args'.");
+  bool command = (app.cmd && !app.cmd->empty()) || (app.args && !app.args->empty());
+  if (!command && !app.docker) problems.meaning("", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'.");
+  std::set<std::string> names;
+  std::set<int> numbers;
+  bool mapped = !app.networks.empty() && app.networks[0].mode != NetworkMode::host;
+  for (const auto& p : app.ports) {
+    if (!p.name.empty() && !names.insert(p.name).second) problems.meaning(mapped ? "/container/portMappings" : "/portDefinitions", "Port names must be unique.");
+    int port = mapped ? p.host_port.value_or(0) : p.port;
+    if (port != 0 && !numbers.insert(port).second) problems.meaning(mapped ? "/container/portMappings" : "/portDefinitions", "Ports must be unique.");
+  }
+  for (std::size_t i = 0; i < app.health_checks.size(); ++i) {
+    const auto& c = app.health_checks[i];
+    auto path = fmt::format("/healthChecks({})", i);
+    if (c.kind == CheckKind::command) continue;
+    if (c.port_index && c.port) problems.meaning(path, "must not specify both portIndex and port");
+    if (!c.port && (app.ports.empty() || c.port_index.value_or(0) >= app.ports.size()))
+      problems.meaning(path + "/portIndex", "Health check port indices must address an element of the ports array or container port mappings.");
+  }
+  for (std::size_t i = 0; i < app.volumes.size(); ++i)
+    if (app.volumes[i].host_path.empty()) problems.meaning(fmt::format("/container/volumes({})/hostPath", i), "undefined");
+  if (auto single = app.labels.find("MARATHON_SINGLE_INSTANCE_APP"); single != app.labels.end() && single->second == "true" && app.instances > 1)
+    problems.meaning("/instances", "Single instance app may only have one instance");
+}
+
+}  // namespace croft::orchestrator

@@ -1,0 +1,192 @@
+// Marathon's deployments, queue, groups, info, leader and events; croft's explain and overview.
+
+#include <set>
+
+#include "base/json.hpp"
+#include "base/text.hpp"
+#include "orchestrator/marathon_app.hpp"
+#include "orchestrator/marathon_face.hpp"
+#include "orchestrator/marathon_json.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+
+using net::Request;
+using net::Response;
+
+asio::awaitable<Response> list_deployments(FacePtr face, Request) {
+  auto view = co_await face->leader->fresh_view();
+  JsonWriter w;
+  w.begin_array();
+  for (const auto& d : view->deployments) write_deployment(w, *d);
+  w.end_array();
+  co_return Response::json(std::move(w).take());
+}
+
+asio::awaitable<Response> cancel_deployment(FacePtr face, Request r) {
+  DeploymentId id(r.params.at("id"));
+  bool force = r.query.flag("force");
+  Leader::Make make = [&](const Orchestrator&, Now) -> std::expected<Intent, Refusal> {
+    Intent intent;
+    intent.cancel = id;
+    intent.force = force;
+    intent.origin = r.peer;
+    return intent;
+  };
+  auto done = co_await face->leader->change(make);
+  if (!done) co_return refused(done.error());
+  if (force) co_return Response{.status = 202, .headers = {}, .body = {}, .stream = {}};
+  co_return deployed(*done);
+}
+
+asio::awaitable<Response> list_queue(FacePtr face, Request) {
+  auto view = co_await face->leader->fresh_view();
+  JsonWriter w;
+  w.begin_object().key("queue").begin_array();
+  view->apps.for_each([&](const AppId&, const auto& app) {
+    if (app->queue) write_queue_item(w, *view, *app);
+  });
+  w.end_array().end_object();
+  co_return Response::json(std::move(w).take());
+}
+
+asio::awaitable<Response> reset_delay(FacePtr face, Request r) {
+  AppId id("/" + r.params.at("id"));
+  auto queued = co_await face->leader->reset_delay(id);
+  if (!queued) co_return Response::message(404, fmt::format("Application {} not found in tasks queue.", id));
+  co_return Response{.status = 204, .headers = {}, .body = {}, .stream = {}};
+}
+
+asio::awaitable<Response> read_group(FacePtr face, Request r) {
+  auto view = co_await face->leader->fresh_view();
+  auto at = r.params.find("id");
+  std::string path = at == r.params.end() ? "/" : "/" + at->second;
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  bool known = path == "/";
+  view->apps.for_each([&](const AppId& id, const auto&) { known = known || id.str().starts_with(path + "/"); });
+  if (!known) co_return Response::message(404, fmt::format("Group '{}' does not exist", path));
+  JsonWriter w;
+  write_group(w, *view, path);
+  co_return Response::json(std::move(w).take());
+}
+
+asio::awaitable<Response> group_versions(FacePtr face, Request) {
+  auto view = co_await face->leader->fresh_view();
+  JsonWriter w;
+  w.begin_array();
+  if (!view->group_version.empty()) w.value(view->group_version);
+  w.end_array();
+  co_return Response::json(std::move(w).take());
+}
+
+asio::awaitable<Response> info(FacePtr face, Request) {
+  auto view = face->leader->view();
+  JsonWriter w;
+  w.begin_object().field("name", "marathon").field("version", "1.11.24").field("buildref", "croft " + view->version).field("elected", true);
+  w.field("leader", face->options.leader).field("frameworkId", view->cluster_id + "-0000");
+  w.key("marathon_config").begin_object().field("checkpoint", true).field("failover_timeout", 604800).field("framework_name", "marathon").field("ha", true);
+  w.field("hostname", view->hostname).field("local_port_min", 10000).field("local_port_max", 20000).field("master", "").field("mesos_role", "*");
+  w.field("webui_url", face->options.base_url + "/ui").end_object();
+  w.key("zookeeper_config").begin_object().field("zk", "").field("zk_max_versions", 50).end_object();
+  w.key("http_config").begin_object().field("http_port", to_int(face->options.leader.substr(face->options.leader.rfind(':') + 1)).value_or(8080)).key("https_port").null().end_object();
+  w.key("event_subscriber").null().end_object();
+  co_return Response::json(std::move(w).take());
+}
+
+asio::awaitable<Response> read_leader(FacePtr face, Request) {
+  JsonWriter w;
+  w.begin_object().field("leader", face->options.leader).end_object();
+  co_return Response::json(std::move(w).take());
+}
+
+asio::awaitable<Response> ping(FacePtr, Request r) {
+  auto accept = r.headers.get("Accept");
+  if (accept.find("application/json") != std::string_view::npos && accept.find("text/") == std::string_view::npos) co_return Response::json("\"pong\"");
+  co_return Response::text("pong");
+}
+
+asio::awaitable<Response> explain(FacePtr face, Request r) {
+  AppId id("/" + r.params.at("app"));
+  auto view = co_await face->leader->fresh_view();
+  auto reasons = co_await face->leader->explain(id);
+  JsonWriter w;
+  w.begin_object().field("app", id).key("reasons").begin_array();
+  for (const auto& reason : reasons) w.value(reason);
+  w.end_array().end_object();
+  co_return Response::json(std::move(w).take(), view->apps.find(id) ? 200 : 404);
+}
+
+asio::awaitable<Response> overview(FacePtr face, Request) {
+  auto view = co_await face->leader->fresh_view();
+  JsonWriter w;
+  write_overview(w, *view);
+  co_return Response::json(std::move(w).take());
+}
+
+asio::awaitable<void> feed_events(FacePtr face, std::set<std::string> types, std::string peer, std::shared_ptr<net::StreamWriter> out) {
+  auto frame = [](const std::string& type, const std::string& data) { return "event: " + type + "\r\ndata: " + data + "\r\n\r\n"; };
+  auto next = face->leader->newest_event();
+  if (types.empty() || types.contains("event_stream_attached")) {
+    JsonWriter w;
+    w.begin_object().field("eventType", "event_stream_attached").field("timestamp", to_iso8601(system_now().wall)).field("remoteAddress", peer).end_object();
+    if (!co_await out->write(frame("event_stream_attached", w.str()))) co_return;
+  }
+  while (!out->closed()) {
+    auto events = co_await face->leader->events_after(next == 0 ? 1 : next, Millis(10'000));
+    if (!events) co_return;  // too slow: the client reads the farm anew
+    std::string chunk;
+    for (const auto& e : *events) {
+      next = e.sequence;
+      for (const auto& wire : wire_events(e))
+        if (types.empty() || types.contains(wire.type)) chunk += frame(wire.type, wire.data);
+    }
+    if (!co_await out->write(chunk.empty() ? "\r\n" : std::move(chunk))) co_return;
+  }
+}
+
+asio::awaitable<Response> events(FacePtr face, Request r) {
+  if (r.headers.get("Accept").find("text/event-stream") == std::string_view::npos) co_return Response::message(405, "Method Not Allowed");
+  auto asked = r.query.all("event_type");
+  std::set<std::string> types(asked.begin(), asked.end());
+  Response response;
+  response.headers.set("Content-Type", "text/event-stream;charset=UTF-8");
+  response.stream = [face, types, peer = r.peer](std::shared_ptr<net::StreamWriter> out) { return feed_events(face, types, peer, std::move(out)); };
+  co_return response;
+}
+
+asio::awaitable<Response> decorated(FaceRoutes::Handler handler, FacePtr face, Request r) {
+  auto response = co_await handler(face, std::move(r));
+  response.headers.set("Cache-Control", "no-cache, no-store, must-revalidate");
+  response.headers.set("Pragma", "no-cache");
+  response.headers.set("Expires", "0");
+  response.headers.set("X-Frame-Options", "DENY");
+  response.headers.set("X-XSS-Protection", "1; mode=block");
+  response.headers.set("X-Marathon-Leader", face->options.base_url);
+  co_return response;
+}
+
+}  // namespace
+
+void FaceRoutes::operator()(std::string_view method, std::string_view pattern, Handler handler) const {
+  router.on(method, pattern, [face = face, handler](Request r) { return decorated(handler, face, std::move(r)); });
+}
+
+void add_farm_routes(const FaceRoutes& on) {
+  on("GET", "/v2/deployments", list_deployments);
+  on("DELETE", "/v2/deployments/{id}", cancel_deployment);
+  on("GET", "/v2/queue", list_queue);
+  on("DELETE", "/v2/queue/{*id}/delay", reset_delay);
+  on("GET", "/v2/groups", read_group);
+  on("GET", "/v2/groups/versions", group_versions);
+  on("GET", "/v2/groups/{*id}", read_group);
+  on("GET", "/v2/groups/{*id}/versions", group_versions);
+  on("GET", "/v2/info", info);
+  on("GET", "/v2/leader", read_leader);
+  on("GET", "/v2/events", events);
+  on("GET", "/ping", ping);
+  on("GET", "/croft/v1/explain/{*app}", explain);
+  on("GET", "/croft/v1/overview", overview);
+}
+
+}  // namespace croft::orchestrator

@@ -1,0 +1,32 @@
+#pragma once
+// Views in Marathon's JSON. Private to the Marathon face.
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/json_writer.hpp"
+#include "net/http.hpp"
+#include "orchestrator/leader.hpp"
+
+namespace croft::orchestrator {
+
+struct Embed { bool tasks = false, failure = false; };
+
+void write_app_info(JsonWriter& w, const View& view, const AppView& app, Embed embed);
+void write_task(JsonWriter& w, const cluster::Task& task, const View& view, bool with_app);
+void write_deployment(JsonWriter& w, const Deployment& d);
+void write_queue_item(JsonWriter& w, const View& view, const AppView& app);
+void write_group(JsonWriter& w, const View& view, const std::string& path);
+void write_overview(JsonWriter& w, const View& view);
+/// The event's Marathon name and its JSON; nothing for events that Marathon does not have.
+struct WireEvent { std::string type, data; };
+std::vector<WireEvent> wire_events(const BusEvent& e);
+
+net::Response deployed(const Accepted& accepted, int status = 200);
+net::Response refused(const Refusal& refusal);
+
+/// label selector: "a==b,c!=d,e in (f,g),h notin (i),j". Errors: invalid, Marathon's words.
+Result<std::function<bool(const Labels&)>> parse_selector(std::string_view text);
+
+}  // namespace croft::orchestrator

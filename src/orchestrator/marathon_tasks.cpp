@@ -1,0 +1,186 @@
+// Marathon's task paths.
+
+#include <algorithm>
+#include <set>
+
+#include "base/json.hpp"
+#include "base/text.hpp"
+#include "orchestrator/marathon_face.hpp"
+#include "orchestrator/marathon_json.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+
+using net::Request;
+using net::Response;
+
+AppId path_id(const Request& r) {
+  std::string id;
+  for (const auto& part : split(r.params.at("id"), '/'))
+    if (!part.empty()) id += "/" + part;
+  return AppId(id);
+}
+
+bool wants_text(const Request& r) { return r.headers.get("Accept").find("text/plain") != std::string_view::npos; }
+
+/// The form that the HAProxy bridge script of 2013 reads: one line a service port, tab separated.
+std::string text_list(const View& view, const std::function<bool(const AppId&)>& wanted) {
+  std::string out;
+  view.apps.for_each([&](const AppId& id, const auto& app) {
+    if (!wanted(id)) return;
+    auto name = id.str().substr(1);
+    std::replace_if(name.begin(), name.end(), [](char c) { return c == '/' || c == ' '; }, '_');
+    auto host_of = [&](const cluster::Task& t) {
+      auto at = t.spec.env.find("HOST");
+      return at == t.spec.env.end() ? std::string() : at->second;
+    };
+    bool mapped = !app->app.networks.empty() && app->app.networks[0].mode != NetworkMode::host;
+    for (std::size_t i = 0; i < std::max<std::size_t>(app->app.ports.size(), 1); ++i) {
+      bool none = app->app.ports.empty();
+      out += name + "\t" + (none ? " " : std::to_string(mapped ? app->app.ports[i].service_port : app->app.ports[i].port)) + "\t";
+      for (const auto& id_of_task : app->tasks) {
+        const auto* task = view.tasks.find(id_of_task);
+        if (!task || (*task)->status.state != TaskState::running) continue;
+        if (none) out += host_of(**task) + " ";
+        else if (i < (*task)->spec.ports.size()) out += fmt::format("{}:{}\t", host_of(**task), (*task)->spec.ports[i].host_port);
+      }
+      out += "\n";
+    }
+  });
+  return out;
+}
+
+asio::awaitable<Response> app_tasks(FacePtr face, Request r) {
+  auto view = co_await face->leader->fresh_view();
+  auto id = path_id(r);
+  bool group = id.str().ends_with("/*");
+  auto prefix = group ? id.str().substr(0, id.str().size() - 1) : std::string();
+  if (!group && !view->apps.find(id)) co_return Response::message(404, fmt::format("App '{}' does not exist", id));
+  auto wanted = [&](const AppId& app) { return group ? app.str().starts_with(prefix) : app == id; };
+  if (wants_text(r)) co_return Response::text(text_list(*view, wanted));
+  JsonWriter w;
+  w.begin_object().key("tasks").begin_array();
+  view->apps.for_each([&](const AppId& app, const auto& v) {
+    if (!wanted(app)) return;
+    for (const auto& task : v->tasks)
+      if (const auto* t = view->tasks.find(task); t && !is_terminal((*t)->status.state)) write_task(w, **t, *view, true);
+  });
+  w.end_array().end_object();
+  co_return Response::json(std::move(w).take());
+}
+
+asio::awaitable<Response> all_tasks(FacePtr face, Request r) {
+  auto view = co_await face->leader->fresh_view();
+  if (wants_text(r)) co_return Response::text(text_list(*view, [](const AppId&) { return true; }));
+  auto states = r.query.all("status");
+  for (auto& more : r.query.all("status[]")) states.push_back(std::move(more));
+  JsonWriter w;
+  w.begin_object().key("tasks").begin_array();
+  view->tasks.for_each([&](const TaskId&, const auto& task) {
+    auto state = task->status.state;
+    if (is_terminal(state)) return;
+    bool running = state == TaskState::running, staging = state == TaskState::staging || state == TaskState::starting;
+    auto asked = [&](std::string_view s) { return (s == "running" && running) || (s == "staging" && staging); };
+    if (states.empty() || std::any_of(states.begin(), states.end(), asked)) write_task(w, *task, *view, true);
+  });
+  w.end_array().end_object();
+  co_return Response::json(std::move(w).take());
+}
+
+/// Kills; with scale also lowers the apps' instances, in a deployment.
+asio::awaitable<Response> kill(FacePtr face, Request r, std::vector<TaskId> tasks, bool one) {
+  auto view = co_await face->leader->fresh_view();
+  if (r.query.flag("scale") && r.query.flag("wipe")) co_return Response::message(400, "You cannot use scale and wipe at the same time.");
+  if (r.query.flag("scale")) {
+    Leader::Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
+      Intent intent;
+      intent.force = r.query.flag("force");
+      intent.origin = r.peer;
+      for (const auto& id : tasks) {
+        const auto* task = view->tasks.find(id);
+        const auto* app = task ? state.app((*task)->spec.app) : nullptr;
+        if (!app) continue;
+        auto [at, fresh] = intent.apps.try_emplace(app->id, *app);
+        if (at->second->instances > 0) --at->second->instances;
+        intent.victims[app->id].push_back(id);
+      }
+      return intent;
+    };
+    auto done = co_await face->leader->change(make);
+    co_return done ? deployed(*done) : refused(done.error());
+  }
+  auto killed = co_await face->leader->kill_tasks(std::move(tasks));
+  JsonWriter w;
+  w.begin_object();
+  if (one) {
+    w.key("task");
+    if (killed.empty()) w.null();
+    else write_task(w, killed[0], *view, false);
+  } else {
+    w.key("tasks").begin_array();
+    for (const auto& task : killed) write_task(w, task, *view, false);
+    w.end_array();
+  }
+  w.end_object();
+  co_return Response::json(std::move(w).take());
+}
+
+asio::awaitable<Response> kill_app_tasks(FacePtr face, Request r) {
+  auto view = co_await face->leader->fresh_view();
+  auto id = path_id(r);
+  const auto* app = view->apps.find(id);
+  if (!app) co_return Response::message(404, fmt::format("App '{}' does not exist", id));
+  auto host = r.query.get("host").value_or("*");
+  std::vector<TaskId> tasks;
+  for (const auto& task : (*app)->tasks) {
+    const auto* t = view->tasks.find(task);
+    if (!t || is_terminal((*t)->status.state)) continue;
+    auto at = (*t)->spec.env.find("HOST");
+    if (host.empty() || host == "*" || (at != (*t)->spec.env.end() && at->second == host)) tasks.push_back(task);
+  }
+  auto job = kill(face, std::move(r), std::move(tasks), false);
+  co_return co_await std::move(job);
+}
+
+asio::awaitable<Response> kill_app_task(FacePtr face, Request r) {
+  auto view = co_await face->leader->fresh_view();
+  auto id = path_id(r);
+  const auto* app = view->apps.find(id);
+  if (!app) co_return Response::message(404, fmt::format("App '{}' does not exist", id));
+  TaskId task(r.params.at("task"));
+  const auto* t = view->tasks.find(task);
+  if (!t || (*t)->spec.app != id) co_return Response::message(404, fmt::format("Task '{}' does not exist", task));
+  std::vector<TaskId> tasks{task};
+  auto job = kill(face, std::move(r), std::move(tasks), true);
+  co_return co_await std::move(job);
+}
+
+asio::awaitable<Response> delete_tasks(FacePtr face, Request r) {
+  auto body = json::parse(r.body);
+  if (!body) co_return Response::message(400, "Invalid JSON");
+  if (!json::find(*body, "ids") || !json::find(*body, "ids")->is_array())
+    co_return Response::json(R"({"message":"Invalid JSON","details":[{"path":"/ids","errors":["error.path.missing"]}]})", 422);
+  auto view = co_await face->leader->fresh_view();
+  std::vector<TaskId> tasks;
+  for (const auto& id : json::texts(*body, "ids")) {
+    auto dot = id.find('.');
+    if (dot == std::string::npos || dot == 0 || dot + 1 == id.size())
+      co_return Response::message(400, fmt::format("Invalid task id '{}'. [Task id must have the form <app>.<id>]", id));
+    if (view->tasks.find(TaskId(id))) tasks.emplace_back(id);
+  }
+  auto job = kill(face, std::move(r), std::move(tasks), false);
+  co_return co_await std::move(job);
+}
+
+}  // namespace
+
+void add_task_routes(const FaceRoutes& on) {
+  on("GET", "/v2/apps/{*id}/tasks", app_tasks);
+  on("DELETE", "/v2/apps/{*id}/tasks", kill_app_tasks);
+  on("DELETE", "/v2/apps/{*id}/tasks/{task}", kill_app_task);
+  on("GET", "/v2/tasks", all_tasks);
+  on("POST", "/v2/tasks/delete", delete_tasks);
+}
+
+}  // namespace croft::orchestrator
