@@ -1,0 +1,2 @@
+#pragma once
+int enter(int argc, char** argv);

@@ -1,0 +1,269 @@
+// croft-executor RUN_FOLDER: holds one task, outlives the agent, keeps its output and its end.
+//
+// The agent talks to it over the unix socket `ctl` in the run folder, a line each way. To every client, at once and again when it
+// changes:   started pid=N start=TICKS        exit code=N signal=N oom=N at=MS        failed TEXT
+// From a client:   term GRACE_MS    kill
+// The end is also in the file `exit`, written aside and renamed, so that it can be read when nobody was there to hear it.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "config.hpp"
+#include "enter.hpp"
+#include "output.hpp"
+#include "task.hpp"
+
+namespace {
+
+constexpr int clients_max = 16;
+
+Config config;
+Started task;
+Output outputs[2];
+int clients[clients_max];
+int sandbox = -1;
+char started_line[128], exit_line[512];
+bool exited = false, recorded = false;
+
+int64_t mono_ms() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<int64_t>(t.tv_sec) * 1000 + t.tv_nsec / 1000000;
+}
+
+/// Start time of a process in clock ticks since boot: with the pid it names a process for ever.
+unsigned long long start_ticks(pid_t pid) {
+  char path[64], text[1024];
+  snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  auto n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  if (n <= 0) return 0;
+  text[n] = '\0';
+  char* at = strrchr(text, ')');
+  for (int field = 2; at && field < 22; ++field) at = strchr(at + 1, ' ');
+  return at ? strtoull(at + 1, nullptr, 10) : 0;
+}
+
+void tell_all(const char* line) {
+  for (int& fd : clients)
+    if (fd >= 0 && send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN) close(fd), fd = -1;
+}
+
+/// Written aside, synced, renamed: the file is whole or not there.
+bool record(const char* name, const char* text) {
+  char aside[32];
+  snprintf(aside, sizeof aside, "%s.new", name);
+  int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return false;
+  bool good = write(fd, text, strlen(text)) == static_cast<ssize_t>(strlen(text)) && fsync(fd) == 0;
+  close(fd);
+  return good && rename(aside, name) == 0;
+}
+
+int listen_ctl() {
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  strcpy(address.sun_path, "ctl");
+  unlink("ctl");
+  if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(fd, 16) != 0) return -1;
+  return fd;
+}
+
+void pump_all(bool to_the_end) {
+  for (auto& o : outputs) {
+    int64_t until = mono_ms() + 200;  // a descendant that escaped with the pipe must not hold us for ever
+    while (o.pipe >= 0) {
+      errno = 0;
+      if (!pump(o, sandbox, config.rotate_bytes, config.rotate_count)) {
+        close(o.pipe);
+        o.pipe = -1;
+        break;
+      }
+      if (errno == EAGAIN && (!to_the_end || mono_ms() > until)) break;
+      if (errno == EAGAIN) usleep(1000);
+      if (!to_the_end) break;
+    }
+  }
+}
+
+void finish() {
+  if (exited) return;
+  ExitStatus status;
+  if (read(task.status_pipe, &status, sizeof status) != sizeof status) {
+    // Init itself was killed: by our KILL, or by the kernel for want of memory.
+    status.signal = SIGKILL;
+    status.code = 137;
+  }
+  pump_all(true);
+  long ooms = oom_kills(config);
+  snprintf(exit_line, sizeof exit_line, "exit code=%d signal=%d oom=%ld at=%lld lost=%llu\n", status.code, status.signal, ooms, static_cast<long long>(now_ms()),
+           static_cast<unsigned long long>(outputs[0].lost + outputs[1].lost));
+  exited = true;
+  recorded = record("exit", exit_line);
+  remove_cgroups(config);
+  tell_all(exit_line);
+}
+
+void fail_start(const char* what) {
+  if (errno) snprintf(exit_line, sizeof exit_line, "failed %.200s: %s\n", what, strerror(errno));
+  else snprintf(exit_line, sizeof exit_line, "failed %.400s\n", what);
+  exited = true;
+  recorded = record("exit", exit_line);
+  remove_cgroups(config);
+}
+
+void greet(int listener) {
+  int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (fd < 0) return;
+  for (int& slot : clients)
+    if (slot < 0) {
+      slot = fd;
+      const char* line = exited && started_line[0] == '\0' ? exit_line : started_line;
+      if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0) {}
+      if (exited && started_line[0] && send(fd, exit_line, strlen(exit_line), MSG_NOSIGNAL) < 0) {}
+      return;
+    }
+  close(fd);
+}
+
+int64_t kill_at = 0;
+
+void hear(int& fd) {
+  char line[128];
+  auto n = recv(fd, line, sizeof line - 1, 0);
+  if (n <= 0) {
+    if (n == 0 || errno != EAGAIN) close(fd), fd = -1;
+    return;
+  }
+  line[n] = '\0';
+  if (exited) return;
+  if (strncmp(line, "term", 4) == 0) {
+    long grace = line[4] == ' ' ? atol(line + 5) : config.grace_ms;
+    signal_task(task, SIGTERM, config.namespaces);
+    if (!kill_at) kill_at = mono_ms() + grace;
+  } else if (strncmp(line, "kill", 4) == 0) {
+    signal_task(task, SIGKILL, config.namespaces);
+  }
+}
+
+void watch(int epoll, int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+/// Until the task has ended, its end is on disk or told, and its output is kept.
+void hold(int listener) {
+  int epoll = epoll_create1(EPOLL_CLOEXEC);
+  watch(epoll, listener);
+  if (!exited) {
+    watch(epoll, task.pidfd);
+    for (auto& o : outputs) watch(epoll, o.pipe);
+  }
+  int64_t ended_at = 0;
+  for (;;) {
+    epoll_event events[8];
+    int64_t wait = -1;
+    if (exited) wait = 20;
+    else if (kill_at) wait = kill_at - mono_ms() > 0 ? kill_at - mono_ms() : 0;
+    int n = epoll_wait(epoll, events, 8, static_cast<int>(wait));
+    bool gone = false;
+    for (int i = 0; i < n; ++i) {
+      int fd = events[i].data.fd;
+      if (fd == listener) {
+        greet(listener);
+        for (int client : clients)
+          if (client >= 0) watch(epoll, client);  // again for known ones: refused, no harm
+      } else if (!exited && fd == task.pidfd) {
+        gone = true;
+      } else if (fd == outputs[0].pipe || fd == outputs[1].pipe) {
+        pump_all(false);
+      } else {
+        for (int& client : clients)
+          if (client == fd) hear(client);
+      }
+    }
+    if (!exited && kill_at && mono_ms() >= kill_at) {
+      signal_task(task, SIGKILL, config.namespaces);
+      kill_at = mono_ms() + 1000;  // and again: a task in an uninterruptible call dies when it returns
+    }
+    if (gone) {
+      finish();
+      waitpid(task.init, nullptr, WNOHANG);
+    }
+    if (!exited) continue;
+    if (!ended_at) ended_at = mono_ms();
+    if (recorded) return;
+    recorded = record("exit", exit_line);  // the disk was full: stay until there is room, or the end of the world
+    if (mono_ms() - ended_at > 86'400'000) return;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc >= 3 && strcmp(argv[1], "--enter") == 0) return enter(argc - 2, argv + 2);
+  if (argc != 2) return fprintf(stderr, "usage: croft-executor RUN_FOLDER | --enter PID -- COMMAND...\n"), 2;
+  if (chdir(argv[1]) != 0) return perror(argv[1]), 1;
+  for (int& fd : clients) fd = -1;
+  int listener = listen_ctl();
+  if (listener < 0) return perror("croft-executor: ctl"), 1;
+  // The agent waits for this first process only; the one that holds the task belongs to nobody.
+  if (fork() != 0) _exit(0);
+  setsid();
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);
+  signal(SIGTERM, SIG_IGN);
+  signal(SIGINT, SIG_IGN);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  prctl(PR_SET_NAME, "croft-executor");
+  write_small("/proc/self/oom_score_adj", "-500", 4);
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
+  int pipes[2][2];
+  if (!read_config(config)) {
+    errno = 0;
+    fail_start("exec.conf is not whole");
+  } else if (pipe2(pipes[0], O_CLOEXEC) || pipe2(pipes[1], O_CLOEXEC)) {
+    fail_start("pipe");
+  } else {
+    sandbox = open(config.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const char* names[] = {"stdout", "stderr"};
+    for (int i = 0; i < 2; ++i) {
+      outputs[i].name = names[i];
+      outputs[i].pipe = pipes[i][0];
+      fcntl(pipes[i][0], F_SETFL, O_NONBLOCK);
+      open_output(outputs[i], sandbox, config.rotate_bytes, config.rotate_count);
+    }
+    task = start_task(config, pipes[0][1], pipes[1][1]);
+    close(pipes[0][1]);
+    close(pipes[1][1]);
+    if (task.error) {
+      pump_all(true);
+      fail_start(task.error);
+    } else {
+      snprintf(started_line, sizeof started_line, "started pid=%d start=%llu\n", task.init, start_ticks(task.init));
+      record("started", started_line);
+      tell_all(started_line);
+    }
+  }
+  hold(listener);
+  unlink("ctl");
+  return 0;
+}

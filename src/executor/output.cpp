@@ -1,0 +1,86 @@
+#include "output.hpp"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <initializer_list>
+
+namespace {
+
+struct Entry {
+  uint64_t offset;
+  int64_t at;
+};
+
+void close_files(Output& o) {
+  if (o.file >= 0) close(o.file);
+  if (o.times >= 0) close(o.times);
+  o.file = o.times = -1;
+}
+
+void open_files(Output& o, int dir) {
+  char times[64];
+  snprintf(times, sizeof times, "%s.times", o.name);
+  o.file = openat(dir, o.name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
+  o.times = openat(dir, times, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
+}
+
+void rotate(Output& o, int dir, int count) {
+  close_files(o);
+  char from[64], to[64];
+  for (int i = count - 1; i >= 0; --i) {
+    for (const char* suffix : {"", ".times"}) {
+      if (i == 0) snprintf(from, sizeof from, "%s%s", o.name, suffix);
+      else snprintf(from, sizeof from, "%s.%d%s", o.name, i, suffix);
+      snprintf(to, sizeof to, "%s.%d%s", o.name, i + 1, suffix);
+      if (i + 1 >= count && count > 1) unlinkat(dir, from, 0);
+      else renameat(dir, from, dir, to);
+    }
+  }
+  open_files(o, dir);
+  o.size = 0;
+}
+
+}  // namespace
+
+int64_t now_ms() {
+  timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return static_cast<int64_t>(t.tv_sec) * 1000 + t.tv_nsec / 1000000;
+}
+
+void open_output(Output& o, int dir, uint64_t, int) {
+  open_files(o, dir);
+  struct stat st;
+  if (o.file >= 0 && fstat(o.file, &st) == 0) o.size = static_cast<uint64_t>(st.st_size);
+  Entry first;
+  if (o.times >= 0 && pread(o.times, &first, sizeof first, 0) == sizeof first) o.total = first.offset + o.size;
+}
+
+bool pump(Output& o, int dir, uint64_t rotate_bytes, int rotate_count) {
+  static char block[65536];
+  auto n = read(o.pipe, block, sizeof block);
+  if (n < 0) return errno == EAGAIN || errno == EINTR;
+  if (n == 0) return false;
+  auto left = static_cast<size_t>(n);
+  if (o.size + left > rotate_bytes && o.size > 0) rotate(o, dir, rotate_count);
+  Entry entry{o.total, now_ms()};
+  if (o.times >= 0 && write(o.times, &entry, sizeof entry) != sizeof entry) o.lost += 0;  // a line without its own time takes the one before
+  const char* at = block;
+  while (left > 0 && o.file >= 0) {
+    auto w = write(o.file, at, left);
+    if (w < 0 && errno == EINTR) continue;
+    if (w <= 0) break;  // a full disk must not stop the task: what does not fit is counted and lost
+    at += w;
+    left -= static_cast<size_t>(w);
+    o.size += static_cast<uint64_t>(w);
+    o.total += static_cast<uint64_t>(w);
+  }
+  o.lost += left;
+  return true;
+}

@@ -1,0 +1,237 @@
+#include "task.hpp"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/sched.h>
+#include <linux/seccomp.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <initializer_list>
+
+namespace {
+
+bool make_cgroups(const Config& c) {
+  for (int i = 0; i < c.cgroup_count; ++i)
+    if (mkdir(c.cgroups[i], 0755) != 0 && errno != EEXIST) return false;
+  for (int i = 0; i < c.cgset_count; ++i) {
+    char path[4096];
+    const char* equals = strchr(c.cgsets[i], '=');
+    if (!equals || static_cast<size_t>(equals - c.cgsets[i]) >= sizeof path) return errno = EINVAL, false;
+    memcpy(path, c.cgsets[i], static_cast<size_t>(equals - c.cgsets[i]));
+    path[equals - c.cgsets[i]] = '\0';
+    // A limit that this kernel does not have (swap accounting off) is no reason not to start; the memory limit itself is.
+    if (!write_small(path, equals + 1, strlen(equals + 1)) && strstr(path, "memsw") == nullptr && strstr(path, "swap") == nullptr) return false;
+  }
+  return true;
+}
+
+bool enter_cgroups(const Config& c, pid_t pid) {
+  char path[4096], text[24];
+  auto size = static_cast<size_t>(snprintf(text, sizeof text, "%d", pid));
+  for (int i = 0; i < c.cgroup_count; ++i) {
+    snprintf(path, sizeof path, "%s/cgroup.procs", c.cgroups[i]);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool good = fd >= 0 && write(fd, text, size) == static_cast<ssize_t>(size);
+    if (fd >= 0) close(fd);
+    if (!good) return false;
+  }
+  return true;
+}
+
+[[noreturn]] void give_up(int report, const char* what) {
+  char text[256];
+  int n = snprintf(text, sizeof text, "%s: %s\n", what, strerror(errno));
+  if (write(report, text, static_cast<size_t>(n)) < 0) {}
+  _exit(127);
+}
+
+void drop_capabilities(const Config& c) {
+  for (int cap = 0; cap <= 40; ++cap)
+    if (!(c.caps >> cap & 1)) prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2]{};
+  data[0].effective = data[0].permitted = data[0].inheritable = static_cast<uint32_t>(c.caps);
+  data[1].effective = data[1].permitted = data[1].inheritable = static_cast<uint32_t>(c.caps >> 32);
+  syscall(SYS_capset, &header, data);
+}
+
+void load_seccomp(const Config& c, int report) {
+  int fd = open(c.seccomp, O_RDONLY | O_CLOEXEC);
+  struct stat st;
+  if (fd < 0 || fstat(fd, &st) != 0) give_up(report, "seccomp program");
+  auto* program = static_cast<sock_filter*>(malloc(static_cast<size_t>(st.st_size)));
+  if (!program || read(fd, program, static_cast<size_t>(st.st_size)) != st.st_size) give_up(report, "seccomp program");
+  close(fd);
+  sock_fprog filter{static_cast<unsigned short>(st.st_size / static_cast<long>(sizeof(sock_filter))), program};
+  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0) give_up(report, "seccomp");
+}
+
+/// The task's own process, below init: gives everything up and becomes the command.
+[[noreturn]] void become_task(const Config& c, int out, int err, int report) {
+  setsid();
+  dup2(out, STDOUT_FILENO);
+  dup2(err, STDERR_FILENO);
+  int null = open("/dev/null", O_RDONLY);
+  if (null > 0) dup2(null, STDIN_FILENO);
+  if (chdir(c.dir) != 0) give_up(report, c.dir);
+  umask(022);
+  signal(SIGPIPE, SIG_DFL);
+  for (int s = 1; s < 32; ++s) signal(s, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  if (c.keep_caps && prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) give_up(report, "keepcaps");
+  if (c.has_user) {
+    if (geteuid() == 0 && setgroups(0, nullptr) != 0) give_up(report, "setgroups");
+    if (setresgid(c.gid, c.gid, c.gid) != 0 || setresuid(c.uid, c.uid, c.uid) != 0) give_up(report, "setuid");
+  }
+  if (c.keep_caps) drop_capabilities(c);
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
+  if (c.seccomp) load_seccomp(c, report);
+  // The program is looked up in the task's own PATH, then in the sandbox.
+  const char* path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+  for (int i = 0; i < c.env_count; ++i)
+    if (strncmp(c.env[i], "PATH=", 5) == 0) path = c.env[i] + 5;
+  setenv("PATH", path, 1);
+  execvpe(c.args[0], c.args, c.env);
+  char what[300];
+  snprintf(what, sizeof what, "cannot run '%.200s'", c.args[0]);
+  if (dprintf(STDERR_FILENO, "croft: %s: %s\n", what, strerror(errno)) < 0) {}
+  give_up(report, what);
+}
+
+volatile sig_atomic_t told_to_end = 0;
+
+void forward(int signal) {
+  told_to_end = 1;
+  kill(-1, signal);  // everything in this pid namespace but ourselves
+}
+
+void tell(int fd, const ExitStatus& status) {
+  if (write(fd, &status, sizeof status) < 0) {}
+}
+
+/// pid 1 of the task: starts the command, reaps whatever is left to it, forwards signals, and ends with the command. What the command
+/// started dies with pid 1.
+[[noreturn]] void init(const Config& c, int go, int out, int err, int status_fd, int report) {
+  prctl(PR_SET_PDEATHSIG, 0);
+  prctl(PR_SET_NAME, "croft-init");
+  char byte;
+  if (read(go, &byte, 1) != 1) _exit(127);  // the executor could not put us where we belong
+  if (c.namespaces) {
+    mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr);
+    umount2("/proc", MNT_DETACH);
+    if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0 && geteuid() == 0) give_up(report, "mount /proc");
+    for (const char* masked : {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/sysrq-trigger"})
+      mount("/dev/null", masked, nullptr, MS_BIND, nullptr);
+  }
+  struct sigaction action{};
+  action.sa_handler = forward;
+  for (int s : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT}) sigaction(s, &action, nullptr);
+  pid_t main_process = fork();
+  if (main_process < 0) give_up(report, "fork");
+  if (main_process == 0) become_task(c, out, err, report);
+  close(out);
+  close(err);
+  close(report);
+  for (;;) {
+    int status;
+    pid_t pid = waitpid(-1, &status, 0);
+    if (pid < 0 && errno == EINTR) continue;
+    if (pid < 0) _exit(0);
+    if (pid != main_process) continue;
+    ExitStatus exit_status;
+    exit_status.told = true;
+    if (WIFSIGNALED(status)) exit_status.signal = WTERMSIG(status), exit_status.code = 128 + exit_status.signal;
+    else exit_status.code = WEXITSTATUS(status);
+    tell(status_fd, exit_status);
+    kill(-1, SIGKILL);
+    _exit(0);
+  }
+}
+
+}  // namespace
+
+Started start_task(const Config& config, int stdout_fd, int stderr_fd) {
+  Started started;
+  int go[2], status[2], report[2];
+  if (pipe2(go, O_CLOEXEC) || pipe2(status, O_CLOEXEC) || pipe2(report, O_CLOEXEC)) return started.error = "pipe", started;
+  if (!make_cgroups(config)) return started.error = "cgroup", started;
+  clone_args args{};
+  int pidfd = -1;
+  args.flags = CLONE_PIDFD | (config.namespaces ? CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS : 0);
+  if (config.namespaces && geteuid() != 0) args.flags |= CLONE_NEWUSER;
+  args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
+  args.exit_signal = SIGCHLD;
+  auto pid = static_cast<pid_t>(syscall(SYS_clone3, &args, sizeof args));
+  if (pid < 0) return started.error = "clone3", started;
+  if (pid == 0) {
+    close(go[1]);
+    close(status[0]);
+    close(report[0]);
+    init(config, go[0], stdout_fd, stderr_fd, status[1], report[1]);
+  }
+  close(go[0]);
+  close(status[1]);
+  close(report[1]);
+  if (!enter_cgroups(config, pid)) {
+    int saved = errno;
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+    errno = saved;
+    return started.error = "entering the cgroup", started;
+  }
+  if (write(go[1], "g", 1) < 0) {}
+  close(go[1]);
+  // Ends without a word when the command runs (close-on-exec), else says what failed.
+  static char failure[256];
+  auto n = read(report[0], failure, sizeof failure - 1);
+  close(report[0]);
+  started.init = pid;
+  started.pidfd = pidfd;
+  started.status_pipe = status[0];
+  if (n > 0) {
+    failure[n - 1] = '\0';
+    started.error = failure;
+    errno = 0;
+  }
+  return started;
+}
+
+void signal_task(const Started& task, int signal, bool namespaces) {
+  if (task.pidfd < 0) return;
+  syscall(SYS_pidfd_send_signal, task.pidfd, signal, nullptr, 0);
+  if (!namespaces && signal == SIGKILL) kill(-task.init, SIGKILL);
+}
+
+void remove_cgroups(const Config& config) {
+  for (int i = config.cgroup_count - 1; i >= 0; --i)
+    for (int tries = 0; tries < 50 && rmdir(config.cgroups[i]) != 0 && errno == EBUSY; ++tries) usleep(2000);
+}
+
+long oom_kills(const Config& config) {
+  if (!config.oom) return 0;
+  int fd = open(config.oom, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  char text[1024];
+  auto n = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (n <= 0) return 0;
+  text[n] = '\0';
+  const char* at = strstr(text, "oom_kill ");
+  return at ? atol(at + 9) : 0;
+}

@@ -1,0 +1,25 @@
+#pragma once
+#include <sys/types.h>
+
+#include "config.hpp"
+
+/// How the task ended, as its init tells over a pipe.
+struct ExitStatus {
+  int code = -1, signal = 0;
+  bool told = false;
+};
+
+struct Started {
+  pid_t init = -1;      ///< pid 1 of the task's pid namespace (or the task itself without namespaces)
+  int pidfd = -1;
+  int status_pipe = -1; ///< gives an ExitStatus when the task's main process ended
+  const char* error = nullptr;  ///< what failed, with errno
+};
+
+/// Makes the cgroups, starts init and the task below it. The task runs only when it stands in every cgroup.
+Started start_task(const Config& config, int stdout_fd, int stderr_fd);
+/// TERM, for the whole task; or KILL.
+void signal_task(const Started& task, int signal, bool namespaces);
+void remove_cgroups(const Config& config);
+/// OOM kills counted by the kernel for the task's memory cgroup.
+long oom_kills(const Config& config);
