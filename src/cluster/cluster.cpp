@@ -48,6 +48,8 @@ Result<AgentId> Cluster::register_agent(const link::Registration& r, Now now) {
     return fail(Errc::conflict, "agent {} has seen commit {}, this leader's store ends at {}: it was lost or rolled back", r.info.hostname, r.commit_seen, i.options.commit);
   // A second agent on one host and port is the same agent with a new disk, never a twin.
   auto id = r.id;
+  for (const auto& [known, entry] : i.agents)
+    if (id.empty() && !entry.agent.connected && entry.agent.info.hostname == r.info.hostname && entry.agent.info.port == r.info.port) id = known;
   if (id.empty()) {
     do id = AgentId(fmt::format("{}-S{}", i.options.cluster_id, i.agents_made++));
     while (i.agents.contains(id));
@@ -89,8 +91,10 @@ Result<AgentId> Cluster::register_agent(const link::Registration& r, Now now) {
     if (!t.quarantined && !is_terminal(t.status.state)) snapshot.tasks.push_back({t.spec, t.goal, t.draining_since});
   }
   i.send(agent, std::move(snapshot));
+  std::vector<TaskId> over;
   for (const auto& held : r.tasks)
-    if (is_terminal(held.status.state)) i.send(agent, link::Ack{i.options.epoch, held.spec.id, held.status.uuid});
+    if (is_terminal(held.status.state)) over.push_back(held.spec.id);
+  if (!over.empty()) i.send_delta(agent, {}, std::move(over));
   i.emit(Event::Kind::agent_complete, id);
   return id;
 }

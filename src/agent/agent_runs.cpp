@@ -1,0 +1,343 @@
+// Tasks: launched, held, probed, ended.
+
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/streambuf.hpp>
+#include <boost/asio/write.hpp>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+
+#include <algorithm>
+
+#include "agent/agent_impl.hpp"
+#include "agent/fetcher.hpp"
+#include "agent/prober.hpp"
+#include "base/text.hpp"
+
+namespace croft::agent {
+
+using asio::redirect_error;
+using asio::use_awaitable;
+using Local = asio::local::stream_protocol;
+
+namespace {
+
+constexpr std::chrono::milliseconds probe_first{30};
+
+std::string megabytes(Milli mib) { return print_number(from_milli(mib)) + " MiB"; }
+
+/// Port that a check asks: its own number, or that of the port at its index.
+std::uint16_t port_of(const HealthCheck& c, const TaskSpec& spec) {
+  if (c.port) return *c.port;
+  auto index = c.port_index.value_or(0);
+  if (index >= spec.ports.size()) return 0;
+  const auto& p = spec.ports[index];
+  return p.host_port ? p.host_port : p.container_port;
+}
+
+}  // namespace
+
+Labels AgentService::Impl::environment(const Launch& l) const {
+  Labels env{{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}};
+  bool inside = l.spec.docker.has_value();
+  auto sandbox = inside ? std::string("/mnt/mesos/sandbox") : l.sandbox.string();
+  if (!inside) env["HOME"] = env["PWD"] = sandbox;
+  env["MESOS_SANDBOX"] = env["MESOS_DIRECTORY"] = sandbox;
+  env["MESOS_SLAVE_ID"] = core.membership().id.str();
+  env["MESOS_EXECUTOR_ID"] = env["MESOS_CONTAINER_NAME"] = l.spec.id.str();
+  env["CROFT_HOST_IP"] = options.info.ip;
+  auto bridged = inside && l.spec.docker->network != NetworkMode::host;
+  env["CROFT_DNS_URL"] = bridged && !options.bridge_dns_url.empty() ? options.bridge_dns_url : options.dns_url;
+  for (const auto& [k, v] : l.spec.env) env[k] = v;
+  return env;
+}
+
+RunPtr AgentService::Impl::make_run(const TaskSpec& spec) {
+  auto run = std::make_shared<Run>();
+  auto container = random_uuid();
+  auto base = options.work_dir / "slaves" / core.membership().id.str() / "frameworks" / (core.membership().cluster_id + "-0000") / "executors" / spec.id.str() / "runs";
+  run->launch = {spec, options.work_dir / "runs" / spec.id.str(), base / container};
+  runs[spec.id] = run;
+  return run;
+}
+
+asio::awaitable<Status> AgentService::Impl::launch(RunPtr run) {
+  auto result = std::make_shared<Status>();
+  auto record = RunRecord{run->launch.spec, run->goal, run->draining_since, run->launch.sandbox.string(), boot};
+  // Recorded, then started: whatever happens in between is found again.
+  std::function<void()> prepare_folders = [this, run, record, result] {
+    *result = make_dirs(run->launch.run);
+    if (*result) *result = write_record(run->launch.run, record);
+    if (*result) *result = make_dirs(run->launch.sandbox);
+    if (!*result) return;
+    std::error_code ec;
+    auto latest = run->launch.sandbox.parent_path() / "latest";
+    fs::remove(latest, ec);
+    fs::create_directory_symlink(run->launch.sandbox.filename(), latest, ec);
+    for (const auto& artifact : run->launch.spec.fetch)
+      if (*result) *result = fetch(artifact, run->launch.sandbox, options.work_dir / "cache");
+  };
+  co_await blocking.run(prepare_folders);
+  if (!*result) co_return *result;
+  auto whole = run->launch;
+  whole.spec.env = environment(run->launch);
+  auto id = run->launch.spec.id;
+  auto self = shared_from_this();
+  Runtime::Progress progress = [self, id](std::string text) {
+    asio::post(self->strand, [self, id, text = std::move(text)] {
+      self->core.progress(id, text);
+      self->report_signal->notify();
+    });
+  };
+  auto plan = co_await runtime_of(*run).prepare(std::move(whole), std::move(progress));
+  if (!plan) co_return fail(std::move(plan).error());
+  if (run->goal == link::Goal::kill) co_return fail(Errc::unavailable, "killed before it was started");
+  std::function<void()> spawn = [this, run, plan = std::move(*plan), result] {
+    *result = write_exec_conf(run->launch.run, plan);
+    if (*result) *result = spawn_executor(options.executor, run->launch.run);
+  };
+  co_await blocking.run(spawn);
+  launched.add();
+  co_return *result;
+}
+
+asio::awaitable<void> AgentService::Impl::start_run(RunPtr run) {
+  auto self = shared_from_this();
+  auto ok = co_await launch(run);
+  if (stopping) co_return;
+  if (!ok) {
+    auto failed = ok.error();
+    if (run->goal == link::Goal::kill) end_with(run, TaskState::killed, "REASON_TASK_KILLED_DURING_LAUNCH", "killed before it was started");
+    else end_with(run, TaskState::failed, "REASON_CONTAINER_LAUNCH_FAILED", failed.context);
+    co_await runtime_of(*run).cleanup(run->launch);
+    co_return;
+  }
+  co_await hold(run);
+}
+
+/// The executor listens before its first process ends, so one attempt is enough where it lives.
+asio::awaitable<bool> AgentService::Impl::connect_ctl(RunPtr run) {
+  auto socket = std::make_unique<Local::socket>(strand);
+  boost::system::error_code ec;
+  // A socket's path is short; the folder is reached through a descriptor of ours.
+  Fd folder(::open(run->launch.run.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  Local::endpoint endpoint(fmt::format("/proc/self/fd/{}/ctl", folder.get()));
+  co_await socket->async_connect(endpoint, redirect_error(use_awaitable, ec));
+  if (ec) co_return false;
+  run->ctl = std::move(socket);
+  co_return true;
+}
+
+asio::awaitable<void> AgentService::Impl::hold(RunPtr run) {
+  auto self = shared_from_this();
+  if (co_await connect_ctl(run)) {
+    if (run->goal == link::Goal::kill) kill(run);
+    std::string text;
+    auto buffer = asio::dynamic_buffer(text, 65536);
+    while (!stopping && run->ctl && !run->over) {
+      boost::system::error_code ec;
+      auto n = co_await asio::async_read_until(*run->ctl, buffer, '\n', redirect_error(use_awaitable, ec));
+      if (ec) break;
+      std::string line = text.substr(0, n);
+      buffer.consume(n);
+      if (auto exit = parse_exit(line)) {
+        co_await on_exit(run, *exit);
+        break;
+      }
+      if (auto started = parse_started(line)) on_started(run, *started);
+    }
+  }
+  if (stopping || run->over) co_return;
+  // No executor: it has written the end down, or it died and the task with it.
+  if (auto exit = read_exit(run->launch.run)) {
+    co_await on_exit(run, *exit);
+    co_return;
+  }
+  auto started = read_started(run->launch.run);
+  if (started && process_start_ticks(started->pid) == started->ticks) ::kill(started->pid, SIGKILL);  // the start time names the very process
+  end_with(run, TaskState::lost, "REASON_EXECUTOR_TERMINATED", started ? "the task's executor is gone" : "the launch was cut off");
+  co_await runtime_of(*run).cleanup(run->launch);
+}
+
+void AgentService::Impl::on_started(RunPtr run, RunStart started) {
+  run->started = started;
+  run->running_since = system_now().wall;
+  auto now = std::chrono::steady_clock::now();
+  const auto& spec = run->launch.spec;
+  for (const auto& check : spec.health_checks) run->checks.emplace_back(check, now);
+  tell_running(run);
+  for (std::size_t i = 0; i < run->checks.size(); ++i) net::spawn(strand, "health", watch_health(run, i));
+  if (!spec.readiness_checks.empty()) net::spawn(strand, "readiness", watch_readiness(run));
+}
+
+void AgentService::Impl::tell_running(RunPtr run) {
+  const auto* held = core.task(run->launch.spec.id);
+  if (!held || run->over) return;
+  TaskStatus status = held->status;
+  bool first = status.state != TaskState::running || !status.started_at;
+  status.state = TaskState::running;
+  status.at = system_now().wall;
+  if (first) {
+    status.started_at = run->running_since;
+    status.ready = run->launch.spec.readiness_checks.empty();
+    status.message.clear();
+  }
+  status.healthy = combined(run->checks);
+  status.last_check_failure.clear();
+  status.check_failures = 0;
+  for (const auto& m : run->checks)
+    if (m.failures() > 0) status.last_check_failure = m.cause(), status.check_failures = std::max(status.check_failures, m.failures());
+  core.update(std::move(status), system_now());
+  report_signal->notify();
+}
+
+void AgentService::Impl::end_with(RunPtr run, TaskState state, std::string reason, std::string message, const RunExit* exit) {
+  if (std::exchange(run->over, true)) return;
+  const auto* held = core.task(run->launch.spec.id);
+  TaskStatus status;
+  if (held) status = held->status;
+  status.task = run->launch.spec.id;
+  status.state = state;
+  status.reason = std::move(reason);
+  status.message = std::move(message);
+  status.at = system_now().wall;
+  if (exit) {
+    if (exit->signal) status.exit_signal = exit->signal;
+    else status.exit_code = exit->code;
+    if (exit->at.time_since_epoch().count() > 0) status.at = exit->at;
+  }
+  ended.add();
+  log::info("agent", "task={} app={} {} {}", status.task, run->launch.spec.app, wire_name(state), status.message);
+  core.update(std::move(status), system_now());
+  report_signal->notify();
+}
+
+asio::awaitable<void> AgentService::Impl::on_exit(RunPtr run, RunExit exit) {
+  auto self = shared_from_this();
+  const auto& spec = run->launch.spec;
+  bool oom = exit.oom || (!run->kill_sent && co_await runtime_of(*run).out_of_memory(run->launch));
+  if (!exit.failure.empty()) {
+    end_with(run, TaskState::failed, "REASON_CONTAINER_LAUNCH_FAILED", exit.failure, &exit);
+  } else if (oom) {
+    auto memory = spec.mem_limit.value_or(spec.resources.mem);
+    end_with(run, TaskState::failed, "REASON_CONTAINER_LIMITATION_MEMORY",
+             fmt::format("Memory limit exceeded: the kernel killed it for using more than its {} of mem", megabytes(memory)), &exit);
+  } else if (run->killed_unhealthy) {
+    end_with(run, TaskState::killed, "REASON_TASK_HEALTH_CHECK_KILLED", run->kill_message, &exit);
+  } else if (run->kill_sent) {
+    end_with(run, TaskState::killed, "REASON_COMMAND_EXECUTOR_FAILED", "Command terminated by the farm", &exit);
+  } else if (exit.signal) {
+    end_with(run, TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("Command terminated with signal {}", strsignal(exit.signal)), &exit);
+  } else if (exit.code != 0) {
+    end_with(run, TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("Command exited with status {}", exit.code), &exit);
+  } else {
+    end_with(run, TaskState::finished, "", "Command exited with status 0", &exit);
+  }
+  co_await runtime_of(*run).cleanup(run->launch);
+}
+
+void AgentService::Impl::set_goal(const TaskId& id, link::Goal goal) {
+  auto at = runs.find(id);
+  if (at == runs.end()) return;
+  auto run = at->second;
+  run->goal = goal;
+  if (goal == link::Goal::drain) run->draining_since = system_now().wall;
+  // Recorded for the next life of this agent; a full disk must not keep a task alive, so it goes on without.
+  auto ok = write_record(run->launch.run, {run->launch.spec, goal, run->draining_since, run->launch.sandbox.string(), boot});
+  if (!ok) log::warn("agent", "task={} its goal cannot be recorded: {}", id, ok.error().context);
+  if (goal == link::Goal::kill) kill(run);
+}
+
+void AgentService::Impl::kill(RunPtr run) {
+  run->goal = link::Goal::kill;
+  if (run->over || run->kill_sent) return;
+  if (!run->ctl) return;  // hold() kills it as soon as it is connected
+  run->kill_sent = true;
+  auto job = send_term(run);
+  net::spawn(strand, "kill", std::move(job));
+}
+
+asio::awaitable<void> AgentService::Impl::send_term(RunPtr run) {
+  auto self = shared_from_this();
+  auto line = fmt::format("term {}\n", run->launch.spec.kill_grace.value_or(Millis(3000)).count());
+  boost::system::error_code ec;
+  if (run->ctl) co_await asio::async_write(*run->ctl, asio::buffer(line), redirect_error(use_awaitable, ec));
+}
+
+asio::awaitable<void> AgentService::Impl::watch_health(RunPtr run, std::size_t index) {
+  auto self = shared_from_this();
+  auto check = run->checks[index].check();
+  auto port = port_of(check, run->launch.spec);
+  // Until the first success the pace is quick: a task that is up is in rotation at once, and failures inside the grace count for nothing.
+  auto pause = std::min<std::chrono::milliseconds>(probe_first, check.interval);
+  for (bool passed_once = false; !stopping && !run->over;) {
+    co_await net::sleep_for(pause);
+    if (stopping || run->over) break;
+    ProbeResult result;
+    if (check.kind == CheckKind::command) {
+      auto launch = run->launch;
+      launch.spec.env = environment(run->launch);
+      auto code = co_await runtime_of(*run).run_inside(std::move(launch), check.command, check.timeout);
+      result.passed = code && *code == 0;
+      if (!result.passed) result.cause = code ? fmt::format("the command exited with {}", *code) : code.error().context;
+    } else {
+      auto host = options.info.ip;
+      result = co_await probe(host, port, check);
+    }
+    if (stopping || run->over) break;
+    auto& machine = run->checks[index];
+    auto action = machine.observe(result, std::chrono::steady_clock::now());
+    passed_once = passed_once || result.passed;
+    pause = passed_once || machine.alive() ? check.interval : std::min<std::chrono::milliseconds>(pause * 3 / 2 + Millis(5), check.interval);
+    if (action == CheckMachine::Action::announce) tell_running(run);
+    if (action != CheckMachine::Action::kill) continue;
+    tell_running(run);
+    run->killed_unhealthy = true;
+    run->kill_message = fmt::format("health check {} on port {} failed {} times in a row: {}", check.protocol_name, port, machine.failures(), machine.cause());
+    kill(run);
+    break;
+  }
+}
+
+asio::awaitable<void> AgentService::Impl::watch_readiness(RunPtr run) {
+  auto self = shared_from_this();
+  auto check = run->launch.spec.readiness_checks[0];
+  HealthCheck as_http;
+  as_http.kind = check.protocol == "HTTPS" ? CheckKind::https : CheckKind::http;
+  as_http.path = check.path;
+  as_http.timeout = check.timeout;
+  std::uint16_t port = 0;
+  for (const auto& p : run->launch.spec.ports)
+    if (p.name == check.port_name) port = p.host_port ? p.host_port : p.container_port;
+  if (port == 0 && !run->launch.spec.ports.empty()) port = run->launch.spec.ports[0].host_port;
+  auto pause = std::min<std::chrono::milliseconds>(probe_first, check.interval);
+  while (!stopping && !run->over) {
+    co_await net::sleep_for(pause);
+    if (stopping || run->over) break;
+    auto host = options.info.ip;
+    auto result = co_await probe(host, port, as_http);
+    pause = std::min<std::chrono::milliseconds>(pause * 2, check.interval);
+    if (!result.passed) continue;
+    if (const auto* held = core.task(run->launch.spec.id); held && !run->over) {
+      auto status = held->status;
+      status.ready = true;
+      status.at = system_now().wall;
+      core.update(std::move(status), system_now());
+      report_signal->notify();
+    }
+    break;
+  }
+}
+
+void AgentService::Impl::forget(const TaskId& id) {
+  auto at = runs.find(id);
+  if (at == runs.end()) return;
+  std::error_code ec;
+  fs::remove_all(at->second->launch.run, ec);
+  if (ec) log::warn("agent", "{}: {}", at->second->launch.run.string(), ec.message());
+  runs.erase(at);
+}
+
+}  // namespace croft::agent

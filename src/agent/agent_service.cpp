@@ -1,0 +1,282 @@
+#include "agent/agent_service.hpp"
+
+#include <sys/socket.h>
+#include <sys/statvfs.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+#include <thread>
+
+#include "agent/agent_impl.hpp"
+#include "base/json.hpp"
+#include "base/json_writer.hpp"
+#include "base/text.hpp"
+#include "model/link_json.hpp"
+
+namespace croft::agent {
+
+namespace {
+
+constexpr std::chrono::milliseconds pause_first{20}, pause_max{2000};
+
+/// A folder whose record cannot be read may still have a task behind it. Nobody would ever end that one: it is killed.
+void kill_unknown(const fs::path& folder) {
+  int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  auto path = (folder / "ctl").string();
+  if (fd >= 0 && path.size() < sizeof address.sun_path) {
+    path.copy(address.sun_path, path.size());
+    if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && ::send(fd, "kill\n", 5, MSG_NOSIGNAL) < 0) log::warn("agent", "{}: cannot be killed", path);
+  }
+  if (fd >= 0) ::close(fd);
+}
+
+}  // namespace
+
+Resources discover_resources(const fs::path& work_dir, double reserve_cpus, double reserve_mem) {
+  Resources r;
+  r.cpus = std::max<Milli>(100, to_milli(std::thread::hardware_concurrency()) - to_milli(reserve_cpus));
+  if (auto text = read_file("/proc/meminfo"))
+    for (const auto& line : split(*text, '\n'))
+      if (line.starts_with("MemTotal:"))
+        if (auto kib = to_int(trim(line.substr(9, line.find("kB") - 9)))) r.mem = std::max<Milli>(to_milli(64), *kib * 1000 / 1024 - to_milli(reserve_mem));
+  struct statvfs fs_info{};
+  if (::statvfs(work_dir.c_str(), &fs_info) == 0) r.disk = static_cast<Milli>(fs_info.f_bavail * fs_info.f_frsize / (1024 * 1024)) * 1000;
+  return r;
+}
+
+AgentService::Impl::Impl(asio::any_io_executor p, AgentOptions o, std::unique_ptr<Runtime> n, std::unique_ptr<Runtime> d, Metrics& m)
+    : pool(p), strand(asio::make_strand(p)), options(std::move(o)), native(std::move(n)), docker(std::move(d)), client(p), metrics(m),
+      launched(m.counter("croft_agent_launches_total", "Tasks started.")), ended(m.counter("croft_agent_ends_total", "Tasks ended.")),
+      reports(m.counter("croft_agent_reports_total", "Reports sent to the leader.")) {}
+
+Status AgentService::Impl::save_membership() {
+  const auto& m = core.membership();
+  JsonWriter w;
+  w.begin_object().field("format", 1).field("id", m.id).field("cluster_id", m.cluster_id).field("epoch", m.epoch).field("commit", m.commit).end_object();
+  return write_file_atomic(options.work_dir / "agent.json", w.str(), 0600);
+}
+
+Status AgentService::Impl::recover() {
+  if (auto made = make_dirs(options.work_dir / "runs", 0755); !made) return made;
+  boot = boot_id();
+  Membership membership;
+  auto text = read_file(options.work_dir / "agent.json");
+  if (text) {
+    auto parsed = json::parse(*text);
+    // Without it this host registers anew, and the leader knows it again by its name and port.
+    if (!parsed) log::error("agent", "{}: {}", (options.work_dir / "agent.json").string(), parsed.error().context);
+    else membership = {AgentId(json::text(*parsed, "id")), json::text(*parsed, "cluster_id"), static_cast<std::uint64_t>(json::integer(*parsed, "epoch")),
+                       static_cast<std::uint64_t>(json::integer(*parsed, "commit"))};
+  }
+  core = AgentCore(membership);
+  std::error_code ec;
+  std::vector<fs::path> folders;
+  for (const auto& entry : fs::directory_iterator(options.work_dir / "runs", ec)) folders.push_back(entry.path());
+  std::sort(folders.begin(), folders.end());
+  for (const auto& folder : folders) recover_run(folder);
+  if (!folders.empty()) log::info("agent", "{} tasks found in {}", runs.size(), (options.work_dir / "runs").string());
+  return {};
+}
+
+void AgentService::Impl::recover_run(const fs::path& folder) {
+  auto record = read_record(folder);
+  if (!record) {
+    log::error("agent", "task={} lost, its record is damaged: {}", folder.filename().string(), record.error().context);
+    kill_unknown(folder);
+    std::error_code ec;
+    auto aside = options.work_dir / "damaged";
+    fs::create_directories(aside, ec);
+    fs::rename(folder, aside / (folder.filename().string() + fmt::format(".{:x}", random_u64())), ec);
+    return;
+  }
+  auto run = std::make_shared<Run>();
+  run->launch = {record->spec, folder, record->sandbox};
+  run->goal = record->goal;
+  run->draining_since = record->draining_since;
+  link::HeldTask held{record->spec, record->goal, record->draining_since, {}};
+  held.status.task = record->spec.id;
+  held.status.state = TaskState::staging;
+  runs[record->spec.id] = run;
+  auto started = read_started(folder);
+  if (started) {
+    held.status.state = TaskState::running;
+    held.status.ready = record->spec.readiness_checks.empty();
+  }
+  core.adopt(std::move(held));
+  auto job = record->boot_id == boot || started ? hold(run) : start_run(run);
+  net::spawn(strand, "hold", std::move(job));
+}
+
+// --- the link ---
+
+bool AgentService::Impl::carry_out(Decisions decisions) {
+  if (decisions.persist) {
+    auto ok = save_membership();
+    if (!ok) {
+      log::error("agent", "cannot remember the leader's epoch: {}", ok.error().context);
+      return false;
+    }
+  }
+  for (const auto& spec : decisions.start) {
+    auto run = make_run(spec);
+    auto job = start_run(run);
+    net::spawn(strand, "start", std::move(job));
+  }
+  for (const auto& [id, goal] : decisions.goals) set_goal(id, goal);
+  for (const auto& id : decisions.forget) forget(id);
+  if (decisions.report) report_signal->notify();
+  return true;
+}
+
+asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
+  net::Request request;
+  request.method = "POST";
+  request.target = "/croft/v1/agents";
+  request.headers.set("Content-Type", "application/json");
+  request.body = link::encode(core.registration(options.info));
+  net::ClientOptions how;
+  how.timeout = std::chrono::seconds(10);
+  how.idle_timeout = std::chrono::seconds(15);
+  auto opened = co_await client.open(master, std::move(request), how);
+  if (!opened) co_return false;
+  std::shared_ptr<net::StreamReader> reader(std::move(*opened));
+  if (reader->head().status != 200) {
+    auto said = co_await reader->read_some();
+    if (reader->head().status != 503) log::warn("agent", "master={} answered {}: {}", master.str(), reader->head().status, said.value_or(""));
+    co_return false;
+  }
+  stream = reader;
+  leader = master;
+  bool had = false;
+  while (!stopping) {
+    auto line = co_await reader->read_line();
+    if (!line || !*line || stopping) break;
+    auto record = link::decode_down(**line);
+    auto decisions = record ? core.on_down(*record, system_now()) : Result<Decisions>(std::unexpected(record.error()));
+    if (!decisions) {
+      log::warn("agent", "master={} {}", master.str(), decisions.error().context);
+      break;
+    }
+    if (!had) log::info("agent", "master={} agent={} registered", master.str(), core.membership().id);
+    had = true;
+    if (!carry_out(std::move(*decisions))) break;
+  }
+  core.disconnected();
+  leader.reset();
+  stream.reset();
+  reader->cancel();
+  co_return had;
+}
+
+asio::awaitable<void> AgentService::Impl::link_loop() {
+  auto self = shared_from_this();
+  ++loops;
+  auto pause = pause_first;
+  for (std::size_t turn = 0; !stopping && !options.masters.empty(); ++turn) {
+    bool had = co_await follow(options.masters[turn % options.masters.size()]);
+    if (stopping) break;
+    pause = had ? pause_first : std::min(pause * 2, pause_max);
+    auto jitter = std::chrono::milliseconds(random_u64() % static_cast<std::uint64_t>(pause.count() + 1));
+    co_await net::sleep_for(pause / 2 + jitter / 2);
+  }
+  --loops;
+}
+
+asio::awaitable<void> AgentService::Impl::report_loop() {
+  auto self = shared_from_this();
+  ++loops;
+  while (!stopping) {
+    auto ticket = report_signal->ticket();
+    auto now = system_now();
+    auto report = leader ? core.next_report(now) : std::nullopt;
+    if (!report) {
+      auto due = core.next_due(now);
+      auto wait = std::clamp(std::chrono::ceil<std::chrono::milliseconds>(due - now.mono), std::chrono::milliseconds(leader ? 1 : 50), std::chrono::milliseconds(1000));
+      (void)co_await report_signal->wait(ticket, wait);
+      continue;
+    }
+    auto to = *leader;
+    auto target = "/croft/v1/agents/" + report->agent.str() + "/reports";
+    auto body = link::encode(*report);
+    reports.add();
+    auto answer = co_await client.post(to, std::move(target), std::move(body));
+    if (answer && answer->status < 300) continue;
+    if (answer) log::warn("agent", "master={} refused a report: {} {}", to.str(), answer->status, answer->body);
+    if (auto reader = stream.lock()) reader->cancel();  // register anew: everything unacknowledged is told again
+    co_await net::sleep_for(std::chrono::milliseconds(50));
+  }
+  --loops;
+}
+
+/// Old sandboxes go by age, sooner as the disk fills; never one whose lines are not shipped.
+asio::awaitable<void> AgentService::Impl::collect_loop() {
+  auto self = shared_from_this();
+  for (int round = 0; !stopping; ++round) {
+    co_await net::sleep_for(std::chrono::milliseconds(1000));
+    if (round % 600 != 599) continue;
+    auto root = options.work_dir / "slaves";
+    struct statvfs disk{};
+    double full = ::statvfs(options.work_dir.c_str(), &disk) == 0 && disk.f_blocks > 0 ? 1.0 - static_cast<double>(disk.f_bavail) / static_cast<double>(disk.f_blocks) : 0;
+    auto age = full < 0.9 ? options.sandbox_age : options.sandbox_age / 10;
+    std::set<std::string> live;
+    for (const auto& [id, run] : runs) live.insert(run->launch.sandbox.string());
+    std::error_code ec;
+    auto now = fs::file_time_type::clock::now();
+    for (auto at = fs::recursive_directory_iterator(root, fs::directory_options::skip_permission_denied, ec); at != fs::recursive_directory_iterator(); at.increment(ec)) {
+      if (ec || at.depth() != 6 || !at->is_directory(ec) || at->is_symlink(ec)) continue;
+      at.disable_recursion_pending();
+      bool old = now - at->last_write_time(ec) > age;
+      if (!old || live.contains(at->path().string()) || (options.shipped && !options.shipped(at->path()))) continue;
+      fs::remove_all(at->path(), ec);
+    }
+  }
+}
+
+// --- the public face ---
+
+std::shared_ptr<AgentService> AgentService::make(asio::any_io_executor pool, AgentOptions options, std::unique_ptr<Runtime> native, std::unique_ptr<Runtime> docker, Metrics& metrics) {
+  std::shared_ptr<AgentService> made(new AgentService);
+  made->impl_ = std::make_shared<Impl>(std::move(pool), std::move(options), std::move(native), std::move(docker), metrics);
+  return made;
+}
+
+AgentService::~AgentService() = default;
+
+Status AgentService::start() {
+  auto& i = *impl_;
+  i.started_at = system_now().wall;
+  if (auto ok = i.recover(); !ok) return ok;
+  net::spawn(i.strand, "agent link", i.link_loop());
+  net::spawn(i.strand, "agent reports", i.report_loop());
+  net::spawn(i.strand, "sandbox collection", i.collect_loop());
+  return {};
+}
+
+asio::awaitable<void> AgentService::stop() {
+  auto impl = impl_;
+  impl->stopping = true;
+  auto work = [impl] {
+    if (auto reader = impl->stream.lock()) reader->cancel();
+    impl->report_signal->notify();
+    for (auto& [id, run] : impl->runs) run->ctl.reset();
+    return true;
+  };
+  co_await impl->on_strand(work);
+  for (int i = 0; i < 400 && impl->loops > 0; ++i) co_await net::sleep_for(std::chrono::milliseconds(5));
+}
+
+asio::awaitable<std::vector<AgentService::SandboxInfo>> AgentService::sandboxes() {
+  auto impl = impl_;
+  auto work = [impl] {
+    std::vector<SandboxInfo> out;
+    for (const auto& [id, run] : impl->runs) out.push_back({id, run->launch.spec.app, run->launch.sandbox.string(), run->over});
+    return out;
+  };
+  co_return co_await impl->on_strand(work);
+}
+
+}  // namespace croft::agent

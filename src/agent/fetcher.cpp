@@ -1,0 +1,124 @@
+#include "agent/fetcher.hpp"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <vector>
+
+#include "base/files.hpp"
+#include "base/text.hpp"
+
+extern char** environ;
+
+namespace croft::agent {
+
+namespace {
+
+constexpr const char* seconds_max = "600";
+constexpr const char* bytes_max = "10737418240";
+
+/// Runs a helper program; its exit code, its stderr in `said`.
+int run(std::vector<std::string> words, std::string& said) {
+  int pipes[2];
+  if (::pipe2(pipes, O_CLOEXEC) != 0) return -1;
+  Fd reading(pipes[0]), writing(pipes[1]);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, writing.get(), 2);
+  posix_spawn_file_actions_adddup2(&actions, writing.get(), 1);
+  std::vector<char*> argv;
+  for (auto& w : words) argv.push_back(w.data());
+  argv.push_back(nullptr);
+  pid_t pid = -1;
+  int rc = ::posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  writing.reset();
+  if (rc != 0) {
+    said = "cannot start " + words[0];
+    return -1;
+  }
+  char block[4096];
+  for (ssize_t n; (n = ::read(reading.get(), block, sizeof block)) > 0;)
+    if (said.size() < 4096) said.append(block, static_cast<std::size_t>(n));
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+bool ends_with_any(std::string_view name, std::initializer_list<std::string_view> ends) {
+  for (auto end : ends)
+    if (name.ends_with(end)) return true;
+  return false;
+}
+
+Status extract(const fs::path& file, const fs::path& into, const std::string& uri) {
+  std::string said;
+  auto name = file.filename().string();
+  int rc = 0;
+  if (ends_with_any(name, {".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".tar"})) rc = run({"tar", "-xf", file.string(), "-C", into.string(), "--no-same-owner"}, said);
+  else if (name.ends_with(".zip")) rc = run({"unzip", "-qo", file.string(), "-d", into.string()}, said);
+  else return {};
+  if (rc != 0) return fail(Errc::io, "fetch {}: cannot unpack: {}", uri, trim(said));
+  return {};
+}
+
+Status bring(const std::string& uri, const fs::path& target) {
+  std::string said;
+  auto scheme_end = uri.find("://");
+  auto scheme = scheme_end == std::string::npos ? "file" : lower(uri.substr(0, scheme_end));
+  if (scheme == "file") {
+    fs::path from = scheme_end == std::string::npos ? uri : uri.substr(scheme_end + 3);
+    std::error_code ec;
+    if (!from.is_absolute()) return fail(Errc::invalid, "fetch {}: must be an absolute path", uri);
+    if (!fs::exists(from, ec)) return fail(Errc::not_found, "fetch {}: no such file", uri);
+    if (!fs::is_regular_file(from, ec)) return fail(Errc::invalid, "fetch {}: is no regular file", uri);
+    // A clone where the file system can, else a copy; never a hard link, which a task could write through.
+    fs::copy_file(from, target, fs::copy_options::overwrite_existing, ec);
+    if (ec) return fail(Errc::io, "fetch {}: {}", uri, ec.message());
+    return {};
+  }
+  if (scheme != "http" && scheme != "https" && scheme != "ftp") return fail(Errc::invalid, "fetch {}: scheme '{}' is not supported", uri, scheme);
+  int rc = run({"curl", "-fsSL", "--proto", "=http,https,ftp", "--max-time", seconds_max, "--max-filesize", bytes_max, "-o", target.string(), "--", uri}, said);
+  if (rc == 0) return {};
+  return fail(rc == 28 ? Errc::timeout : rc == 22 ? Errc::not_found : Errc::io, "fetch {}: {}", uri, trim(said));
+}
+
+}  // namespace
+
+Status fetch(const Artifact& artifact, const fs::path& sandbox, const fs::path& cache) {
+  const auto& uri = artifact.uri;
+  auto path = uri.substr(0, uri.find_first_of("?#"));
+  auto name = path.substr(path.rfind('/') + 1);
+  if (name.empty() || name == "." || name == "..") return fail(Errc::invalid, "fetch {}: has no file name", uri);
+  fs::path target = sandbox / name;
+  if (!artifact.dest_path.empty()) {
+    fs::path dest(artifact.dest_path);
+    for (const auto& part : dest)
+      if (part == ".." || dest.is_absolute()) return fail(Errc::invalid, "fetch {}: destPath '{}' must stay inside the sandbox", uri, artifact.dest_path);
+    target = sandbox / dest;
+    if (auto made = make_dirs(target.parent_path()); !made) return made;
+  }
+  if (artifact.cache) {
+    if (auto made = make_dirs(cache); !made) return made;
+    auto kept = cache / hex(sha256(uri)).substr(0, 32);
+    std::error_code ec;
+    if (!fs::exists(kept, ec)) {
+      auto aside = kept.string() + fmt::format(".{:x}", random_u64());
+      if (auto ok = bring(uri, aside); !ok) return fs::remove(aside, ec), ok;
+      fs::rename(aside, kept, ec);
+      if (ec) return fail(Errc::io, "fetch {}: {}", uri, ec.message());
+    }
+    fs::copy_file(kept, target, fs::copy_options::overwrite_existing, ec);
+    if (ec) return fail(Errc::io, "fetch {}: {}", uri, ec.message());
+  } else if (auto ok = bring(uri, target); !ok) {
+    return ok;
+  }
+  ::chmod(target.c_str(), artifact.executable ? 0755 : 0644);
+  if (artifact.extract && !artifact.executable) return extract(target, sandbox, uri);
+  return {};
+}
+
+}  // namespace croft::agent

@@ -1,0 +1,38 @@
+#include "agent/health.hpp"
+
+namespace croft::agent {
+
+CheckMachine::Action CheckMachine::observe(const ProbeResult& result, Mono now) {
+  if (result.ignored) return Action::none;
+  auto before = alive_;
+  if (result.passed) {
+    succeeded_ = true;
+    failures_ = 0;
+    cause_.clear();
+    alive_ = true;
+    return before == alive_ ? Action::none : Action::announce;
+  }
+  // A task that has not passed yet is still starting up: failures inside the grace period say nothing.
+  if (!succeeded_ && now - started_ < check_.grace) {
+    cause_ = result.cause;
+    return Action::none;
+  }
+  // Marathon counts those recorded before this one: with 3, the fourth in a row kills.
+  bool kills = check_.failures_max > 0 && failures_ >= check_.failures_max;
+  ++failures_;
+  cause_ = result.cause;
+  alive_ = false;
+  if (kills) return Action::kill;
+  return before == alive_ ? Action::none : Action::announce;
+}
+
+std::optional<bool> combined(const std::vector<CheckMachine>& machines) {
+  bool all_known = true;
+  for (const auto& m : machines) {
+    if (m.alive() == false) return false;
+    all_known = all_known && m.alive().has_value();
+  }
+  return all_known && !machines.empty() ? std::optional(true) : std::nullopt;
+}
+
+}  // namespace croft::agent

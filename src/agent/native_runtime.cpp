@@ -1,0 +1,221 @@
+#include "agent/native_runtime.hpp"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <seccomp.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <memory>
+
+#include "agent/run_folder.hpp"
+#include "base/files.hpp"
+#include "base/log.hpp"
+#include "base/text.hpp"
+#include "net/async.hpp"
+
+extern char** environ;
+
+namespace croft::agent {
+
+Status write_exec_conf(const fs::path& run, const ExecPlan& plan) {
+  std::string text;
+  auto line = [&](std::string_view key, std::string_view value) {
+    text += key;
+    text += '=';
+    text += value;
+    text.push_back('\0');
+  };
+  for (const auto& a : plan.args) line("arg", a);
+  for (const auto& [k, v] : plan.env) line("env", k + "=" + v);
+  line("dir", plan.dir);
+  if (plan.has_user) line("user", fmt::format("{}:{}", plan.uid, plan.gid));
+  if (plan.namespaces) line("caps", fmt::format("{:x}", plan.caps));
+  else line("ns", "0");
+  for (const auto& folder : plan.cgroups) line("cgroup", folder);
+  for (const auto& [file, value] : plan.cgroup_settings) line("cgset", file + "=" + value);
+  if (!plan.oom_file.empty()) line("oom", plan.oom_file);
+  if (!plan.seccomp_file.empty()) line("seccomp", plan.seccomp_file);
+  line("grace", std::to_string(plan.grace.count()));
+  // Not synced: a launch that a power cut undoes is made again from the wanted set.
+  Fd fd(::open((run / "exec.conf").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd.valid()) return fail_errno("create " + (run / "exec.conf").string());
+  if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return fail_errno("write " + (run / "exec.conf").string());
+  return {};
+}
+
+Status spawn_executor(const fs::path& executor, const fs::path& run) {
+  std::string program = executor.string(), folder = run.string();
+  char* argv[] = {program.data(), folder.data(), nullptr};
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&actions, 1, (folder + "/executor.log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+  posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  pid_t pid = -1;
+  int rc = ::posix_spawn(&pid, program.c_str(), &actions, nullptr, argv, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (rc != 0) return fail(errno_error("start " + program, rc));
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    auto said = read_file(run / "executor.log", 4096).value_or("");
+    return fail(Errc::io, "{}: {}", program, said.empty() ? "could not start" : std::string(trim(said)));
+  }
+  return {};
+}
+
+namespace {
+
+/// What a task in a farm has no business with: mounting, modules, the clock, other processes' memory, the keyring, rebooting.
+constexpr int denied[] = {
+    SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(pivot_root), SCMP_SYS(chroot), SCMP_SYS(swapon), SCMP_SYS(swapoff), SCMP_SYS(reboot), SCMP_SYS(kexec_load),
+    SCMP_SYS(kexec_file_load), SCMP_SYS(init_module), SCMP_SYS(finit_module), SCMP_SYS(delete_module), SCMP_SYS(iopl), SCMP_SYS(ioperm), SCMP_SYS(ptrace),
+    SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(add_key), SCMP_SYS(request_key), SCMP_SYS(keyctl), SCMP_SYS(bpf), SCMP_SYS(perf_event_open),
+    SCMP_SYS(settimeofday), SCMP_SYS(clock_settime), SCMP_SYS(clock_adjtime), SCMP_SYS(adjtimex), SCMP_SYS(acct), SCMP_SYS(quotactl), SCMP_SYS(setns), SCMP_SYS(unshare),
+    SCMP_SYS(userfaultfd), SCMP_SYS(open_by_handle_at), SCMP_SYS(name_to_handle_at), SCMP_SYS(syslog), SCMP_SYS(sethostname), SCMP_SYS(setdomainname)};
+
+std::string seccomp_program() {
+  auto* filter = seccomp_init(SCMP_ACT_ALLOW);
+  if (!filter) return {};
+  for (int call : denied) seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), call, 0);
+  std::string bytes;
+  Fd fd(::memfd_create("seccomp", MFD_CLOEXEC));
+  if (fd.valid() && seccomp_export_bpf(filter, fd.get()) == 0) {
+    bytes.resize(static_cast<std::size_t>(::lseek(fd.get(), 0, SEEK_END)));
+    if (::pread(fd.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) bytes.clear();
+  }
+  seccomp_release(filter);
+  return bytes;
+}
+
+struct User { std::uint32_t uid, gid; };
+
+Result<User> user_named(const std::string& name) {
+  passwd entry{};
+  passwd* found = nullptr;
+  std::vector<char> space(16384);
+  ::getpwnam_r(name.c_str(), &entry, space.data(), space.size(), &found);
+  if (!found) return fail(Errc::invalid, "user: '{}' does not exist on this host", name);
+  return User{found->pw_uid, found->pw_gid};
+}
+
+std::uint64_t number_in_file(const std::string& file, std::string_view key = {}) {
+  auto text = read_file(file, 65536);
+  if (!text) return 0;
+  if (key.empty()) return static_cast<std::uint64_t>(to_int(trim(*text)).value_or(0));
+  for (const auto& line : split(*text, '\n'))
+    if (line.starts_with(key) && line.size() > key.size() && line[key.size()] == ' ') return static_cast<std::uint64_t>(to_int(line.substr(key.size() + 1)).value_or(0));
+  return 0;
+}
+
+class NativeRuntime final : public Runtime {
+ public:
+  NativeRuntime(NativeOptions options, net::BlockingPool& pool) : options_(std::move(options)), pool_(pool), host_(CgroupHost::find()), root_(::geteuid() == 0) {
+    if (!root_) return;
+    if (auto ok = prepare_cgroups(host_, options_.cgroup_parent); !ok) log::warn("agent", "tasks run without limits: {}", ok.error().context), limits_ = false;
+    seccomp_ = seccomp_program();
+  }
+
+  asio::awaitable<Result<ExecPlan>> prepare(Launch launch, Progress) override {
+    ExecPlan plan;
+    const auto& spec = launch.spec;
+    if (spec.cmd) plan.args = {"/bin/sh", "-c", *spec.cmd};
+    else if (spec.args && !spec.args->empty()) plan.args = *spec.args;
+    else co_return fail(Errc::invalid, "neither cmd nor args is given, and there is no image");
+    plan.env = spec.env;
+    plan.dir = launch.sandbox.string();
+    plan.grace = spec.kill_grace.value_or(Millis(3000));
+    if (root_) {
+      auto user = user_named(spec.user.empty() ? options_.default_user : spec.user);
+      if (!user) co_return fail(std::move(user).error());
+      plan.has_user = true;
+      plan.uid = user->uid;
+      plan.gid = user->gid;
+      if (::chown(launch.sandbox.c_str(), user->uid, user->gid) != 0) co_return fail_errno("chown " + launch.sandbox.string());
+      if (!seccomp_.empty()) {
+        plan.seccomp_file = (launch.run / "seccomp").string();
+        Fd fd(::open(plan.seccomp_file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+        if (!fd.valid() || ::write(fd.get(), seccomp_.data(), seccomp_.size()) != static_cast<ssize_t>(seccomp_.size())) co_return fail_errno("write " + plan.seccomp_file);
+      }
+      if (limits_) {
+        auto groups = plan_cgroups(host_, options_.cgroup_parent, spec.id.str(), spec);
+        plan.cgroups = std::move(groups.folders);
+        plan.cgroup_settings = std::move(groups.settings);
+        plan.oom_file = std::move(groups.oom_file);
+      }
+    }
+    co_return plan;
+  }
+
+  asio::awaitable<Result<int>> run_inside(Launch launch, std::string command, Millis limit) override {
+    auto started = read_started(launch.run);
+    if (!started || process_start_ticks(started->pid) != started->ticks) co_return fail(Errc::not_found, "the task is not running");
+    auto result = std::make_shared<Result<int>>(0);
+    std::function<void()> work = [this, launch, command, limit, pid = started->pid, result] { *result = enter(launch, command, limit, pid); };
+    co_await pool_.run(work);
+    co_return *result;
+  }
+
+  Usage usage(const Launch& launch) override {
+    auto groups = plan_cgroups(host_, options_.cgroup_parent, launch.spec.id.str(), launch.spec);
+    Usage u;
+    if (host_.v2) {
+      u.cpus_user = static_cast<double>(number_in_file(groups.cpu_folder + "/cpu.stat", "user_usec")) / 1e6;
+      u.cpus_system = static_cast<double>(number_in_file(groups.cpu_folder + "/cpu.stat", "system_usec")) / 1e6;
+      u.memory_rss = number_in_file(groups.memory_folder + "/memory.stat", "anon");
+      u.processes = number_in_file(groups.memory_folder + "/pids.current");
+    } else {
+      u.cpus_user = static_cast<double>(number_in_file(groups.cpu_folder + "/cpuacct.stat", "user")) / 100.0;
+      u.cpus_system = static_cast<double>(number_in_file(groups.cpu_folder + "/cpuacct.stat", "system")) / 100.0;
+      u.memory_rss = number_in_file(groups.memory_folder + "/memory.stat", "total_rss");
+      for (const auto& folder : groups.folders)
+        if (folder.find("/pids/") != std::string::npos) u.processes = number_in_file(folder + "/pids.current");
+    }
+    u.memory_limit = static_cast<std::uint64_t>(launch.spec.resources.mem) * 1024 * 1024 / 1000;
+    return u;
+  }
+
+  asio::awaitable<std::optional<std::string>> address(Launch) override { co_return std::nullopt; }
+  asio::awaitable<bool> out_of_memory(Launch) override { co_return false; }
+  asio::awaitable<void> cleanup(Launch) override { co_return; }
+
+ private:
+  Result<int> enter(const Launch& launch, const std::string& command, Millis limit, int pid) const {
+    std::vector<std::string> words{options_.executor.string(), "--enter", std::to_string(pid), "--", "/bin/sh", "-c", command}, env;
+    for (const auto& [k, v] : launch.spec.env) env.push_back(k + "=" + v);
+    std::vector<char*> argv, envp;
+    for (auto& w : words) argv.push_back(w.data());
+    for (auto& e : env) envp.push_back(e.data());
+    argv.push_back(nullptr);
+    envp.push_back(nullptr);
+    pid_t child = -1;
+    int rc = ::posix_spawn(&child, words[0].c_str(), nullptr, nullptr, argv.data(), envp.data());
+    if (rc != 0) return fail(errno_error("start " + words[0], rc));
+    auto end = std::chrono::steady_clock::now() + limit;
+    for (int status = 0;;) {
+      auto got = ::waitpid(child, &status, WNOHANG);
+      if (got == child) return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+      if (std::chrono::steady_clock::now() >= end) {
+        ::kill(child, SIGKILL);
+        ::waitpid(child, &status, 0);
+        return fail(Errc::timeout, "no end within {} s", print_number(to_seconds(limit)));
+      }
+      ::usleep(5000);
+    }
+  }
+
+  NativeOptions options_;
+  net::BlockingPool& pool_;
+  CgroupHost host_;
+  bool root_, limits_ = true;
+  std::string seccomp_;
+};
+
+}  // namespace
+
+std::unique_ptr<Runtime> make_native_runtime(NativeOptions options, net::BlockingPool& pool) { return std::make_unique<NativeRuntime>(std::move(options), pool); }
+
+}  // namespace croft::agent

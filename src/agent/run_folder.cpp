@@ -1,0 +1,99 @@
+#include "agent/run_folder.hpp"
+
+#include "base/files.hpp"
+#include "base/json.hpp"
+#include "base/text.hpp"
+#include "model/link_json.hpp"
+
+namespace croft::agent {
+
+namespace {
+
+/// "key=value" pieces of an executor's line.
+std::optional<std::int64_t> number_in(std::string_view line, std::string_view key) {
+  for (const auto& word : split(trim(line), ' '))
+    if (word.starts_with(key) && word.size() > key.size() && word[key.size()] == '=') return to_int(word.substr(key.size() + 1));
+  return std::nullopt;
+}
+
+}  // namespace
+
+Status write_record(const fs::path& run, const RunRecord& record) {
+  JsonWriter w;
+  w.begin_object().field("format", 1).key("spec");
+  link::write(w, record.spec);
+  w.field("goal", static_cast<int>(record.goal));
+  if (record.draining_since) w.field("draining_ms", record.draining_since->time_since_epoch().count());
+  w.field("sandbox", record.sandbox).field("boot_id", record.boot_id).end_object();
+  return write_file_atomic(run / "task.json", w.str(), 0600);
+}
+
+Result<RunRecord> read_record(const fs::path& run) {
+  auto file = run / "task.json";
+  auto text = read_file(file);
+  if (!text) return fail(std::move(text).error());
+  auto parsed = json::parse(*text);
+  if (!parsed) return fail(Errc::corrupt, "{}: {}", file.string(), parsed.error().context);
+  const auto* spec = json::find(*parsed, "spec");
+  auto read = spec ? link::spec_from(*spec) : Result<TaskSpec>(fail(Errc::corrupt, "'spec' is missing"));
+  if (!read) return fail(Errc::corrupt, "{}: {}", file.string(), read.error().context);
+  RunRecord record;
+  record.spec = std::move(*read);
+  auto goal = json::integer(*parsed, "goal");
+  record.goal = goal == 1 ? link::Goal::drain : goal == 2 ? link::Goal::kill : link::Goal::run;
+  if (json::find(*parsed, "draining_ms")) record.draining_since = Wall(Millis(json::integer(*parsed, "draining_ms")));
+  record.sandbox = json::text(*parsed, "sandbox");
+  record.boot_id = json::text(*parsed, "boot_id");
+  return record;
+}
+
+std::optional<RunExit> parse_exit(std::string_view line) {
+  line = trim(line);
+  RunExit out;
+  if (line.starts_with("failed ")) {
+    out.failure = line.substr(7);
+    out.code = 127;
+    return out;
+  }
+  if (!line.starts_with("exit ")) return std::nullopt;
+  auto code = number_in(line, "code"), signal = number_in(line, "signal"), oom = number_in(line, "oom"), at = number_in(line, "at");
+  if (!code || !signal) return std::nullopt;
+  out.code = static_cast<int>(*code);
+  out.signal = static_cast<int>(*signal);
+  out.oom = oom.value_or(0) > 0;
+  out.at = Wall(Millis(at.value_or(0)));
+  return out;
+}
+
+std::optional<RunStart> parse_started(std::string_view line) {
+  if (!line.starts_with("started ")) return std::nullopt;
+  auto pid = number_in(line, "pid"), ticks = number_in(line, "start");
+  if (!pid || !ticks) return std::nullopt;
+  return RunStart{static_cast<int>(*pid), static_cast<std::uint64_t>(*ticks)};
+}
+
+std::optional<RunExit> read_exit(const fs::path& run) {
+  auto text = read_file(run / "exit", 4096);
+  return text ? parse_exit(*text) : std::nullopt;
+}
+
+std::optional<RunStart> read_started(const fs::path& run) {
+  auto text = read_file(run / "started", 4096);
+  return text ? parse_started(*text) : std::nullopt;
+}
+
+std::uint64_t process_start_ticks(int pid) {
+  auto text = read_file(fmt::format("/proc/{}/stat", pid), 4096);
+  if (!text) return 0;
+  auto close = text->rfind(')');
+  if (close == std::string::npos) return 0;
+  auto fields = split(std::string_view(*text).substr(close + 2), ' ');
+  return fields.size() > 19 ? static_cast<std::uint64_t>(to_int(fields[19]).value_or(0)) : 0;
+}
+
+std::string boot_id() {
+  auto text = read_file("/proc/sys/kernel/random/boot_id", 256);
+  return text ? std::string(trim(*text)) : "";
+}
+
+}  // namespace croft::agent

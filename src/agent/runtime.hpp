@@ -1,0 +1,67 @@
+#pragma once
+// How a task is made ready and started. Both runtimes end in a croft-executor that holds the task; the agent talks to that.
+
+#include <boost/asio/awaitable.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "model/task.hpp"
+
+namespace croft::agent {
+
+namespace asio = boost::asio;
+
+/// What a runtime gets to start one task.
+struct Launch {
+  TaskSpec spec;                         ///< env is complete, sandbox paths included
+  std::filesystem::path run, sandbox;    ///< both exist
+};
+
+/// What the executor is to run.
+struct ExecPlan {
+  std::vector<std::string> args;
+  Labels env;
+  std::string dir;
+  bool has_user = false, namespaces = true;
+  std::uint32_t uid = 0, gid = 0;
+  std::uint64_t caps = 0;
+  std::vector<std::string> cgroups;
+  std::vector<std::pair<std::string, std::string>> cgroup_settings;
+  std::string oom_file, seccomp_file;
+  Millis grace{3000};
+};
+
+struct Usage {
+  double cpus_user = 0, cpus_system = 0;    ///< seconds
+  std::uint64_t memory_rss = 0, memory_limit = 0, processes = 0;  ///< bytes, bytes, count
+};
+
+/// Errors are told to the user as the task's failure.
+class Runtime {
+ public:
+  virtual ~Runtime() = default;
+  using Progress = std::function<void(std::string)>;
+  /// Everything up to the start: image, container, limits. `progress` is for people.
+  virtual asio::awaitable<Result<ExecPlan>> prepare(Launch launch, Progress progress) = 0;
+  /// Runs a command inside the task; its exit code.
+  virtual asio::awaitable<Result<int>> run_inside(Launch launch, std::string command, Millis limit) = 0;
+  virtual Usage usage(const Launch& launch) = 0;
+  /// The container's own address, where it has one.
+  virtual asio::awaitable<std::optional<std::string>> address(Launch launch) = 0;
+  /// Whether the runtime killed it for want of memory, where the executor cannot see it.
+  virtual asio::awaitable<bool> out_of_memory(Launch launch) = 0;
+  /// After the end: what is left behind goes.
+  virtual asio::awaitable<void> cleanup(Launch launch) = 0;
+};
+
+/// Writes exec.conf. Errors: io.
+Status write_exec_conf(const std::filesystem::path& run, const ExecPlan& plan);
+/// Starts the executor for a run folder; it belongs to nobody afterwards. Blocks some milliseconds. Errors: io.
+Status spawn_executor(const std::filesystem::path& executor, const std::filesystem::path& run);
+
+}  // namespace croft::agent
