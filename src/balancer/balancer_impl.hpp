@@ -1,0 +1,63 @@
+#pragma once
+// The inside of BalancerService: balancer_service.cpp (HAProxy), bamboo_api.cpp (HTTP). Private to these.
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <atomic>
+#include <mutex>
+
+#include "balancer/balancer_service.hpp"
+#include "net/async.hpp"
+#include "net/http_client.hpp"
+
+namespace croft::balancer {
+
+namespace asio = boost::asio;
+
+struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Impl> {
+  Impl(asio::any_io_executor pool, BalancerOptions o, Metrics& metrics);
+
+  asio::awaitable<void> apply_loop();
+  asio::awaitable<void> confirm_loop();
+  asio::awaitable<Status> apply(std::shared_ptr<const catalog::Content> content, std::optional<catalog::Index> at);
+  Status bring_up(Plan plan);                        ///< blocking pool
+  Status change(Plan plan);                          ///< blocking pool
+  void drop_bad_rules(const catalog::Content& content);  ///< blocking pool
+  bool choose_ports();
+  void adopt_slots(Plan& plan) const;
+  std::map<TaskId, std::uint32_t> open_requests() const;  ///< blocking pool
+  asio::awaitable<net::Response> send_rule(std::string method, AppId app, std::string acl);
+
+  std::shared_ptr<const catalog::Content> content() const {
+    std::lock_guard lock(mutex);
+    return newest;
+  }
+
+  BalancerOptions options;
+  RenderOptions rendering;
+  asio::strand<asio::any_io_executor> strand;
+  net::BlockingPool blocking{1};
+  net::HttpClient client;
+  Haproxy haproxy;
+  mutable std::mutex mutex;
+  std::shared_ptr<const catalog::Content> newest;    // mutex
+  std::optional<catalog::Index> newest_at;           // mutex
+  bool unapplied = false;                            // mutex
+  std::shared_ptr<net::Signal> changed = net::Signal::make();
+  std::shared_ptr<net::Signal> applied_signal = net::Signal::make();
+  std::optional<catalog::Index> applied;             // strand
+  Plan plan;                                         // what HAProxy has (blocking pool, one at a time)
+  std::string shape;
+  bool up = false, ports_chosen = false;
+  std::map<AppId, std::string> checked_rules;        // ACLs known to be good
+  std::set<AppId> bad_rules;
+  std::atomic<bool> stopping{false};
+  std::atomic<int> loops{0};
+  Counter &reloads, &commands, &failures;
+  Histogram& apply_seconds;
+  catalog::Subscription subscription;                // last
+};
+
+}  // namespace croft::balancer

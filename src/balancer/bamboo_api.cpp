@@ -1,0 +1,174 @@
+// Bamboo's HTTP face: rules by app, whatever Content-Type a client sends.
+
+#include <algorithm>
+
+#include "balancer/balancer_impl.hpp"
+#include "base/files.hpp"
+#include "base/json.hpp"
+#include "base/json_writer.hpp"
+#include "base/text.hpp"
+
+namespace croft::balancer {
+
+using net::Request;
+using net::Response;
+
+namespace {
+
+const json::value* find_ignoring_case(const json::value& v, std::string_view key) {
+  if (!v.is_object()) return nullptr;
+  for (const auto& member : v.get_object())
+    if (iequals(member.key(), key)) return &member.value();
+  return nullptr;
+}
+
+std::string text_in(const json::value& v, std::string_view key) {
+  const auto* found = find_ignoring_case(v, key);
+  return found && found->is_string() ? std::string(found->get_string()) : "";
+}
+
+void write_rule(JsonWriter& w, const catalog::Rule& r) {
+  w.begin_object().field("Id", r.app).field("Acl", r.acl).key("Config").begin_object().field("Acl", r.acl).end_object().end_object();
+}
+
+void write_rules(JsonWriter& w, const catalog::Content& c) {
+  w.begin_object();
+  for (const auto& [app, rule] : c.rules) {
+    w.key(app.str());
+    write_rule(w, rule);
+  }
+  w.end_object();
+}
+
+void write_app(JsonWriter& w, const catalog::Service& s, const std::vector<const catalog::Endpoint*>& tasks) {
+  auto id = s.app.str(), escaped = id;
+  for (auto at = escaped.find('/'); at != std::string::npos; at = escaped.find('/', at)) escaped.replace(at, 1, "::");
+  auto dns = task_name_of(s.app);
+  std::replace(dns.begin(), dns.end(), '.', '-');
+  w.begin_object().field("Id", id).field("EscapedId", escaped).field("MesosDnsId", dns);
+  const HealthCheck* http = nullptr;
+  w.key("HealthChecks").begin_array();
+  for (const auto& c : s.health_checks) {
+    if (!http && (c.kind == CheckKind::http || c.kind == CheckKind::https)) http = &c;
+    w.begin_object().field("Protocol", c.protocol_name).field("Path", c.path).field("PortIndex", c.port_index.value_or(0)).end_object();
+  }
+  w.end_array().field("HealthCheckPath", http ? http->path : "").field("HealthCheckProtocol", http ? http->protocol_name : "");
+  w.field("ServicePort", s.ports.empty() ? 0 : s.ports[0].service_port).key("ServicePorts").begin_array();
+  for (const auto& p : s.ports) w.value(p.service_port);
+  w.end_array();
+  for (auto [key, map] : {std::pair<std::string_view, const Labels*>{"Env", &s.env}, {"Labels", &s.labels}}) {
+    w.key(key).begin_object();
+    for (const auto& [k, v] : *map) w.field(k, v);
+    w.end_object();
+  }
+  w.key("Tasks").begin_array();
+  for (const auto* e : tasks) {
+    if (e->ports.empty() || e->ports[0].host_port == 0) continue;
+    w.begin_object().field("Id", e->task).field("Host", e->ip).field("Port", e->ports[0].host_port).key("Ports").begin_array();
+    for (const auto& p : e->ports) w.value(p.host_port);
+    w.end_array().field("Alive", e->healthy.value_or(s.health_checks.empty())).field("State", wire_name(e->state)).field("Ready", e->ready && !e->draining).end_object();
+  }
+  w.end_array().end_object();
+}
+
+Response bad(std::string text) { return Response::text(std::move(text) + "\n", 400); }
+
+}  // namespace
+
+asio::awaitable<Response> BalancerService::Impl::send_rule(std::string method, AppId app, std::string acl) {
+  auto self = shared_from_this();
+  Request request;
+  request.method = method;
+  request.target = "/croft/v1/rules";
+  for (const auto& part : split(app.str().substr(1), '/')) request.target += "/" + url_encode(part);
+  if (method == "PUT") {
+    JsonWriter w;
+    w.begin_object().field("acl", acl).end_object();
+    request.body = std::move(w).take();
+    request.headers.set("Content-Type", "application/json");
+  }
+  std::string words = "no master is configured";
+  for (const auto& master : options.masters) {
+    auto answer = co_await client.request(master, request);
+    if (!answer) {
+      words = answer.error().context;
+      continue;
+    }
+    if (answer->status < 300) co_return Response{};
+    auto parsed = json::parse(answer->body);
+    words = parsed ? json::text(*parsed, "message", answer->body) : answer->body;
+    if (answer->status != 503) co_return bad(answer->status == 404 ? "zk: node does not exist" : words);
+  }
+  co_return Response::text(words + "\n", 503);
+}
+
+static asio::awaitable<Response> put_service(std::shared_ptr<BalancerService::Impl> impl, Request r) {
+  auto body = json::parse(r.body);
+  if (!body || !body->is_object()) co_return bad("Unable to decode JSON request");
+  auto id = text_in(*body, "id"), acl = text_in(*body, "acl");
+  if (const auto* config = find_ignoring_case(*body, "config"); acl.empty() && config) acl = text_in(*config, "Acl");
+  if (id.empty()) co_return bad("can not use empty ID");
+  if (trim(acl).empty()) co_return bad("Acl: must be given and not empty");
+  AppId app(id.starts_with('/') ? id : "/" + id);
+  if (acl.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos || acl.size() > 4096) co_return bad("Acl: must be one line of at most 4096 bytes");
+  // Tried before it is kept: a rule that HAProxy refuses is answered in HAProxy's own words.
+  auto verdict = std::make_shared<Status>();
+  std::function<void()> check = [impl, acl, verdict] {
+    (void)make_dirs(impl->options.run_dir, 0750);
+    *verdict = impl->haproxy.check(probe_config(acl));
+  };
+  co_await impl->blocking.run(check);
+  if (!*verdict) co_return bad("HAProxy refuses this rule: " + verdict->error().context);
+  auto answer = co_await impl->send_rule("PUT", app, acl);
+  if (answer.status != 200) co_return answer;
+  JsonWriter w;
+  w.begin_object().field("Id", app).field("Acl", acl).key("Config").begin_object().field("Acl", acl).end_object().end_object();
+  co_return Response::json(std::move(w).take());
+}
+
+static asio::awaitable<Response> delete_service(std::shared_ptr<BalancerService::Impl> impl, Request r) {
+  auto at = r.params.find("id");
+  std::string id;
+  if (at != r.params.end())
+    for (const auto& part : split(at->second, '/'))
+      if (!part.empty()) id += "/" + part;
+  if (id.empty()) co_return bad("can not use empty ID");
+  auto answer = co_await impl->send_rule("DELETE", AppId(id), "");
+  co_return answer.status == 200 ? Response::json("null") : std::move(answer);
+}
+
+void BalancerService::add_routes(net::Router& router) {
+  auto impl = impl_;
+  auto get = [&](std::string_view pattern, std::function<Response(const catalog::Content&)> write) {
+    router.on("GET", pattern, [impl, write](Request) -> asio::awaitable<Response> {
+      static const catalog::Content nothing;
+      auto c = impl->content();
+      co_return write(c ? *c : nothing);
+    });
+  };
+  get("/status", [](const catalog::Content&) { return Response::text("OK"); });
+  get("/api/services", [](const catalog::Content& c) {
+    JsonWriter w;
+    write_rules(w, c);
+    return Response::json(std::move(w).take());
+  });
+  get("/api/state", [](const catalog::Content& c) {
+    std::map<AppId, std::vector<const catalog::Endpoint*>> by_app;
+    for (const auto& [id, e] : c.endpoints) by_app[e.app].push_back(&e);
+    JsonWriter w;
+    w.begin_object().key("Apps").begin_array();
+    for (const auto& [app, s] : c.services) write_app(w, s, by_app[app]);
+    w.end_array().key("Services");
+    write_rules(w, c);
+    w.end_object();
+    return Response::json(std::move(w).take());
+  });
+  router.on("POST", "/api/services", [impl](Request r) { return put_service(impl, std::move(r)); });
+  router.on("PUT", "/api/services/{*id}", [impl](Request r) { return put_service(impl, std::move(r)); });
+  router.on("PUT", "/api/services", [impl](Request r) { return put_service(impl, std::move(r)); });
+  router.on("DELETE", "/api/services/{*id}", [impl](Request r) { return delete_service(impl, std::move(r)); });
+  router.on("DELETE", "/api/services", [impl](Request r) { return delete_service(impl, std::move(r)); });
+  router.on("POST", "/api/marathon/event_callback", [](Request) -> asio::awaitable<Response> { co_return Response::text("Got it!"); });
+}
+
+}  // namespace croft::balancer
