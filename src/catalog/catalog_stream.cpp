@@ -7,7 +7,12 @@ namespace croft::catalog {
 
 namespace {
 
+using Steady = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds heartbeat{1000};
+/// A follower that takes no more for this long is cut; it comes back and gets what it missed, or a snapshot.
+constexpr std::chrono::milliseconds behind_max{2000};
+/// Lines go out in pieces, so that a thousand followers of one big snapshot hold a piece each, not a copy each.
+constexpr std::size_t piece_max = 256u << 10;
 
 std::optional<Index> index_from(std::string_view text) {
   auto dot = text.find('.');
@@ -17,22 +22,40 @@ std::optional<Index> index_from(std::string_view text) {
   return Index{static_cast<std::uint64_t>(*epoch), static_cast<std::uint64_t>(*n)};
 }
 
-/// A follower that does not read is cut by the writer's own time-out; it comes back and starts from a snapshot.
+boost::asio::awaitable<bool> send_lines(std::vector<std::shared_ptr<const std::string>> lines, std::shared_ptr<net::StreamWriter> out) {
+  std::string piece;
+  for (const auto& line : lines) {
+    for (std::size_t from = 0; from < line->size();) {
+      auto size = std::min(line->size() - from, piece_max - std::min(piece.size(), piece_max - 1));
+      piece.append(*line, from, size);
+      from += size;
+      if (piece.size() < piece_max) continue;
+      auto full = std::exchange(piece, {});
+      if (!co_await out->write(std::move(full))) co_return false;
+    }
+    piece.push_back('\n');
+  }
+  co_return co_await out->write(std::move(piece));
+}
+
 boost::asio::awaitable<void> feed_follower(std::optional<Index> after, Feed feed, std::shared_ptr<net::Signal> changed, std::shared_ptr<net::StreamWriter> out) {
+  out->write_limit(behind_max);
+  auto next_beat = Steady::now();  // at once: a follower that missed nothing wants to hear that
   while (!out->closed()) {
-    auto ticket = changed->ticket();
+    auto ticket = changed->ticket();  // before the look, so that a change in between is not slept over
     auto batch = co_await feed(after);
     if (!batch.leading) co_return;
-    std::string chunk;
-    for (const auto& line : batch.lines) chunk += *line, chunk += '\n';
-    after = batch.at;
-    if (chunk.empty()) {
-      if (co_await changed->wait(ticket, heartbeat)) continue;
-      chunk = encode(Record(Heartbeat{batch.at})) + "\n";
-      auto newer = co_await feed(after);  // a delta that came in this moment goes before the heartbeat
-      if (!newer.leading || newer.at != batch.at) continue;
+    bool silent = batch.lines.empty();
+    auto left = std::chrono::ceil<std::chrono::milliseconds>(next_beat - Steady::now());
+    if (silent && left.count() > 0) {
+      co_await changed->wait(ticket, left);
+      continue;
     }
-    if (!co_await out->write(std::move(chunk))) co_return;
+    if (silent) batch.lines.push_back(std::make_shared<const std::string>(encode(Record(Heartbeat{batch.at}))));
+    after = batch.at;
+    auto lines = std::move(batch.lines);
+    if (!co_await send_lines(std::move(lines), out)) co_return;
+    next_beat = Steady::now() + heartbeat;
   }
 }
 

@@ -7,81 +7,80 @@
 
 namespace croft::catalog {
 
-namespace {
+void Follower::drop_endpoint(const TaskId& id, Change& change) {
+  kept_.erase(id);
+  auto at = content_.endpoints.find(id);
+  if (at == content_.endpoints.end()) return;
+  change.apps.push_back(at->second.app);
+  change.endpoints.push_back(id);
+  content_.endpoints.erase(at);
+}
 
-struct Applier {
-  Content& content;
-  Follower::Change& change;
-
-  void endpoint_gone(const TaskId& id) {
-    auto at = content.endpoints.find(id);
-    if (at == content.endpoints.end()) return;
-    change.apps.push_back(at->second.app);
-    change.endpoints.push_back(id);
-    content.endpoints.erase(at);
-  }
-  /// What an agent was thought to run and did not list, once it is complete.
-  void only_listed(const AgentId& agent, const std::map<TaskId, Endpoint>& listed) {
-    std::vector<TaskId> gone;
-    for (const auto& [id, e] : content.endpoints)
-      if (e.agent == agent && !listed.contains(id)) gone.push_back(id);
-    for (const auto& id : gone) endpoint_gone(id);
-  }
-  void apply(const Delta& d) {
-    for (const auto& s : d.services) content.services[s.app] = s, change.apps.push_back(s.app);
-    for (const auto& id : d.services_gone) content.services.erase(id), change.apps.push_back(id);
-    for (const auto& e : d.endpoints) content.endpoints[e.task] = e, change.apps.push_back(e.app), change.endpoints.push_back(e.task);
-    for (const auto& id : d.endpoints_gone) endpoint_gone(id);
-    for (const auto& r : d.rules) content.rules[r.app] = r, change.apps.push_back(r.app);
-    for (const auto& id : d.rules_gone) content.rules.erase(id), change.apps.push_back(id);
-    for (const auto& n : d.nodes) content.nodes[n.id] = n, change.nodes = true;
-    for (const auto& id : d.nodes_gone) content.nodes.erase(id), only_listed(id, {}), change.nodes = true;
-    if (d.masters) content.masters = *d.masters, change.masters = true;
-    for (const auto& b : d.balancers) content.balancers[b.id] = b, change.balancers = true;
-    for (const auto& id : d.balancers_gone) content.balancers.erase(id), change.balancers = true;
-  }
-};
-
-}  // namespace
+/// The leader's word on this agent is whole now: what is only remembered of it is gone.
+void Follower::drop_kept_of(const AgentId& agent, Change& change) {
+  std::vector<TaskId> gone;
+  for (const auto& id : kept_)
+    if (auto at = content_.endpoints.find(id); at == content_.endpoints.end() || at->second.agent == agent) gone.push_back(id);
+  for (const auto& id : gone) drop_endpoint(id, change);
+}
 
 Result<Follower::Change> Follower::apply(const Record& record) {
+  if (const auto* snapshot = std::get_if<Snapshot>(&record)) return apply(*snapshot);
+  if (const auto* delta = std::get_if<Delta>(&record)) return apply(*delta);
+  const auto& beat = std::get<Heartbeat>(record).at;
+  if (!at_ || beat != *at_) return fail(Errc::conflict, "heartbeat at {}.{} does not match this copy", beat.epoch, beat.n);
+  return Change{};
+}
+
+Result<Follower::Change> Follower::apply(const Delta& d) {
+  if (!at_ || d.at.epoch != at_->epoch || d.at.n != at_->n + 1) return fail(Errc::conflict, "delta {}.{} does not follow this copy", d.at.epoch, d.at.n);
   Change change;
-  if (const auto* h = std::get_if<Heartbeat>(&record)) {
-    if (!at_ || h->at.epoch != at_->epoch || h->at.n != at_->n) return fail(Errc::conflict, "heartbeat at {}.{}, this copy is elsewhere", h->at.epoch, h->at.n);
-    return change;
+  for (const auto& s : d.services) content_.services[s.app] = s, change.apps.push_back(s.app);
+  for (const auto& id : d.services_gone) content_.services.erase(id), change.apps.push_back(id);
+  for (const auto& e : d.endpoints) {
+    auto& mine = content_.endpoints[e.task];
+    if (!mine.app.empty() && mine.app != e.app) change.apps.push_back(mine.app);
+    mine = e;
+    kept_.erase(e.task);
+    change.apps.push_back(e.app);
+    change.endpoints.push_back(e.task);
   }
-  if (const auto* d = std::get_if<Delta>(&record)) {
-    if (!at_ || d->at.epoch != at_->epoch || d->at.n != at_->n + 1) return fail(Errc::conflict, "delta {}.{} does not follow this copy", d->at.epoch, d->at.n);
-    Applier{content_, change}.apply(*d);
-    for (const auto& agent : d->complete) {
-      // From now on the leader's word on this agent is whole: what it has not listed in this epoch is gone.
-      std::vector<TaskId> gone;
-      for (const auto& id : kept_)
-        if (auto e = content_.endpoints.find(id); e != content_.endpoints.end() && e->second.agent == agent) gone.push_back(id);
-      for (const auto& e : d->endpoints) std::erase(gone, e.task);
-      for (const auto& id : gone) Applier{content_, change}.endpoint_gone(id);
-    }
-    for (const auto& e : d->endpoints) kept_.erase(e.task);
-    at_ = d->at;
-    return change;
-  }
-  const auto& s = std::get<Snapshot>(record);
+  for (const auto& id : d.endpoints_gone) drop_endpoint(id, change);
+  for (const auto& r : d.rules) content_.rules[r.app] = r, change.apps.push_back(r.app);
+  for (const auto& id : d.rules_gone) content_.rules.erase(id), change.apps.push_back(id);
+  for (const auto& n : d.nodes) content_.nodes[n.id] = n;
+  for (const auto& id : d.nodes_gone) content_.nodes.erase(id), drop_kept_of(id, change);
+  change.nodes = !d.nodes.empty() || !d.nodes_gone.empty();
+  if (d.masters) content_.masters = *d.masters, change.masters = true;
+  for (const auto& b : d.balancers) content_.balancers[b.id] = b;
+  for (const auto& id : d.balancers_gone) content_.balancers.erase(id);
+  change.balancers = !d.balancers.empty() || !d.balancers_gone.empty();
+  for (const auto& agent : d.complete) drop_kept_of(agent, change);
+  at_ = d.at;
+  return change;
+}
+
+Result<Follower::Change> Follower::apply(const Snapshot& s) {
   if (s.at.epoch < epoch_seen_) return fail(Errc::conflict, "snapshot of epoch {}, this copy has seen {}", s.at.epoch, epoch_seen_);
+  bool same_epoch = at_ && at_->epoch == s.at.epoch;
   auto old = std::exchange(content_, s.content);
-  kept_.clear();
+  auto kept_before = std::exchange(kept_, {});
+  std::set<AgentId> whole(s.complete.begin(), s.complete.end());
   for (auto& [id, e] : old.endpoints) {
-    bool whole = std::find(s.complete.begin(), s.complete.end(), e.agent) != s.complete.end();
-    if (whole || content_.endpoints.contains(id)) continue;
+    if (content_.endpoints.contains(id) || whole.contains(e.agent)) continue;
+    // Told in this very epoch and no longer there: removed by a delta that was missed.
+    if (same_epoch && !kept_before.contains(id)) continue;
     kept_.insert(id);
     content_.endpoints.emplace(id, std::move(e));
   }
   at_ = s.at;
   epoch_seen_ = s.at.epoch;
+  Change change;
   change.all = change.nodes = change.masters = change.balancers = true;
   return change;
 }
 
-std::string Follower::save() const { return encode(Record(Snapshot{at_.value_or(Index{}), content_, {}})); }
+std::string Follower::save() const { return encode(Record(Snapshot{at_.value_or(Index{epoch_seen_, 0}), content_, {}})); }
 
 Status Follower::restore(std::string_view saved) {
   auto record = decode_record(saved);
@@ -90,6 +89,7 @@ Status Follower::restore(std::string_view saved) {
   if (!snapshot) return fail(Errc::corrupt, "the saved catalog is no snapshot");
   content_ = std::move(snapshot->content);
   epoch_seen_ = snapshot->at.epoch;
+  kept_.clear();
   at_.reset();
   return {};
 }

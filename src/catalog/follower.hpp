@@ -12,7 +12,8 @@ namespace croft::catalog {
 /// The follower's copy. Pure: records in, content and a list of what changed out.
 ///
 /// A snapshot of a new epoch replaces services, rules, nodes and the endpoints of the agents it names as complete; endpoints of agents
-/// not named stay as they were until a delta completes the agent or a node is gone.
+/// not named stay as they were until a delta completes the agent or a node is gone. Within one epoch a second snapshot (after a cut) keeps
+/// only what was so kept already: what the epoch had told and the snapshot has not is gone.
 class Follower {
  public:
   struct Change {                       ///< what a record changed; ids may be of things that are gone now
@@ -31,6 +32,11 @@ class Follower {
   Status restore(std::string_view saved);          ///< serve it, but ask for a snapshot
 
  private:
+  Result<Change> apply(const Snapshot& s);
+  Result<Change> apply(const Delta& d);
+  void drop_endpoint(const TaskId& id, Change& change);
+  void drop_kept_of(const AgentId& agent, Change& change);
+
   Content content_;
   std::optional<Index> at_;
   std::uint64_t epoch_seen_ = 0;

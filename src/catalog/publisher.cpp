@@ -9,107 +9,102 @@ namespace croft::catalog {
 
 namespace {
 
-/// Puts an element into a delta's list, replacing an earlier one of the same flush, and takes it off the gone list.
-template <class T, class Id>
-void note(std::vector<T>& set, std::vector<Id>& gone, T element, Id T::*key) {
-  std::erase(gone, element.*key);
-  for (auto& e : set)
-    if (e.*key == element.*key) {
-      e = std::move(element);
-      return;
-    }
-  set.push_back(std::move(element));
+/// True when the map changed.
+template <class Map, class T>
+bool put(Map& map, const typename Map::key_type& key, T value) {
+  auto [at, fresh] = map.try_emplace(key);
+  if (!fresh && at->second == value) return false;
+  at->second = std::move(value);
+  return true;
 }
 
-template <class T, class Id>
-void note_gone(std::vector<T>& set, std::vector<Id>& gone, const Id& id, Id T::*key) {
-  std::erase_if(set, [&](const T& e) { return e.*key == id; });
-  if (std::find(gone.begin(), gone.end(), id) == gone.end()) gone.push_back(id);
+template <class Map, class Id>
+void list_changes(const Map& map, const std::set<Id>& ids, std::vector<typename Map::mapped_type>& set, std::vector<Id>& gone) {
+  for (const auto& id : ids) {
+    auto at = map.find(id);
+    if (at != map.end()) set.push_back(at->second);
+    else gone.push_back(id);
+  }
 }
 
 }  // namespace
 
 Publisher::Publisher(Options options) : options_(options), at_{options.epoch, 0} {}
 
-template <class Map, class T>
-static bool differs(const Map& map, const auto& key, const T& value) {
-  auto at = map.find(key);
-  return at == map.end() || !(at->second == value);
+static auto& opened(auto& dirty) {
+  if (!dirty) dirty.emplace();
+  return *dirty;
 }
 
 void Publisher::set(Service s) {
-  if (!differs(content_.services, s.app, s)) return;
-  content_.services[s.app] = s;
-  note(pending_.services, pending_.services_gone, std::move(s), &Service::app);
-  dirty_ = true;
+  auto app = s.app;
+  if (put(content_.services, app, std::move(s))) opened(dirty_).services.insert(app);
 }
 
 void Publisher::remove_service(const AppId& app) {
-  if (!content_.services.erase(app)) return;
-  note_gone(pending_.services, pending_.services_gone, app, &Service::app);
-  dirty_ = true;
+  if (content_.services.erase(app)) opened(dirty_).services.insert(app);
 }
 
 void Publisher::set(Endpoint e) {
-  if (!differs(content_.endpoints, e.task, e)) return;
-  content_.endpoints[e.task] = e;
-  note(pending_.endpoints, pending_.endpoints_gone, std::move(e), &Endpoint::task);
-  dirty_ = true;
+  auto task = e.task;
+  if (put(content_.endpoints, task, std::move(e))) opened(dirty_).endpoints.insert(task);
 }
 
 void Publisher::remove_endpoint(const TaskId& task) {
   if (!content_.endpoints.erase(task)) return;
-  note_gone(pending_.endpoints, pending_.endpoints_gone, task, &Endpoint::task);
   for (auto& [id, lease] : leases_) lease.open.erase(task);
-  dirty_ = true;
+  opened(dirty_).endpoints.insert(task);
 }
 
 void Publisher::set(Rule r) {
-  if (!differs(content_.rules, r.app, r)) return;
-  content_.rules[r.app] = r;
-  note(pending_.rules, pending_.rules_gone, std::move(r), &Rule::app);
-  dirty_ = true;
+  auto app = r.app;
+  if (put(content_.rules, app, std::move(r))) opened(dirty_).rules.insert(app);
 }
 
 void Publisher::remove_rule(const AppId& app) {
-  if (!content_.rules.erase(app)) return;
-  note_gone(pending_.rules, pending_.rules_gone, app, &Rule::app);
-  dirty_ = true;
+  if (content_.rules.erase(app)) opened(dirty_).rules.insert(app);
 }
 
 void Publisher::set(Node n) {
-  if (!differs(content_.nodes, n.id, n)) return;
-  content_.nodes[n.id] = n;
-  note(pending_.nodes, pending_.nodes_gone, std::move(n), &Node::id);
-  dirty_ = true;
+  auto id = n.id;
+  if (put(content_.nodes, id, std::move(n))) opened(dirty_).nodes.insert(id);
 }
 
 void Publisher::remove_node(const AgentId& id) {
-  if (!content_.nodes.erase(id)) return;
-  note_gone(pending_.nodes, pending_.nodes_gone, id, &Node::id);
-  complete_.erase(id);
-  dirty_ = true;
+  // Also an agent that this epoch has not seen may be declared lost: followers keep its endpoints from the epoch before.
+  bool known = content_.nodes.erase(id) > 0;
+  bool first_word = complete_.insert(id).second;
+  if (known || first_word) opened(dirty_).nodes.insert(id);
 }
 
 void Publisher::set_masters(std::vector<Master> masters) {
   if (content_.masters == masters) return;
-  content_.masters = masters;
-  pending_.masters = std::move(masters);
-  dirty_ = true;
+  content_.masters = std::move(masters);
+  opened(dirty_).masters = true;
 }
 
 void Publisher::complete(const AgentId& agent) {
-  if (!complete_.insert(agent).second) return;
-  pending_.complete.push_back(agent);
-  dirty_ = true;
+  if (complete_.insert(agent).second) opened(dirty_).complete.push_back(agent);
+}
+
+Delta Publisher::delta_of(const Dirty& dirty) const {
+  Delta d;
+  d.at = at_;
+  list_changes(content_.services, dirty.services, d.services, d.services_gone);
+  list_changes(content_.endpoints, dirty.endpoints, d.endpoints, d.endpoints_gone);
+  list_changes(content_.rules, dirty.rules, d.rules, d.rules_gone);
+  list_changes(content_.nodes, dirty.nodes, d.nodes, d.nodes_gone);
+  list_changes(content_.balancers, dirty.balancers, d.balancers, d.balancers_gone);
+  if (dirty.masters) d.masters = content_.masters;
+  d.complete = dirty.complete;
+  return d;
 }
 
 Index Publisher::flush() {
   if (!dirty_) return at_;
-  dirty_ = false;
+  auto dirty = *std::exchange(dirty_, std::nullopt);
   ++at_.n;
-  pending_.at = at_;
-  auto line = std::make_shared<const std::string>(encode(Record(std::exchange(pending_, {}))));
+  auto line = std::make_shared<const std::string>(encode(Record(delta_of(dirty))));
   backlog_bytes_ += line->size();
   backlog_.push_back({at_, std::move(line)});
   while (backlog_bytes_ > options_.backlog_max && !backlog_.empty()) {
@@ -122,12 +117,14 @@ Index Publisher::flush() {
 
 std::vector<std::shared_ptr<const std::string>> Publisher::since(std::optional<Index> after) const {
   std::vector<std::shared_ptr<const std::string>> out;
-  bool covered = after && after->epoch == at_.epoch && after->n <= at_.n && (after->n == at_.n || (!backlog_.empty() && backlog_.front().at.n <= after->n + 1));
-  if (covered) {
-    for (const auto& kept : backlog_)
-      if (kept.at.n > after->n) out.push_back(kept.line);
+  bool ours = after && after->epoch == at_.epoch && after->n <= at_.n;
+  if (ours && after->n == at_.n) return out;
+  if (ours && !backlog_.empty() && backlog_.front().at.n <= after->n + 1) {
+    auto first = after->n + 1 - backlog_.front().at.n;  // indices in the backlog have no gaps
+    for (auto i = first; i < backlog_.size(); ++i) out.push_back(backlog_[i].line);
     return out;
   }
+  // What is set but not flushed may be in here already; its delta will then say the same once more, which does no harm.
   if (!snapshot_) snapshot_ = std::make_shared<const std::string>(encode(Record(Snapshot{at_, content_, {complete_.begin(), complete_.end()}})));
   out.push_back(snapshot_);
   return out;
@@ -137,18 +134,13 @@ void Publisher::confirm(const Confirmation& c, Now now) {
   auto [at, fresh] = leases_.try_emplace(c.balancer.id);
   auto& lease = at->second;
   lease.until = now.mono + options_.lease;
-  bool changed = fresh || !(lease.balancer == c.balancer);
   lease.balancer = c.balancer;
+  if (fresh) lease.applied = {at_.epoch, 0};
   if (c.applied.epoch == at_.epoch) {
-    lease.applied = std::max(lease.applied, std::min(c.applied, at_));
+    lease.applied = std::max(lease.applied, std::min(c.applied, at_));  // what we have not said yet nobody can have carried out
     lease.open = c.open;
-  } else if (fresh) {
-    lease.applied = {at_.epoch, 0};
   }
-  if (!changed) return;
-  content_.balancers[c.balancer.id] = c.balancer;
-  note(pending_.balancers, pending_.balancers_gone, c.balancer, &Balancer::id);
-  dirty_ = true;
+  if (put(content_.balancers, c.balancer.id, c.balancer)) opened(dirty_).balancers.insert(c.balancer.id);
 }
 
 void Publisher::tick(Now now) {
@@ -158,8 +150,7 @@ void Publisher::tick(Now now) {
       continue;
     }
     content_.balancers.erase(at->first);
-    note_gone(pending_.balancers, pending_.balancers_gone, at->first, &Balancer::id);
-    dirty_ = true;
+    opened(dirty_).balancers.insert(at->first);
     at = leases_.erase(at);
   }
 }

@@ -1,6 +1,8 @@
 #pragma once
 #include <deque>
+#include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -21,7 +23,7 @@ class Publisher {
   void set(Service s);             void remove_service(const AppId& app);
   void set(Endpoint e);            void remove_endpoint(const TaskId& task);
   void set(Rule r);                void remove_rule(const AppId& app);
-  void set(Node n);                void remove_node(const AgentId& id);
+  void set(Node n);                void remove_node(const AgentId& id);  ///< lost for good: followers forget what they kept of it
   void set_masters(std::vector<Master> masters);
   void complete(const AgentId& agent);   ///< all of this agent's endpoints are in
   /// Ends the collection: the new index if anything changed. Everything set before has an index <= it.
@@ -45,13 +47,23 @@ class Publisher {
 
  private:
   struct Lease { Balancer balancer; Index applied; Mono until; std::map<TaskId, std::uint32_t> open; };
+  struct Kept { Index at; std::shared_ptr<const std::string> line; };
+  /// What changed since the last flush, by name: the delta takes the values that hold then.
+  struct Dirty {
+    std::set<AppId> services, rules;
+    std::set<TaskId> endpoints;
+    std::set<AgentId> nodes;
+    std::set<BalancerId> balancers;
+    std::vector<AgentId> complete;
+    bool masters = false;
+  };
+  [[nodiscard]] Delta delta_of(const Dirty& dirty) const;
+
   Options options_;
   Index at_;
   Content content_;
-  Delta pending_;
-  bool dirty_ = false;
-  std::set<AgentId> complete_;
-  struct Kept { Index at; std::shared_ptr<const std::string> line; };
+  std::optional<Dirty> dirty_;
+  std::set<AgentId> complete_;         // agents of which every endpoint is in content_; those removed too (they have none)
   std::deque<Kept> backlog_;
   std::size_t backlog_bytes_ = 0;
   mutable std::shared_ptr<const std::string> snapshot_;   // of at_, made on demand

@@ -18,7 +18,8 @@ namespace croft::catalog {
 ///
 /// Shape    run() until stop(); `changed` is called on the executor given (use a strand), after each record, with the newest
 ///          content; it must not block. Called once with all=true for the copy from disk (stale) before the first record.
-/// Errors   none: reconnects with jitter (50 ms to 2 s) for ever; stale() tells.
+/// Errors   none: reconnects with jitter (50 ms to 2 s) for ever; stale() tells. After stop() returned, `changed` is not called any more.
+/// Threads  start(), stop(), confirm(), stale() from any.
 class Subscription {
  public:
   struct Options {
@@ -32,6 +33,8 @@ class Subscription {
   void start();
   boost::asio::awaitable<void> stop();
   [[nodiscard]] bool stale() const;                  ///< no record for silence_max
+  /// Since the last record, or since construction when there was none. From any thread, as stale().
+  [[nodiscard]] std::chrono::milliseconds silence() const;
   /// Sends a confirmation to the leader (balancers). unavailable when there is none.
   boost::asio::awaitable<Status> confirm(Confirmation c);
 

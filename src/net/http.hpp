@@ -67,6 +67,8 @@ class StreamWriter {
   virtual ~StreamWriter() = default;
   /// False when the peer is gone or did not read in time; the stream is then over.
   virtual asio::awaitable<bool> write(std::string chunk) = 0;
+  /// How long one write may take before the peer counts as one that does not read; without it the server's write_timeout.
+  virtual void write_limit(std::chrono::milliseconds) {}
   /// Whether the peer has closed (seen also while nothing is written).
   [[nodiscard]] virtual bool closed() const = 0;
 };

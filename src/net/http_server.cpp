@@ -69,6 +69,7 @@ class ChunkWriter final : public StreamWriter {
     co_return !ec;
   }
   [[nodiscard]] bool closed() const override { return connection_->gone; }
+  void write_limit(std::chrono::milliseconds limit) override { limit_ = limit; }
 
  private:
   std::shared_ptr<Connection> connection_;

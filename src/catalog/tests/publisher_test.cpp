@@ -1,0 +1,192 @@
+#include <gtest/gtest.h>
+
+#include "builders.hpp"
+
+namespace croft::catalog {
+namespace {
+
+TEST(Publisher, StartsEmptyAtZeroOfItsEpoch) {
+  auto p = publisher(7);
+  EXPECT_EQ(p.index(), (Index{7, 0}));
+  EXPECT_EQ(p.flush(), (Index{7, 0}));
+}
+
+TEST(Publisher, CollectsChangesIntoOneDelta) {
+  auto p = publisher();
+  p.set(service());
+  p.set(endpoint("t1"));
+  p.set(endpoint("t2"));
+  EXPECT_EQ(p.flush(), (Index{1, 1}));
+  auto lines = p.since(Index{1, 0});
+  ASSERT_EQ(lines.size(), 1u);
+  auto record = decode_record(*lines[0]);
+  ASSERT_TRUE(record);
+  const auto& d = std::get<Delta>(*record);
+  EXPECT_EQ(d.services.size(), 1u);
+  EXPECT_EQ(d.endpoints.size(), 2u);
+}
+
+TEST(Publisher, SettingWhatIsSoAlreadyIsNothing) {
+  auto p = publisher();
+  p.set(endpoint("t1"));
+  p.set(service());
+  p.set(node("c-S1"));
+  p.set_masters({Master{}});
+  p.complete(AgentId("c-S1"));
+  auto at = p.flush();
+  p.set(endpoint("t1"));
+  p.set(service());
+  p.set(node("c-S1"));
+  p.set_masters({Master{}});
+  p.complete(AgentId("c-S1"));
+  p.remove_endpoint(TaskId("other"));
+  p.remove_service(AppId("/other"));
+  p.remove_rule(AppId("/other"));
+  EXPECT_EQ(p.flush(), at);
+}
+
+TEST(Publisher, TheLastValueBeforeTheFlushCounts) {
+  auto p = publisher();
+  auto e = endpoint("t1");
+  p.set(e);
+  e.draining = true;
+  p.set(e);
+  p.set(endpoint("t2"));
+  p.remove_endpoint(TaskId("t2"));
+  p.flush();
+  auto d = std::get<Delta>(*decode_record(*p.since(Index{1, 0}).at(0)));
+  ASSERT_EQ(d.endpoints.size(), 1u);
+  EXPECT_TRUE(d.endpoints[0].draining);
+  EXPECT_EQ(d.endpoints_gone, std::vector<TaskId>{TaskId("t2")});
+}
+
+TEST(Publisher, GivesDeltasToThoseWhoAreNearAndASnapshotToTheRest) {
+  auto p = publisher(3);
+  for (int i = 0; i < 4; ++i) p.set(endpoint("t" + std::to_string(i))), p.flush();
+  EXPECT_EQ(p.since(Index{3, 4}).size(), 0u);
+  EXPECT_EQ(p.since(Index{3, 2}).size(), 2u);
+  EXPECT_EQ(p.since(Index{3, 0}).size(), 4u);
+  for (std::optional<Index> after : {std::optional<Index>(), std::optional<Index>(Index{2, 4}), std::optional<Index>(Index{4, 1}), std::optional<Index>(Index{3, 9})}) {
+    auto lines = p.since(after);
+    ASSERT_EQ(lines.size(), 1u);
+    EXPECT_TRUE(std::holds_alternative<Snapshot>(*decode_record(*lines[0])));
+  }
+}
+
+TEST(Publisher, KeepsABoundedBacklog) {
+  auto p = publisher(1, 4096);
+  for (int i = 0; i < 100; ++i) p.set(endpoint("t" + std::to_string(i))), p.flush();
+  EXPECT_TRUE(std::holds_alternative<Snapshot>(*decode_record(*p.since(Index{1, 0}).at(0))));
+  auto near = p.since(Index{1, 98});
+  ASSERT_EQ(near.size(), 2u);
+  EXPECT_EQ(std::get<Delta>(*decode_record(*near[0])).at, (Index{1, 99}));
+}
+
+TEST(Publisher, ADeltaLargerThanTheBacklogMeansASnapshot) {
+  auto p = publisher(1, 100);
+  p.set(endpoint("t1"));
+  p.flush();
+  EXPECT_TRUE(std::holds_alternative<Snapshot>(*decode_record(*p.since(Index{1, 0}).at(0))));
+}
+
+TEST(Publisher, SharesTheBytesBetweenFollowers) {
+  auto p = publisher();
+  p.set(endpoint("t1"));
+  p.flush();
+  EXPECT_EQ(p.since(std::nullopt)[0].get(), p.since(std::nullopt)[0].get());
+  EXPECT_EQ(p.since(Index{1, 0})[0].get(), p.since(Index{1, 0})[0].get());
+}
+
+TEST(Publisher, NamesTheCompleteAgentsAndTheLostOnesInASnapshot) {
+  auto p = publisher();
+  p.complete(AgentId("c-S1"));
+  p.remove_node(AgentId("c-S2"));  // never seen in this epoch
+  p.flush();
+  auto s = std::get<Snapshot>(*decode_record(*p.since(std::nullopt)[0]));
+  EXPECT_EQ(s.complete, (std::vector<AgentId>{AgentId("c-S1"), AgentId("c-S2")}));
+  auto at = p.index();
+  p.remove_node(AgentId("c-S2"));
+  EXPECT_EQ(p.flush(), at);  // said once is enough
+}
+
+TEST(DrainLedger, WaitsForEveryLiveBalancer) {
+  auto p = publisher();
+  p.confirm(confirmation("b1", {1, 0}), at_ms(0));
+  p.confirm(confirmation("b2", {1, 0}), at_ms(0));
+  auto e = endpoint("t1");
+  e.draining = true;
+  p.set(e);
+  auto at = p.flush();
+  auto wait_for = p.live();
+  EXPECT_EQ(wait_for.size(), 2u);
+  EXPECT_FALSE(p.confirmed(wait_for, at));
+  p.confirm(confirmation("b1", at), at_ms(100));
+  EXPECT_FALSE(p.confirmed(wait_for, at));
+  p.confirm(confirmation("b2", at), at_ms(200));
+  EXPECT_TRUE(p.confirmed(wait_for, at));
+}
+
+TEST(DrainLedger, ABalancerWhoseLeaseEndsLeavesTheSet) {
+  auto p = publisher();
+  p.confirm(confirmation("b1", {1, 0}), at_ms(0));
+  p.confirm(confirmation("b2", {1, 0}), at_ms(2000));
+  p.set(endpoint("t1"));
+  auto at = p.flush();
+  auto wait_for = p.live();
+  p.confirm(confirmation("b2", at), at_ms(2500));
+  p.tick(at_ms(2999));
+  EXPECT_FALSE(p.confirmed(wait_for, at));
+  p.tick(at_ms(3000));
+  EXPECT_TRUE(p.confirmed(wait_for, at));
+  EXPECT_EQ(p.live(), std::vector<BalancerId>{BalancerId("b2")});
+  p.flush();
+  EXPECT_EQ(p.content().balancers.size(), 1u);
+}
+
+TEST(DrainLedger, AConfirmationOfAnotherEpochOnlyRenewsTheLease) {
+  auto p = publisher(5);
+  p.set(endpoint("t1"));
+  auto at = p.flush();
+  auto c = confirmation("b1", {4, 900});
+  c.open[TaskId("t1")] = 0;
+  p.confirm(c, at_ms(0));
+  EXPECT_EQ(p.live().size(), 1u);
+  EXPECT_FALSE(p.confirmed(p.live(), at));
+  EXPECT_EQ(p.open_requests(TaskId("t1")), std::nullopt);
+  c.applied = {6, 0};
+  p.confirm(c, at_ms(1));
+  EXPECT_FALSE(p.confirmed(p.live(), at));
+}
+
+TEST(DrainLedger, NobodyCanConfirmWhatWasNotSaidYet) {
+  auto p = publisher();
+  p.confirm(confirmation("b1", {1, 1000}), at_ms(0));
+  p.set(endpoint("t1"));
+  auto at = p.flush();
+  EXPECT_FALSE(p.confirmed(p.live(), at));
+}
+
+TEST(DrainLedger, AnOlderConfirmationDoesNotTakeBackANewerOne) {
+  auto p = publisher();
+  p.set(endpoint("t1"));
+  auto at = p.flush();
+  p.confirm(confirmation("b1", at), at_ms(0));
+  p.confirm(confirmation("b1", {1, 0}), at_ms(1));  // overtaken on its way
+  EXPECT_TRUE(p.confirmed(p.live(), at));
+}
+
+TEST(DrainLedger, AddsUpOpenRequestsOnceAllHaveSaid) {
+  auto p = publisher();
+  EXPECT_EQ(p.open_requests(TaskId("t1")), 0u);  // nobody balances
+  auto one = confirmation("b1", {1, 0}), two = confirmation("b2", {1, 0});
+  one.open[TaskId("t1")] = 3;
+  p.confirm(one, at_ms(0));
+  p.confirm(two, at_ms(0));
+  EXPECT_EQ(p.open_requests(TaskId("t1")), std::nullopt);
+  two.open[TaskId("t1")] = 4;
+  p.confirm(two, at_ms(1));
+  EXPECT_EQ(p.open_requests(TaskId("t1")), 7u);
+}
+
+}  // namespace
+}  // namespace croft::catalog
