@@ -58,7 +58,8 @@ struct Subscription::Impl : std::enable_shared_from_this<Subscription::Impl> {
   std::unique_ptr<net::BlockingPool> disk;
   Follower follower;                                     // strand
   std::weak_ptr<net::StreamReader> open_reader;          // strand
-  bool unsaved = false, saving = false;                  // strand
+  bool unsaved = false;                                  // strand
+  std::atomic<bool> saving{false};                       // set on the strand
   std::string last_complaint;                            // strand
   std::atomic<bool> started{false}, stopping{false}, ended{false}, heard_any{false};
   std::atomic<Steady::time_point> heard{Steady::now()};
@@ -168,6 +169,7 @@ asio::awaitable<void> Subscription::Impl::save_loop() {
     if (!stopping) co_await wake->wait(ticket, std::max(save_pause, took * save_share));
   }
   saving = false;
+  over->notify();
 }
 
 void Subscription::Impl::save_now() {
@@ -204,9 +206,10 @@ asio::awaitable<void> Subscription::stop() {
   auto shutting = impl->shut();
   co_await asio::co_spawn(impl->strand, std::move(shutting), asio::use_awaitable);
   auto end = Steady::now() + stop_limit;
-  while (impl->started && !impl->ended && Steady::now() < end) {
+  auto busy = [impl] { return (impl->started && !impl->ended) || impl->saving; };
+  while (busy() && Steady::now() < end) {
     auto ticket = impl->over->ticket();
-    if (!impl->ended) co_await impl->over->wait(ticket, Millis(200));
+    if (busy()) co_await impl->over->wait(ticket, Millis(200));
   }
   std::function<void()> save = [impl] { impl->save_now(); };
   auto saving = final_save(std::move(save));

@@ -121,7 +121,7 @@ TEST(Follower, ForgetsAnAgentThatTheLeaderDeclaresLost) {
   for (bool heard_live : {true, false}) {
     auto f = before_fail_over();
     auto next = publisher(2);
-    if (heard_live) EXPECT_TRUE(catch_up(f, next));
+    if (heard_live) { EXPECT_TRUE(catch_up(f, next)); }
     next.remove_node(AgentId("c-S2"));
     next.flush();
     ASSERT_TRUE(catch_up(f, next));

@@ -304,6 +304,42 @@ TEST(CatalogStream, RefusesABadIndexAndAMasterThatDoesNotLead) {
   EXPECT_NE(s.read_until("does not lead").find("503"), std::string::npos);
 }
 
+/// Takes `room` bytes, then the follower is found not to read.
+class StuckWriter final : public net::StreamWriter {
+ public:
+  explicit StuckWriter(std::size_t room) : room_(room) {}
+  asio::awaitable<bool> write(std::string chunk) override {
+    largest = std::max(largest, chunk.size());
+    bool fits = chunk.size() <= room_;
+    if (fits) room_ -= chunk.size();
+    co_return fits;
+  }
+  bool closed() const override { return false; }
+  void write_limit(std::chrono::milliseconds limit) override { limit_ms = limit.count(); }
+  std::size_t largest = 0;
+  long limit_ms = 0;
+
+ private:
+  std::size_t room_;
+};
+
+TEST(CatalogStream, AFollowerTwoSecondsBehindIsCut) {
+  Loop loop;
+  auto p = publisher(1);
+  for (int i = 0; i < 10'000; ++i) p.set(endpoint("task." + std::to_string(i)));
+  p.flush();
+  Feed feed = [&p](std::optional<Index> after) -> asio::awaitable<Batch> {
+    Batch b{p.index(), p.since(after), true};
+    co_return b;
+  };
+  auto response = loop.run(serve_catalog({}, feed, net::Signal::make()));
+  auto writer = std::make_shared<StuckWriter>(1u << 20);
+  auto stream = response.stream(writer);
+  loop.run(std::move(stream));  // returns, although the leader leads on
+  EXPECT_EQ(writer->limit_ms, 2000);
+  EXPECT_LE(writer->largest, 256u << 10);
+}
+
 TEST(CatalogStream, ABigSnapshotArrivesWholeAndOneWhoDoesNotReadHoldsUpNobody) {
   Loop loop;
   FakeLeader leader(loop, 4);
