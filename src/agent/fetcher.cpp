@@ -1,17 +1,12 @@
 #include "agent/fetcher.hpp"
 
-#include <fcntl.h>
-#include <spawn.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <vector>
 
 #include "base/files.hpp"
+#include "base/process.hpp"
 #include "base/text.hpp"
-
-extern char** environ;
 
 namespace croft::agent {
 
@@ -20,32 +15,12 @@ namespace {
 constexpr const char* seconds_max = "600";
 constexpr const char* bytes_max = "10737418240";
 
-/// Runs a helper program; its exit code, its stderr in `said`.
+constexpr std::chrono::seconds helper_max{660};
+
 int run(std::vector<std::string> words, std::string& said) {
-  int pipes[2];
-  if (::pipe2(pipes, O_CLOEXEC) != 0) return -1;
-  Fd reading(pipes[0]), writing(pipes[1]);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, writing.get(), 2);
-  posix_spawn_file_actions_adddup2(&actions, writing.get(), 1);
-  std::vector<char*> argv;
-  for (auto& w : words) argv.push_back(w.data());
-  argv.push_back(nullptr);
-  pid_t pid = -1;
-  int rc = ::posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  writing.reset();
-  if (rc != 0) {
-    said = "cannot start " + words[0];
-    return -1;
-  }
-  char block[4096];
-  for (ssize_t n; (n = ::read(reading.get(), block, sizeof block)) > 0;)
-    if (said.size() < 4096) said.append(block, static_cast<std::size_t>(n));
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+  auto ran = run_program(std::move(words), helper_max);
+  said = ran ? ran->said : ran.error().context;
+  return ran ? ran->code : -1;
 }
 
 bool ends_with_any(std::string_view name, std::initializer_list<std::string_view> ends) {
@@ -75,9 +50,9 @@ Status bring(const std::string& uri, const fs::path& target) {
     if (!from.is_absolute()) return fail(Errc::invalid, "fetch {}: must be an absolute path", uri);
     if (!fs::exists(from, ec)) return fail(Errc::not_found, "fetch {}: no such file", uri);
     if (!fs::is_regular_file(from, ec)) return fail(Errc::invalid, "fetch {}: is no regular file", uri);
-    // A clone where the file system can, else a copy; never a hard link, which a task could write through.
-    fs::copy_file(from, target, fs::copy_options::overwrite_existing, ec);
-    if (ec) return fail(Errc::io, "fetch {}: {}", uri, ec.message());
+    // A clone where the file system can, else a copy; never a hard link, which a task could write through. By a process of its own: while
+    // this one had the file open for writing, a child that it starts meanwhile would keep it busy, and the task could not run it.
+    if (run({"cp", "--reflink=auto", "--", from.string(), target.string()}, said) != 0) return fail(Errc::io, "fetch {}: {}", uri, trim(said));
     return {};
   }
   if (scheme != "http" && scheme != "https" && scheme != "ftp") return fail(Errc::invalid, "fetch {}: scheme '{}' is not supported", uri, scheme);

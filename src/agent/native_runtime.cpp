@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <pwd.h>
 #include <seccomp.h>
-#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "agent/run_folder.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "base/process.hpp"
 #include "base/text.hpp"
 #include "net/async.hpp"
 
@@ -49,14 +49,12 @@ Status write_exec_conf(const fs::path& run, const ExecPlan& plan) {
 Status spawn_executor(const fs::path& executor, const fs::path& run) {
   std::string program = executor.string(), folder = run.string();
   char* argv[] = {program.data(), folder.data(), nullptr};
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, 1, (folder + "/executor.log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-  posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  SpawnActions actions;
+  actions.open(0, "/dev/null", O_RDONLY);
+  actions.open(1, (folder + "/executor.log").c_str(), O_WRONLY | O_CREAT | O_APPEND);
+  actions.dup(1, 2);
   pid_t pid = -1;
-  int rc = ::posix_spawn(&pid, program.c_str(), &actions, nullptr, argv, environ);
-  posix_spawn_file_actions_destroy(&actions);
+  int rc = ::posix_spawn(&pid, program.c_str(), actions.finish(), nullptr, argv, environ);
   if (rc != 0) return fail(errno_error("start " + program, rc));
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
@@ -186,25 +184,9 @@ class NativeRuntime final : public Runtime {
   Result<int> enter(const Launch& launch, const std::string& command, Millis limit, int pid) const {
     std::vector<std::string> words{options_.executor.string(), "--enter", std::to_string(pid), "--", "/bin/sh", "-c", command}, env;
     for (const auto& [k, v] : launch.spec.env) env.push_back(k + "=" + v);
-    std::vector<char*> argv, envp;
-    for (auto& w : words) argv.push_back(w.data());
-    for (auto& e : env) envp.push_back(e.data());
-    argv.push_back(nullptr);
-    envp.push_back(nullptr);
-    pid_t child = -1;
-    int rc = ::posix_spawn(&child, words[0].c_str(), nullptr, nullptr, argv.data(), envp.data());
-    if (rc != 0) return fail(errno_error("start " + words[0], rc));
-    auto end = std::chrono::steady_clock::now() + limit;
-    for (int status = 0;;) {
-      auto got = ::waitpid(child, &status, WNOHANG);
-      if (got == child) return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-      if (std::chrono::steady_clock::now() >= end) {
-        ::kill(child, SIGKILL);
-        ::waitpid(child, &status, 0);
-        return fail(Errc::timeout, "no end within {} s", print_number(to_seconds(limit)));
-      }
-      ::usleep(5000);
-    }
+    auto ran = run_program(std::move(words), limit, &env);
+    if (!ran) return fail(std::move(ran).error());
+    return ran->code;
   }
 
   NativeOptions options_;

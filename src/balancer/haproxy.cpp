@@ -3,18 +3,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <thread>
 
 #include "base/files.hpp"
+#include "base/process.hpp"
 #include "base/text.hpp"
-
-extern char** environ;
 
 namespace croft::balancer {
 
@@ -23,51 +20,6 @@ namespace {
 constexpr int talk_limit_ms = 2000;
 constexpr std::size_t answer_max = 64u << 20;
 constexpr std::size_t batch_max = 60;
-
-struct Ran { int code = -1; std::string said; };
-
-Ran run_program(std::vector<std::string> words) {
-  Ran out;
-  int pipes[2];
-  if (::pipe2(pipes, O_CLOEXEC) != 0) return out;
-  Fd reading(pipes[0]), writing(pipes[1]);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, writing.get(), 1);
-  posix_spawn_file_actions_adddup2(&actions, writing.get(), 2);
-  std::vector<char*> argv;
-  for (auto& w : words) argv.push_back(w.data());
-  argv.push_back(nullptr);
-  pid_t pid = -1;
-  int rc = ::posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  writing.reset();
-  if (rc != 0) {
-    out.said = errno_error("start " + words[0], rc).context;
-    return out;
-  }
-  int status = 0;
-  auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  char block[4096];
-  ::fcntl(reading.get(), F_SETFL, O_NONBLOCK);
-  for (;;) {
-    auto n = ::read(reading.get(), block, sizeof block);
-    if (n > 0 && out.said.size() < 65536) out.said.append(block, static_cast<std::size_t>(n));
-    if (n > 0) continue;
-    if (::waitpid(pid, &status, WNOHANG) == pid) break;
-    if (std::chrono::steady_clock::now() > until) {
-      ::kill(pid, SIGKILL);
-      ::waitpid(pid, &status, 0);
-      break;
-    }
-    pollfd p{reading.get(), POLLIN, 0};
-    if (n < 0) ::poll(&p, 1, 20);
-    else std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  out.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-  return out;
-}
 
 /// The lines of HAProxy's complaint that say what is wrong, without its prefixes.
 std::string words_of(const std::string& said) {
@@ -79,6 +31,11 @@ std::string words_of(const std::string& said) {
     if (text.find("Error(s) found") == std::string::npos && text.find("Fatal errors") == std::string::npos) lines.push_back(text);
   }
   return lines.empty() ? std::string(trim(said)) : join(lines, "; ");
+}
+
+Ran run_haproxy(std::vector<std::string> words) {
+  auto ran = run_program(std::move(words), std::chrono::seconds(10));
+  return ran ? std::move(*ran) : Ran{-1, ran.error().context};
 }
 
 }  // namespace
@@ -113,7 +70,7 @@ Status Haproxy::start() {
   auto dir = options_.run_dir;
   std::error_code ec;
   fs::remove(dir / "master.sock", ec);
-  auto ran = run_program({options_.program, "-W", "-D", "-S", (dir / "master.sock").string() + ",mode,600", "-p", (dir / "haproxy.pid").string(), "-f", config_file().string()});
+  auto ran = run_haproxy({options_.program, "-W", "-D", "-S", (dir / "master.sock").string() + ",mode,600", "-p", (dir / "haproxy.pid").string(), "-f", config_file().string()});
   if (ran.code != 0) return fail(Errc::io, "HAProxy does not start: {}", words_of(ran.said));
   for (int i = 0; i < 200; ++i) {
     if (running()) return {};
@@ -166,7 +123,7 @@ Status Haproxy::run(const std::vector<std::string>& commands) const {
 Status Haproxy::check(const std::string& config) const {
   auto file = options_.run_dir / fmt::format("check.{:x}.cfg", random_u64());
   if (auto ok = write_file_atomic(file, config, 0600); !ok) return ok;
-  auto ran = run_program({options_.program, "-c", "-q", "-f", file.string()});
+  auto ran = run_haproxy({options_.program, "-c", "-q", "-f", file.string()});
   std::error_code ec;
   fs::remove(file, ec);
   if (ran.code == 0) return {};

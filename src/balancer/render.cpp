@@ -92,7 +92,7 @@ void render_backend(std::string& out, const Backend& b, bool with_slots) {
 std::string render_all(const Plan& plan, const RenderOptions& o, bool with_slots) {
   std::string out = fmt::format(
       "# Written by croft; changes are overwritten.\nglobal\n    stats socket {0}/haproxy.sock mode 600 level admin expose-fd listeners\n    hard-stop-after 30s\n    nbthread {1}\n"
-      "    maxconn 20000\n\ndefaults\n    mode http\n    retries 3\n    option redispatch 1\n    option http-keep-alive\n    option idle-close-on-response\n    timeout connect 2s\n"
+      "    maxconn 8000\n\ndefaults\n    mode http\n    retries 3\n    option redispatch 1\n    option http-keep-alive\n    option idle-close-on-response\n    timeout connect 2s\n"
       "    timeout client 60s\n    timeout server 60s\n    timeout http-request 10s\n    timeout http-keep-alive 60s\n    timeout queue 10s\n    timeout tunnel 1h\n    timeout check 2s\n",
       o.run_dir, o.threads);
   out += "\nfrontend shared\n";

@@ -46,19 +46,22 @@ class SqliteStore final : public Store {
 
   asio::awaitable<Result<Term>> take_over() override {
     auto result = std::make_shared<Result<Term>>();
-    co_await on_thread([this, result] { *result = do_take_over(); });
+    std::function<void()> job = [this, result] { *result = do_take_over(); };
+    co_await on_thread(std::move(job));
     co_return std::move(*result);
   }
 
   asio::awaitable<Result<std::map<std::string, std::string>>> load(std::string prefix) override {
     auto result = std::make_shared<Result<std::map<std::string, std::string>>>();
-    co_await on_thread([this, result, prefix] { *result = do_load(prefix); });
+    std::function<void()> job = [this, result, prefix] { *result = do_load(prefix); };
+    co_await on_thread(std::move(job));
     co_return std::move(*result);
   }
 
   asio::awaitable<Result<std::uint64_t>> read_head() override {
     auto result = std::make_shared<Result<std::uint64_t>>();
-    co_await on_thread([this, result] { *result = meta("head"); });
+    std::function<void()> job = [this, result] { *result = meta("head"); };
+    co_await on_thread(std::move(job));
     co_return std::move(*result);
   }
 

@@ -16,6 +16,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -221,6 +222,7 @@ int main(int argc, char** argv) {
   if (argc >= 3 && strcmp(argv[1], "--enter") == 0) return enter(argc - 2, argv + 2);
   if (argc != 2) return fprintf(stderr, "usage: croft-executor RUN_FOLDER | --enter PID -- COMMAND...\n"), 2;
   if (chdir(argv[1]) != 0) return perror(argv[1]), 1;
+  syscall(SYS_close_range, 3u, ~0u, 0u);  // whatever the agent had open is none of a task's business
   for (int& fd : clients) fd = -1;
   int listener = listen_ctl();
   if (listener < 0) return perror("croft-executor: ctl"), 1;

@@ -1,0 +1,68 @@
+#include "base/process.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/files.hpp"
+
+extern char** environ;
+
+namespace croft {
+
+namespace {
+constexpr std::size_t said_max = 64u << 10;
+
+std::vector<char*> pointers(std::vector<std::string>& words) {
+  std::vector<char*> out;
+  for (auto& w : words) out.push_back(w.data());
+  out.push_back(nullptr);
+  return out;
+}
+}  // namespace
+
+Result<Ran> run_program(std::vector<std::string> words, std::chrono::milliseconds limit, const std::vector<std::string>* env) {
+  int pipes[2];
+  if (::pipe2(pipes, O_CLOEXEC) != 0) return fail_errno("pipe");
+  Fd reading(pipes[0]), writing(pipes[1]);
+  SpawnActions actions;
+  actions.open(0, "/dev/null", O_RDONLY);
+  actions.dup(writing.get(), 1);
+  actions.dup(writing.get(), 2);
+  auto argv = pointers(words);
+  std::vector<std::string> own = env ? *env : std::vector<std::string>();
+  auto envp = pointers(own);
+  pid_t pid = -1;
+  int rc = ::posix_spawnp(&pid, argv[0], actions.finish(), nullptr, argv.data(), env ? envp.data() : environ);
+  writing.reset();
+  if (rc != 0) return fail(errno_error("start " + words[0], rc));
+  ::fcntl(reading.get(), F_SETFL, O_NONBLOCK);
+  Ran out;
+  auto until = std::chrono::steady_clock::now() + limit;
+  char block[4096];
+  for (;;) {
+    auto n = ::read(reading.get(), block, sizeof block);
+    if (n > 0) {
+      if (out.said.size() < said_max) out.said.append(block, static_cast<std::size_t>(n));
+      continue;
+    }
+    int status = 0;
+    if (::waitpid(pid, &status, n == 0 ? 0 : WNOHANG) == pid) {
+      out.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+      return out;
+    }
+    if (std::chrono::steady_clock::now() > until) {
+      ::kill(pid, SIGKILL);
+      ::waitpid(pid, &status, 0);
+      return fail(Errc::timeout, "{}: no end within {} ms", words[0], limit.count());
+    }
+    pollfd p{reading.get(), POLLIN, 0};
+    ::poll(&p, 1, 10);
+  }
+}
+
+}  // namespace croft

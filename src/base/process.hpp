@@ -1,0 +1,42 @@
+#pragma once
+// Other programs, run to their end. Children get no descriptor of ours but the three standard ones.
+
+#include <spawn.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace croft {
+
+struct Ran {
+  int code = -1;          ///< exit code; 128 and more: ended by a signal
+  std::string said;       ///< stdout and stderr together, at most 64 KiB
+};
+
+/// Runs a program (looked up in PATH) with stdin empty. Blocks for at most `limit`, then kills it.
+/// Errors   io (cannot start), timeout.
+Result<Ran> run_program(std::vector<std::string> words, std::chrono::milliseconds limit, const std::vector<std::string>* env = nullptr);
+
+/// File actions for posix_spawn that close everything from descriptor 3 on.
+class SpawnActions {
+ public:
+  SpawnActions() { posix_spawn_file_actions_init(&actions_); }
+  ~SpawnActions() { posix_spawn_file_actions_destroy(&actions_); }
+  SpawnActions(const SpawnActions&) = delete;
+  SpawnActions& operator=(const SpawnActions&) = delete;
+  void open(int fd, const char* path, int flags, unsigned mode = 0600) { posix_spawn_file_actions_addopen(&actions_, fd, path, flags, mode); }
+  void dup(int from, int to) { posix_spawn_file_actions_adddup2(&actions_, from, to); }
+  /// Call last.
+  posix_spawn_file_actions_t* finish() {
+    posix_spawn_file_actions_addclosefrom_np(&actions_, 3);
+    return &actions_;
+  }
+
+ private:
+  posix_spawn_file_actions_t actions_;
+};
+
+}  // namespace croft

@@ -1,0 +1,107 @@
+// croft: one binary. The subcommands are in cli; here the roles are joined and run.
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <sys/resource.h>
+
+#include <atomic>
+#include <cstdio>
+
+#include "base/files.hpp"
+#include "base/log.hpp"
+#include "cli/cli.hpp"
+#include "net/async.hpp"
+#include "roles.hpp"
+#include "version.hpp"
+
+namespace croft {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr int io_threads = 2;
+
+asio::awaitable<void> until_told(asio::io_context& io, std::vector<std::unique_ptr<Role>>& roles) {
+  asio::signal_set signals(io, SIGTERM, SIGINT);
+  boost::system::error_code ec;
+  co_await signals.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+  log::info("croft", "told to stop; tasks and HAProxy go on");
+  for (auto at = roles.rbegin(); at != roles.rend(); ++at) co_await (*at)->stop();
+  io.stop();
+}
+
+int run_roles(const Settings& settings, const std::vector<std::unique_ptr<Role> (*)(Host)>& makers) {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) files.rlim_cur = files.rlim_max, ::setrlimit(RLIMIT_NOFILE, &files);
+  asio::io_context io(io_threads);
+  Metrics metrics;
+  std::atomic<int> code{0};
+  Host host{io, metrics, settings, [&](std::string words) {
+              std::fprintf(stderr, "croft: %s\n", words.c_str());
+              code = cli::failed;
+              io.stop();
+            }};
+  std::vector<std::unique_ptr<Role>> roles;
+  for (auto make : makers) {
+    roles.push_back(make(host));
+    if (auto ok = roles.back()->start(); !ok) {
+      std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str());
+      return cli::failed;
+    }
+  }
+  net::spawn(io.get_executor(), "signals", until_told(io, roles));
+  std::vector<std::thread> threads;
+  for (int i = 1; i < io_threads; ++i) threads.emplace_back([&io] { io.run(); });
+  io.run();
+  for (auto& t : threads) t.join();
+  std::fflush(nullptr);
+  ::_exit(code);  // coroutines that still wait own nothing that must be released
+}
+
+int dev(const cli::DevOptions& o) {
+  log::setup(log::level_of(o.log_level), o.log_file);
+  Settings s;
+  s.data = o.data;
+  s.bind = s.ip = o.address;
+  s.hostname = "localhost";
+  s.dns_port = 8053;
+  s.docker_socket = o.docker_socket;
+  s.docker = !o.no_docker;
+  s.bridge = o.bridge_address.empty() ? find_bridge() : o.bridge_address;
+  s.instance = "croft-dev";
+  s.auth = "none";
+  if (!o.config_file.empty())
+    if (auto ok = read_settings(o.config_file, s); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::usage;
+  if (auto ok = make_dirs(s.data, 0755); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::failed;
+  return run_roles(s, {make_master, make_dns, make_balancer, make_node});
+}
+
+int serve(const cli::ServeOptions& o) {
+  Settings s;
+  if (auto ok = read_settings(o.config_file, s); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::usage;
+  if (s.auth != "none")
+    return std::fprintf(stderr, "croft: %s: auth: must say \"none\" in so many words; certificates and logins are not there yet\n", o.config_file.c_str()), cli::usage;
+  log::setup(log::Level::info);
+  log::warn("croft", "auth is \"none\": everybody who reaches these ports can do everything");
+  static const std::map<std::string, std::unique_ptr<Role> (*)(Host)> makers{{"master", make_master}, {"node", make_node}, {"balancer", make_balancer}, {"dns", make_dns}};
+  auto at = makers.find(o.role);
+  if (at == makers.end()) return std::fprintf(stderr, "croft: --role %s is not there\n", o.role.c_str()), cli::usage;
+  return run_roles(s, {at->second});
+}
+
+}  // namespace
+}  // namespace croft
+
+int main(int argc, char** argv) {
+  croft::cli::Programs programs;
+  programs.dev = croft::dev;
+  programs.serve = croft::serve;
+  programs.sim = [](const croft::cli::SimOptions&) { return std::fprintf(stderr, "croft: this build has no simulator\n"), 1; };
+  programs.version = croft::croft_version;
+  return croft::cli::run(argc, argv, programs);
+}

@@ -1,0 +1,240 @@
+#include "roles.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <unistd.h>
+
+#include "agent/agent_service.hpp"
+#include "agent/native_runtime.hpp"
+#include "balancer/balancer_service.hpp"
+#include "base/files.hpp"
+#include "base/log.hpp"
+#include "coordination/standalone.hpp"
+#include "discovery/discovery_service.hpp"
+#include "orchestrator/leader_service.hpp"
+#include "orchestrator/marathon_api.hpp"
+#include "version.hpp"
+
+namespace croft {
+
+namespace asio = boost::asio;
+
+namespace {
+
+void add_common(net::Router& router, Metrics& metrics) {
+  router.on("GET", "/metrics", [&metrics](net::Request) -> asio::awaitable<net::Response> {
+    auto response = net::Response::text(metrics.print());
+    response.headers.set("Content-Type", "text/plain; version=0.0.4");
+    co_return response;
+  });
+}
+
+std::string hostname_of(const Settings& s) { return s.hostname.empty() ? this_host() : s.hostname; }
+
+std::filesystem::path own_folder() {
+  char path[4096];
+  auto n = ::readlink("/proc/self/exe", path, sizeof path);
+  return n > 0 ? std::filesystem::path(std::string(path, static_cast<std::size_t>(n))).parent_path() : ".";
+}
+
+/// Addresses for the faces that containers may read: this host's and the bridge's.
+std::vector<std::string> with_bridge(const Settings& s) {
+  std::vector<std::string> out{s.bind};
+  if (!s.bridge.empty() && s.bridge != s.bind && s.bind != "0.0.0.0") out.push_back(s.bridge);
+  return out;
+}
+
+// --- master ---
+
+class MasterRole final : public Role {
+ public:
+  explicit MasterRole(Host host) : host_(host), listeners_(host) {}
+
+  Status start() override {
+    const auto& s = host_.settings;
+    auto dir = s.data / "master";
+    if (auto ok = make_dirs(dir, 0750); !ok) return ok;
+    auto store = coordination::open_sqlite_store(dir / "store.db");
+    if (!store) return fail(std::move(store).error());
+    orchestrator::LeaderOptions o;
+    o.hostname = hostname_of(s);
+    o.ip = s.ip;
+    o.marathon_port = s.marathon_port;
+    o.mesos_port = s.mesos_port;
+    o.version = croft_version;
+    o.agent_timeout = Millis(s.agent_timeout_ms);
+    o.orchestrator.drain_time = Millis(s.drain_ms);
+    o.orchestrator.dns_ttl = Millis(s.dns_ttl * 1000);
+    auto advertised = fmt::format("{}:{}", s.ip, s.marathon_port);
+    leader_ = orchestrator::LeaderService::make(host_.io.get_executor(), std::move(*store), coordination::file_election(dir / "leader.lock", advertised), o, host_.metrics);
+    auto router = std::make_shared<net::Router>();
+    orchestrator::add_marathon_routes(*router, leader_, {.base_url = "http://" + advertised, .leader = advertised});
+    leader_->add_link_routes(*router);
+    add_common(*router, host_.metrics);
+    auto fatal = host_.fatal;
+    leader_->start([fatal](Error e) { fatal("the master cannot lead: " + e.context); });
+    return listeners_.add("marathon", {s.bind}, s.marathon_port, router);
+  }
+
+  asio::awaitable<void> stop() override {
+    co_await leader_->stop();
+    co_await listeners_.stop();
+  }
+
+ private:
+  Host host_;
+  Listeners listeners_;
+  std::shared_ptr<orchestrator::LeaderService> leader_;
+};
+
+// --- node ---
+
+class NodeRole final : public Role {
+ public:
+  explicit NodeRole(Host host) : host_(host), listeners_(host) {}
+
+  Status start() override {
+    const auto& s = host_.settings;
+    agent::AgentOptions o;
+    o.work_dir = s.data / "node";
+    if (auto ok = make_dirs(o.work_dir, 0755); !ok) return ok;
+    o.executor = own_folder() / "croft-executor";
+    if (::access(o.executor.c_str(), X_OK) != 0) return fail(Errc::not_found, "{}: the executor must stand beside croft", o.executor.string());
+    o.masters = s.master_origins();
+    o.info.hostname = hostname_of(s);
+    o.info.ip = s.ip;
+    o.info.port = s.agent_port;
+    o.info.attributes = s.attributes;
+    o.info.total = agent::discover_resources(o.work_dir, s.reserve_cpus, s.reserve_mem);
+    if (s.cpus) o.info.total.cpus = to_milli(*s.cpus);
+    if (s.mem) o.info.total.mem = to_milli(*s.mem);
+    auto ports = PortSet::parse(s.ports);
+    if (!ports) return fail(std::move(ports).error().within("ports"));
+    o.info.ports = *ports;
+    o.info.version = croft_version;
+    o.dns_url = fmt::format("http://{}:{}", s.ip, s.discovery_port);
+    if (!s.bridge.empty()) o.bridge_dns_url = fmt::format("http://{}:{}", s.bridge, s.discovery_port);
+    agent::NativeOptions native;
+    native.executor = o.executor;
+    native.cgroup_parent = s.instance;
+    agent_ = agent::AgentService::make(host_.io.get_executor(), o, agent::make_native_runtime(native, blocking_), nullptr, host_.metrics);
+    if (auto ok = agent_->start(); !ok) return ok;
+    auto router = std::make_shared<net::Router>();
+    agent_->add_routes(*router);
+    add_common(*router, host_.metrics);
+    return listeners_.add("agent", {s.bind}, s.agent_port, router);
+  }
+
+  asio::awaitable<void> stop() override {
+    co_await agent_->stop();
+    co_await listeners_.stop();
+  }
+
+ private:
+  Host host_;
+  Listeners listeners_;
+  net::BlockingPool blocking_{2};
+  std::shared_ptr<agent::AgentService> agent_;
+};
+
+// --- balancer ---
+
+class BalancerRole final : public Role {
+ public:
+  explicit BalancerRole(Host host) : host_(host), listeners_(host) {}
+
+  Status start() override {
+    const auto& s = host_.settings;
+    balancer::BalancerOptions o;
+    o.masters = s.master_origins();
+    o.run_dir = s.data / "balancer";
+    o.saved = s.data / "balancer" / "catalog.json";
+    o.host = hostname_of(s);
+    o.ip = s.ip;
+    o.api_port = s.bamboo_port;
+    o.address = s.bind == "0.0.0.0" ? "" : s.bind;
+    o.shared_ports = s.balancer_ports;
+    o.optional_ports = s.balancer_optional_ports;
+    if (auto ok = make_dirs(o.run_dir, 0750); !ok) return ok;
+    balancer_ = std::make_unique<balancer::BalancerService>(host_.io.get_executor(), o, host_.metrics);
+    if (auto ok = balancer_->start(); !ok) return ok;
+    auto router = std::make_shared<net::Router>();
+    balancer_->add_routes(*router);
+    add_common(*router, host_.metrics);
+    return listeners_.add("bamboo", {s.bind}, s.bamboo_port, router);
+  }
+
+  asio::awaitable<void> stop() override {
+    co_await balancer_->stop();
+    co_await listeners_.stop();
+  }
+
+ private:
+  Host host_;
+  Listeners listeners_;
+  std::unique_ptr<balancer::BalancerService> balancer_;
+};
+
+// --- dns ---
+
+class DnsRole final : public Role {
+ public:
+  explicit DnsRole(Host host) : host_(host), listeners_(host) {}
+
+  Status start() override {
+    const auto& s = host_.settings;
+    discovery::DiscoveryOptions o;
+    o.masters = s.master_origins();
+    auto dir = s.data / "dns";
+    if (auto ok = make_dirs(dir, 0750); !ok) return ok;
+    o.saved = dir / "catalog.json";
+    o.version = croft_version;
+    o.zone.domain = s.domain;
+    o.zone.ttl = s.dns_ttl;
+    o.zone.server_addresses = {s.ip};
+    o.dns.resolvers = s.resolvers;
+    o.dns.listen.push_back({s.bind, s.dns_port, false});
+    if (!s.bridge.empty() && s.bind != "0.0.0.0") o.dns.listen.push_back({s.bridge, 53, true});
+    discovery_ = std::make_unique<discovery::DiscoveryService>(host_.io.get_executor(), o, host_.metrics);
+    if (auto ok = discovery_->start(); !ok) return ok;
+    auto router = std::make_shared<net::Router>();
+    discovery_->add_routes(*router);
+    add_common(*router, host_.metrics);
+    return listeners_.add("discovery", with_bridge(s), s.discovery_port, router);
+  }
+
+  asio::awaitable<void> stop() override {
+    co_await discovery_->stop();
+    co_await listeners_.stop();
+  }
+
+ private:
+  Host host_;
+  Listeners listeners_;
+  std::unique_ptr<discovery::DiscoveryService> discovery_;
+};
+
+}  // namespace
+
+Status Listeners::add(const std::string& name, const std::vector<std::string>& addresses, std::uint16_t port, std::shared_ptr<net::Router> router, std::size_t body_max) {
+  net::ServerOptions options;
+  options.name = name;
+  options.body_max = body_max;
+  auto server = std::make_shared<net::HttpServer>(host_.io.get_executor(), std::shared_ptr<const net::Router>(router), options, &host_.metrics);
+  for (const auto& address : addresses)
+    if (auto ok = server->listen(address, port); !ok) return fail(std::move(ok).error().within(name));
+  servers_.push_back(std::move(server));
+  return {};
+}
+
+asio::awaitable<void> Listeners::stop() {
+  for (auto& server : servers_) co_await server->stop(std::chrono::milliseconds(500));
+}
+
+std::unique_ptr<Role> make_master(Host host) { return std::make_unique<MasterRole>(host); }
+std::unique_ptr<Role> make_node(Host host) { return std::make_unique<NodeRole>(host); }
+std::unique_ptr<Role> make_balancer(Host host) { return std::make_unique<BalancerRole>(host); }
+std::unique_ptr<Role> make_dns(Host host) { return std::make_unique<DnsRole>(host); }
+
+}  // namespace croft

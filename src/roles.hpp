@@ -1,0 +1,55 @@
+#pragma once
+// The roles of a host, each built from the modules that it joins. `croft dev` has all of them in one process, `croft serve` one.
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/metrics.hpp"
+#include "net/http_server.hpp"
+#include "settings.hpp"
+
+namespace croft {
+
+/// One running role. stop() is called once, before the process ends.
+class Role {
+ public:
+  virtual ~Role() = default;
+  virtual Status start() = 0;
+  virtual boost::asio::awaitable<void> stop() = 0;
+};
+
+/// What roles of one process share.
+struct Host {
+  boost::asio::io_context& io;
+  Metrics& metrics;
+  const Settings& settings;
+  std::function<void(std::string)> fatal;   ///< ends the process with these words
+};
+
+std::unique_ptr<Role> make_master(Host host);
+std::unique_ptr<Role> make_node(Host host);
+std::unique_ptr<Role> make_balancer(Host host);
+std::unique_ptr<Role> make_dns(Host host);
+std::unique_ptr<Role> make_log(Host host);
+
+/// HTTP listeners of a role: each with routes of its own, /metrics and /ping among them.
+class Listeners {
+ public:
+  explicit Listeners(Host host) : host_(host) {}
+  Status add(const std::string& name, const std::vector<std::string>& addresses, std::uint16_t port, std::shared_ptr<net::Router> router, std::size_t body_max = 4u << 20);
+  boost::asio::awaitable<void> stop();
+
+ private:
+  Host host_;
+  std::vector<std::shared_ptr<net::HttpServer>> servers_;
+};
+
+}  // namespace croft

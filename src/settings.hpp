@@ -1,0 +1,49 @@
+#pragma once
+// What a process of croft is told: defaults, croft.toml, the command line, in this order.
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "model/task.hpp"
+#include "net/http_client.hpp"
+
+namespace croft {
+
+struct Settings {
+  std::filesystem::path data = "/var/lib/croft";     ///< state of all roles, a folder each
+  std::string hostname, ip = "127.0.0.1", bind = "127.0.0.1";
+  std::vector<std::string> masters;                  ///< "host:port" of the masters' Marathon face; default: this host
+  std::uint16_t marathon_port = 8080, mesos_port = 5050, agent_port = 5051, bamboo_port = 8000, discovery_port = 8123, logs_port = 9200, log_input_port = 5959,
+                console_port = 5601, dns_port = 53;
+  std::vector<std::uint16_t> balancer_ports{5000}, balancer_optional_ports{80};
+  std::string domain = "mesos";
+  std::uint32_t dns_ttl = 1;
+  std::vector<std::string> resolvers;
+  std::string bridge;                                ///< address of the container bridge; "": none
+  std::string docker_socket = "/var/run/docker.sock";
+  bool docker = true;
+  double reserve_cpus = 0, reserve_mem = 256;
+  std::optional<double> cpus, mem;                   ///< of the node, instead of what is found
+  std::string ports = "31000-32000";
+  Labels attributes;
+  std::string instance = "croft";                    ///< name of the farm's cgroup folder
+  std::int64_t drain_ms = 10'000, agent_timeout_ms = 10'000;
+  int log_retain_days = 30;
+  std::uint64_t log_retain_bytes = 0;
+  std::vector<std::string> elasticsearch;            ///< instead of the embedded store
+  std::string auth;                                  ///< must say "none" until certificates come
+
+  [[nodiscard]] std::vector<net::Origin> master_origins() const;
+};
+
+/// Errors   invalid, naming file, line and key.
+Status read_settings(const std::filesystem::path& file, Settings& into);
+/// The address of docker0 or the first container bridge; "" when there is none.
+std::string find_bridge();
+std::string this_host();
+
+}  // namespace croft
