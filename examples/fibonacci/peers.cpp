@@ -161,8 +161,8 @@ asio::awaitable<Outcome> Peers::ask(std::uint32_t n) {
     bool good = last && last->status == 200;
     char line[512];
     std::snprintf(line, sizeof line,
-                  R"({"@timestamp":"%s","level":"%s","message":"fibonacci of %u from %s:%u","n":%u,"called_host":"%s","called_port":%u,"took_ms":%.3f})",
-                  timestamp().c_str(), good ? "INFO" : "WARN", n, to.host.c_str(), to.port, n, to.host.c_str(), to.port, took);
+                  R"({"@timestamp":"%s","level":"%s","message":"asked %s:%u for %u, took %.3f ms","n":%u,"called_host":"%s","called_port":%u,"took_ms":%.3f})",
+                  timestamp().c_str(), good ? "INFO" : "WARN", to.host.c_str(), to.port, n, took, n, to.host.c_str(), to.port, took);
     log_line(line);
     if (good) co_return last;
     if (last) last = std::unexpected(to.host + ":" + std::to_string(to.port) + " answered " + std::to_string(last->status));

@@ -100,6 +100,8 @@ void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& 
   dev->add_option("--config", a.dev.config_file, "croft.toml with further settings");
   dev->add_option("--log-level", a.dev.log_level)->capture_default_str()->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
   dev->add_option("--log-file", a.dev.log_file, "append the farm's own log here instead of stderr");
+  auto* down = command(root, "down", "end a farm that `croft dev` started, with all its tasks and its HAProxy", chosen, [&] { return programs.down(a.dev.data); });
+  down->add_option("--data", a.dev.data, "the farm's folder")->required();
   auto* serve = command(root, "serve", "one role of a farm, as a systemd unit runs it", chosen, [&] { return programs.serve(a.serve); });
   serve->add_option("--role", a.serve.role, "master, node, balancer, dns or log")->required()->check(CLI::IsMember({"master", "node", "balancer", "dns", "log"}));
   serve->add_option("--config", a.serve.config_file, "croft.toml")->default_val("/etc/croft/croft.toml");

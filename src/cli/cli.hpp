@@ -44,6 +44,7 @@ struct SimOptions {
 };
 
 struct Programs {
+  std::function<int(const std::filesystem::path& data)> down;
   std::function<int(const DevOptions&)> dev;
   std::function<int(const ServeOptions&)> serve;
   std::function<int(const SimOptions&)> sim;
