@@ -6,13 +6,18 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <signal.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdio>
 
+#include "agent/end_all.hpp"
+#include "balancer/balancer_service.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "base/text.hpp"
 #include "cli/cli.hpp"
 #include "net/async.hpp"
 #include "roles.hpp"
@@ -78,7 +83,27 @@ int dev(const cli::DevOptions& o) {
   if (!o.config_file.empty())
     if (auto ok = read_settings(o.config_file, s); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::usage;
   if (auto ok = make_dirs(s.data, 0755); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::failed;
-  return run_roles(s, {make_master, make_dns, make_balancer, make_node});
+  if (auto ok = write_file_atomic(s.data / "croft.pid", std::to_string(::getpid()) + "\n"); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::failed;
+  return run_roles(s, {make_master, make_dns, make_balancer, make_log, make_node});
+}
+
+/// Ends everything that a farm left running: the process, its tasks, HAProxy. What is gone already is no error.
+int down(const std::filesystem::path& data) {
+  log::setup(log::Level::warn);
+  if (auto text = read_file(data / "croft.pid", 64)) {
+    auto pid = to_int(trim(*text));
+    auto name = pid ? read_file(fmt::format("/proc/{}/comm", *pid), 64) : fail(Errc::not_found, "");
+    if (pid && name && trim(*name) == "croft") {
+      ::kill(static_cast<pid_t>(*pid), SIGTERM);
+      for (int i = 0; i < 600 && ::kill(static_cast<pid_t>(*pid), 0) == 0; ++i) ::usleep(10'000);
+      ::kill(static_cast<pid_t>(*pid), SIGKILL);
+    }
+  }
+  agent::end_all(data / "node", "croft-dev");
+  balancer::shut_down(data / "balancer");
+  std::error_code ec;
+  std::filesystem::remove(data / "croft.pid", ec);
+  return cli::ok;
 }
 
 int serve(const cli::ServeOptions& o) {
@@ -88,7 +113,7 @@ int serve(const cli::ServeOptions& o) {
     return std::fprintf(stderr, "croft: %s: auth: must say \"none\" in so many words; certificates and logins are not there yet\n", o.config_file.c_str()), cli::usage;
   log::setup(log::Level::info);
   log::warn("croft", "auth is \"none\": everybody who reaches these ports can do everything");
-  static const std::map<std::string, std::unique_ptr<Role> (*)(Host)> makers{{"master", make_master}, {"node", make_node}, {"balancer", make_balancer}, {"dns", make_dns}};
+  static const std::map<std::string, std::unique_ptr<Role> (*)(Host)> makers{{"master", make_master}, {"node", make_node}, {"balancer", make_balancer}, {"dns", make_dns}, {"log", make_log}};
   auto at = makers.find(o.role);
   if (at == makers.end()) return std::fprintf(stderr, "croft: --role %s is not there\n", o.role.c_str()), cli::usage;
   return run_roles(s, {at->second});
@@ -100,6 +125,7 @@ int serve(const cli::ServeOptions& o) {
 int main(int argc, char** argv) {
   croft::cli::Programs programs;
   programs.dev = croft::dev;
+  programs.down = croft::down;
   programs.serve = croft::serve;
   programs.sim = [](const croft::cli::SimOptions&) { return std::fprintf(stderr, "croft: this build has no simulator\n"), 1; };
   programs.version = croft::croft_version;

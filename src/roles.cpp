@@ -10,8 +10,12 @@
 #include "balancer/balancer_service.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
+#include "cluster/mesos_api.hpp"
+#include "console/page.hpp"
 #include "coordination/standalone.hpp"
 #include "discovery/discovery_service.hpp"
+#include "logs/es_api.hpp"
+#include "logs/shipper.hpp"
 #include "orchestrator/leader_service.hpp"
 #include "orchestrator/marathon_api.hpp"
 #include "version.hpp"
@@ -45,6 +49,12 @@ std::vector<std::string> with_bridge(const Settings& s) {
   return out;
 }
 
+net::Origin logs_origin(const Settings& s) {
+  if (!s.elasticsearch.empty())
+    if (auto url = net::Url::parse(s.elasticsearch[0])) return {.host = url->host, .port = url->port, .unix_path = {}};
+  return {.host = s.ip, .port = s.logs_port, .unix_path = {}};
+}
+
 // --- master ---
 
 class MasterRole final : public Role {
@@ -72,6 +82,13 @@ class MasterRole final : public Role {
     orchestrator::add_marathon_routes(*router, leader_, {.base_url = "http://" + advertised, .leader = advertised});
     leader_->add_link_routes(*router);
     add_common(*router, host_.metrics);
+    console::add_page(*router, host_.io.get_executor(), s.master_origins(), logs_origin(s), true);
+    auto mesos = std::make_shared<net::Router>();
+    auto leader = leader_;
+    cluster::add_mesos_routes(*mesos, [leader]() -> std::shared_ptr<const cluster::FarmView> { return leader->view(); }, {s.mesos_port});
+    add_common(*mesos, host_.metrics);
+    console::add_page(*mesos, host_.io.get_executor(), s.master_origins(), logs_origin(s), false);
+    if (auto ok = listeners_.add("mesos", {s.bind}, s.mesos_port, mesos); !ok) return ok;
     auto fatal = host_.fatal;
     leader_->start([fatal](Error e) { fatal("the master cannot lead: " + e.context); });
     return listeners_.add("marathon", {s.bind}, s.marathon_port, router);
@@ -89,6 +106,13 @@ class MasterRole final : public Role {
 };
 
 // --- node ---
+
+asio::awaitable<std::vector<logs::LogSource>> sources_of(std::shared_ptr<agent::AgentService> agent) {
+  std::vector<logs::LogSource> out;
+  auto found = co_await agent->sandboxes();
+  for (auto& s : found) out.push_back({s.task.str(), s.app.str(), std::move(s.path), s.ended});
+  co_return out;
+}
 
 class NodeRole final : public Role {
  public:
@@ -120,6 +144,15 @@ class NodeRole final : public Role {
     native.cgroup_parent = s.instance;
     agent_ = agent::AgentService::make(host_.io.get_executor(), o, agent::make_native_runtime(native, blocking_), nullptr, host_.metrics);
     if (auto ok = agent_->start(); !ok) return ok;
+    logs::ShipperOptions ship;
+    ship.targets = {logs_origin(s)};
+    ship.host = o.info.hostname;
+    ship.state = o.work_dir / "shipper.json";
+    ship.sources = [agent = agent_] { return sources_of(agent); };
+    ship.input_address = s.bind;
+    ship.input_port = s.log_input_port;
+    shipper_ = std::make_unique<logs::Shipper>(host_.io.get_executor(), ship, host_.metrics);
+    if (auto ok = shipper_->start(); !ok) return ok;
     auto router = std::make_shared<net::Router>();
     agent_->add_routes(*router);
     add_common(*router, host_.metrics);
@@ -127,6 +160,7 @@ class NodeRole final : public Role {
   }
 
   asio::awaitable<void> stop() override {
+    co_await shipper_->stop();
     co_await agent_->stop();
     co_await listeners_.stop();
   }
@@ -136,6 +170,7 @@ class NodeRole final : public Role {
   Listeners listeners_;
   net::BlockingPool blocking_{2};
   std::shared_ptr<agent::AgentService> agent_;
+  std::unique_ptr<logs::Shipper> shipper_;
 };
 
 // --- balancer ---
@@ -162,6 +197,7 @@ class BalancerRole final : public Role {
     auto router = std::make_shared<net::Router>();
     balancer_->add_routes(*router);
     add_common(*router, host_.metrics);
+    console::add_page(*router, host_.io.get_executor(), s.master_origins(), logs_origin(s), false);
     return listeners_.add("bamboo", {s.bind}, s.bamboo_port, router);
   }
 
@@ -215,6 +251,40 @@ class DnsRole final : public Role {
   std::unique_ptr<discovery::DiscoveryService> discovery_;
 };
 
+// --- log ---
+
+class LogRole final : public Role {
+ public:
+  explicit LogRole(Host host) : host_(host), listeners_(host) {}
+
+  Status start() override {
+    const auto& s = host_.settings;
+    logs::StoreOptions o;
+    o.dir = s.data / "log";
+    o.retain_days = s.log_retain_days;
+    o.retain_bytes = s.log_retain_bytes;
+    auto store = logs::Store::open(o, host_.metrics);
+    if (!store) return fail(std::move(store).error());
+    store_ = std::move(*store);
+    auto router = std::make_shared<net::Router>();
+    logs::add_es_routes(*router, *store_, blocking_, {hostname_of(s), "7.17.28"});
+    add_common(*router, host_.metrics);
+    if (auto ok = listeners_.add("logs", {s.bind}, s.logs_port, router); !ok) return ok;
+    auto page = std::make_shared<net::Router>();
+    console::add_page(*page, host_.io.get_executor(), s.master_origins(), logs_origin(s), false);
+    add_common(*page, host_.metrics);
+    return listeners_.add("console", {s.bind}, s.console_port, page);
+  }
+
+  asio::awaitable<void> stop() override { co_await listeners_.stop(); }
+
+ private:
+  Host host_;
+  Listeners listeners_;
+  net::BlockingPool blocking_{3};
+  std::unique_ptr<logs::Store> store_;
+};
+
 }  // namespace
 
 Status Listeners::add(const std::string& name, const std::vector<std::string>& addresses, std::uint16_t port, std::shared_ptr<net::Router> router, std::size_t body_max) {
@@ -235,6 +305,7 @@ asio::awaitable<void> Listeners::stop() {
 std::unique_ptr<Role> make_master(Host host) { return std::make_unique<MasterRole>(host); }
 std::unique_ptr<Role> make_node(Host host) { return std::make_unique<NodeRole>(host); }
 std::unique_ptr<Role> make_balancer(Host host) { return std::make_unique<BalancerRole>(host); }
+std::unique_ptr<Role> make_log(Host host) { return std::make_unique<LogRole>(host); }
 std::unique_ptr<Role> make_dns(Host host) { return std::make_unique<DnsRole>(host); }
 
 }  // namespace croft

@@ -1,0 +1,123 @@
+#include "logs/query/document.hpp"
+
+#include "base/text.hpp"
+
+namespace croft::logs {
+
+namespace {
+
+bool token_char(unsigned char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c >= 0x80; }
+
+std::string_view without_keyword(std::string_view field) {
+  constexpr std::string_view suffix = ".keyword";
+  return field.ends_with(suffix) ? field.substr(0, field.size() - suffix.size()) : field;
+}
+
+}  // namespace
+
+bool DocumentReader::parse() {
+  if (parsed_) return good_;
+  parsed_ = true;
+  // simdjson wants room behind the text; the copy is cheaper than the parse it allows.
+  buffer_.assign(row_.source);
+  buffer_.reserve(buffer_.size() + simdjson::SIMDJSON_PADDING);
+  auto result = parser_.parse(buffer_.data(), buffer_.size(), false);
+  good_ = result.get(root_) == simdjson::SUCCESS && root_.is_object();
+  return good_;
+}
+
+bool DocumentReader::leaves(simdjson::dom::element e, const std::function<bool(const Value&)>& each) {
+  using Type = simdjson::dom::element_type;
+  Value v;
+  switch (e.type()) {
+    case Type::STRING: v.text = e.get_string().value(); return each(v);
+    case Type::INT64: v.kind = Value::Kind::number, v.number = static_cast<double>(e.get_int64().value()); return each(v);
+    case Type::UINT64: v.kind = Value::Kind::number, v.number = static_cast<double>(e.get_uint64().value()); return each(v);
+    case Type::DOUBLE: v.kind = Value::Kind::number, v.number = e.get_double().value(); return each(v);
+    case Type::BOOL: v.kind = Value::Kind::boolean, v.truth = e.get_bool().value(); return each(v);
+    case Type::ARRAY:
+      for (auto child : e.get_array().value())
+        if (!leaves(child, each)) return false;
+      return true;
+    case Type::OBJECT:
+      for (auto child : e.get_object().value())
+        if (!leaves(child.value, each)) return false;
+      return true;
+    default: return true;
+  }
+}
+
+/// A dotted name may be written as nested objects, as one dotted key, or as any mix.
+bool DocumentReader::find(simdjson::dom::element e, std::string_view field, const std::function<bool(const Value&)>& each) {
+  if (e.is_array()) {
+    for (auto child : e.get_array().value())
+      if (!find(child, field, each)) return false;
+    return true;
+  }
+  if (!e.is_object()) return true;
+  for (auto child : e.get_object().value()) {
+    if (child.key == field) {
+      if (!leaves(child.value, each)) return false;
+    } else if (field.size() > child.key.size() && field[child.key.size()] == '.' && field.starts_with(child.key)) {
+      if (!find(child.value, field.substr(child.key.size() + 1), each)) return false;
+    }
+  }
+  return true;
+}
+
+bool DocumentReader::values(std::string_view field, const std::function<bool(const Value&)>& each) {
+  if (field == "_id" || field == "_index") {
+    Value v;
+    v.text = field == "_id" ? row_.id : index_;
+    return each(v);
+  }
+  if (!parse()) return true;
+  if (field.empty() || field == "*") return leaves(root_, each);
+  return find(root_, without_keyword(field), each);
+}
+
+bool DocumentReader::exists(std::string_view field) {
+  return !values(field, [](const Value&) { return false; });
+}
+
+std::optional<Value> DocumentReader::first(std::string_view field) {
+  std::optional<Value> out;
+  values(field, [&](const Value& v) {
+    out = v;
+    return false;
+  });
+  return out;
+}
+
+void for_each_token(std::string_view text, const std::function<bool(std::string_view)>& each) {
+  std::string word;
+  for (std::size_t i = 0; i <= text.size(); ++i) {
+    if (i < text.size() && token_char(static_cast<unsigned char>(text[i]))) {
+      char c = text[i];
+      word.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
+    } else if (!word.empty()) {
+      if (!each(word)) return;
+      word.clear();
+    }
+  }
+}
+
+std::vector<std::string> tokens_of(std::string_view text) {
+  std::vector<std::string> out;
+  for_each_token(text, [&](std::string_view t) {
+    out.emplace_back(t);
+    return true;
+  });
+  return out;
+}
+
+std::string value_text(const Value& v) {
+  switch (v.kind) {
+    case Value::Kind::text: return std::string(v.text);
+    case Value::Kind::number: return print_number(v.number);
+    case Value::Kind::boolean: return v.truth ? "true" : "false";
+  }
+  return {};
+}
+
+}  // namespace croft::logs

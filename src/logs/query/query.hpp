@@ -1,0 +1,67 @@
+#pragma once
+// Queries as a tree, and whether a document matches. Made by query_dsl (Elasticsearch's JSON) and query_string (Lucene's syntax).
+
+#include <re2/re2.h>
+
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "logs/query/document.hpp"
+
+namespace croft::logs {
+
+struct Query;
+using QueryPtr = std::shared_ptr<const Query>;
+
+/// One end of a range, in each of the forms that a field's values may have.
+struct Bound {
+  bool given = false, inclusive = true;
+  std::string text;
+  std::optional<double> number;
+  std::optional<Wall> date;
+};
+
+struct Query {
+  enum class Kind : std::uint8_t { all, none, term, match, phrase, range, exists, prefix, wildcard, regexp, ids, boolean };
+  Kind kind = Kind::all;
+  std::string field;                    ///< "" : all fields
+  std::string text;                     ///< term, prefix, wildcard (lower-cased unless exact)
+  std::vector<std::string> tokens;      ///< match, phrase; ids
+  std::optional<double> number;         ///< term: its text as a number
+  std::optional<bool> truth;
+  bool all_tokens = false;              ///< match: AND
+  bool ignore_case = false, last_is_prefix = false;
+  int slop = 0;
+  Bound from, to;
+  std::shared_ptr<const RE2> pattern;   ///< wildcard, regexp
+  std::vector<QueryPtr> must, should, must_not;
+  std::size_t should_min = 0;
+};
+
+bool matches(const Query& query, DocumentReader& document);
+
+/// Bounds on @timestamp that every match keeps; for skipping parts and blocks.
+struct TimeSpan {
+  Wall from = Wall(Millis(std::numeric_limits<std::int64_t>::min())), to = Wall(Millis(std::numeric_limits<std::int64_t>::max()));
+};
+TimeSpan time_span(const Query& query);
+
+QueryPtr match_all();
+QueryPtr match_none();
+QueryPtr make_term(std::string field, std::string text);
+QueryPtr make_match(std::string field, std::string_view text, bool all_tokens);
+QueryPtr make_phrase(std::string field, std::string_view text, int slop);
+QueryPtr make_bool(std::vector<QueryPtr> must, std::vector<QueryPtr> should, std::vector<QueryPtr> must_not, std::size_t should_min);
+/// Errors   invalid (a pattern that RE2 refuses).
+Result<QueryPtr> make_wildcard(std::string field, std::string_view pattern, bool ignore_case);
+Result<QueryPtr> make_regexp(std::string field, std::string_view pattern);
+Bound make_bound(std::string_view text, bool inclusive, bool upper, Wall now);
+
+/// Date math: "now-1h/d", "2024-05-02||+1d/d", ISO dates, epoch milliseconds. `upper` rounds to the unit's last millisecond.
+std::optional<Wall> parse_date(std::string_view text, bool upper, Wall now);
+
+}  // namespace croft::logs
