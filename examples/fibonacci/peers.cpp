@@ -152,8 +152,18 @@ asio::awaitable<Outcome> Peers::ask(std::uint32_t n) {
   if (turn_ == 0) turn_ = random_number() % 1000;
   Outcome last = std::unexpected("");
   std::size_t first = turn_++;
+  Instance failed;
   for (std::size_t attempt = 0; attempt < 2; ++attempt) {
-    auto to = all[(first + attempt) % all.size()];
+    if (attempt > 0) {  // it may be gone, and others with it: ask who is there now
+      auto fresh = co_await look_up();
+      if (fresh && !fresh->empty()) {
+        known_ = all = std::move(*fresh);
+        known_at_ = std::chrono::steady_clock::now();
+      }
+    }
+    auto to = all[first % all.size()];
+    if (attempt > 0 && to == failed) to = all[(first + 1) % all.size()];
+    failed = to;
     auto begun = std::chrono::steady_clock::now();
     std::string target = "/" + std::to_string(n);
     last = co_await get(to, target, call_limit);

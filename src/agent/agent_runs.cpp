@@ -163,7 +163,7 @@ asio::awaitable<void> AgentService::Impl::hold(RunPtr run) {
 
 void AgentService::Impl::on_started(RunPtr run, RunStart started) {
   run->started = started;
-  run->running_since = system_now().wall;
+  run->running_since = started.at;  // of the start, not of this agent's
   auto now = std::chrono::steady_clock::now();
   const auto& spec = run->launch.spec;
   for (const auto& check : spec.health_checks) run->checks.emplace_back(check, now);

@@ -105,6 +105,7 @@ void AgentService::Impl::recover_run(const fs::path& folder) {
   if (started) {
     held.status.state = TaskState::running;
     held.status.ready = record->spec.readiness_checks.empty();
+    held.status.started_at = started->at;
   }
   core.adopt(std::move(held));
   auto job = record->boot_id == boot || started ? hold(run) : start_run(run);

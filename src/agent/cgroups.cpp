@@ -96,8 +96,15 @@ CgroupPlan plan_cgroups(const CgroupHost& host, const std::string& parent, const
 }
 
 void remove_cgroup_parents(const CgroupHost& host, const std::string& parent) {
-  if (host.v2) ::rmdir((host.unified + "/" + parent).c_str());
-  for (const auto& [controller, mount] : host.v1) ::rmdir((mount + "/" + parent).c_str());
+  auto remove = [&](const std::string& mount) {
+    auto top = mount + "/" + parent;
+    std::error_code ec;
+    for (const auto& entry : fs::directory_iterator(top, ec))  // of tasks whose executor could not clean up after itself
+      if (entry.is_directory(ec)) ::rmdir(entry.path().c_str());
+    ::rmdir(top.c_str());
+  };
+  if (host.v2) remove(host.unified);
+  for (const auto& [controller, mount] : host.v1) remove(mount);
 }
 
 }  // namespace croft::agent

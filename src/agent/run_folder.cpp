@@ -67,9 +67,9 @@ std::optional<RunExit> parse_exit(std::string_view line) {
 
 std::optional<RunStart> parse_started(std::string_view line) {
   if (!line.starts_with("started ")) return std::nullopt;
-  auto pid = number_in(line, "pid"), ticks = number_in(line, "start");
+  auto pid = number_in(line, "pid"), ticks = number_in(line, "start"), at = number_in(line, "at");
   if (!pid || !ticks) return std::nullopt;
-  return RunStart{static_cast<int>(*pid), static_cast<std::uint64_t>(*ticks)};
+  return RunStart{static_cast<int>(*pid), static_cast<std::uint64_t>(*ticks), Wall(Millis(at.value_or(0)))};
 }
 
 std::optional<RunExit> read_exit(const fs::path& run) {

@@ -27,7 +27,7 @@ struct RunExit {
   std::string failure;      ///< why it never started
 };
 
-struct RunStart { int pid = 0; std::uint64_t ticks = 0; };
+struct RunStart { int pid = 0; std::uint64_t ticks = 0; Wall at{}; };
 
 Status write_record(const std::filesystem::path& run, const RunRecord& record);
 /// Errors   corrupt or not_found, naming the file.

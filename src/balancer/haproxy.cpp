@@ -123,7 +123,7 @@ Status Haproxy::run(const std::vector<std::string>& commands) const {
 Status Haproxy::check(const std::string& config) const {
   auto file = options_.run_dir / fmt::format("check.{:x}.cfg", random_u64());
   if (auto ok = write_file_atomic(file, config, 0600); !ok) return ok;
-  auto ran = run_haproxy({options_.program, "-c", "-q", "-f", file.string()});
+  auto ran = run_haproxy({options_.program, "-c", "-f", file.string()});
   std::error_code ec;
   fs::remove(file, ec);
   if (ran.code == 0) return {};

@@ -1,7 +1,7 @@
 // croft-executor RUN_FOLDER: holds one task, outlives the agent, keeps its output and its end.
 //
 // The agent talks to it over the unix socket `ctl` in the run folder, a line each way. To every client, at once and again when it
-// changes:   started pid=N start=TICKS        exit code=N signal=N oom=N at=MS        failed TEXT
+// changes:   started pid=N start=TICKS at=MS   exit code=N signal=N oom=N at=MS        failed TEXT
 // From a client:   term GRACE_MS    kill
 // The end is also in the file `exit`, written aside and renamed, so that it can be read when nobody was there to hear it.
 
@@ -260,7 +260,7 @@ int main(int argc, char** argv) {
       pump_all(true);
       fail_start(task.error);
     } else {
-      snprintf(started_line, sizeof started_line, "started pid=%d start=%llu\n", task.init, start_ticks(task.init));
+      snprintf(started_line, sizeof started_line, "started pid=%d start=%llu at=%lld\n", task.init, start_ticks(task.init), static_cast<long long>(now_ms()));
       record("started", started_line);
       tell_all(started_line);
     }

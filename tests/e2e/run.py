@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+"""End-to-end tests of one farm with the real HAProxy.   usage: run.py BIN_DIR [TEST...]"""
+import glob
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from farm import Farm, alive, children, own_namespace, wait  # noqa: E402
+
+APP = "/service/fibonacci"
+RULE = {"id": APP, "acl": "path_beg -i " + APP}
+
+
+def ask(farm, n=10):
+    return farm.call("GET", f"{APP}/{n}", port=5000)
+
+
+def test_the_way_through(farm):
+    begun = time.monotonic()
+    farm.cli("app", "deploy", os.path.join(os.path.dirname(__file__), "../../examples/fibonacci/native.json"), "--set", "bin=" + farm.bin)
+    print(f"    deployed after {time.monotonic() - begun:.2f} s")
+    assert farm.call("POST", "/api/services", RULE, port=8000, headers={"Content-Type": "text/plain"})[0] == 200
+    wait("the rule is in force", lambda: ask(farm)[0] == 200)
+    begun = time.monotonic()
+    assert ask(farm, 15) == (200, 610), ask(farm, 15)
+    print(f"    fibonacci(15) took {time.monotonic() - begun:.2f} s")
+    answer = subprocess.run(["dig", "+short", "+time=2", "+tries=1", "@127.0.0.1", "-p", "8053", "SRV", "_fibonacci-service._tcp.marathon.mesos"], capture_output=True, text=True).stdout
+    assert len(answer.splitlines()) == 3, answer
+    assert len(farm.get("/v1/services/_fibonacci-service._tcp.marathon.mesos.", port=8123)) == 3
+    hits = wait("its calls are in the logs", lambda: farm.get("/logstash-*/_search?q=took_ms:%5B0%20TO%20*%5D&size=1", port=9200)["hits"]["hits"], 5)
+    source = hits[0]["_source"]
+    assert {"n", "called_host", "called_port", "took_ms", "app", "task", "host", "stream"} <= set(source), source
+    assert len(farm.get("/state", port=5050)["frameworks"][0]["tasks"]) == 3
+    assert len(farm.get("/monitor/statistics", port=5051)) == 3
+
+
+def test_lines_are_found_within_a_second_and_once(farm):
+    mark = f"mark{os.getpid()}"
+    farm.deploy({"id": "/printer", "cmd": f"for i in 1 2 3; do echo {mark} $i; done; exec sleep 1000", "cpus": 0.1, "mem": 32})
+    begun = time.monotonic()
+    wait("the lines are found", lambda: farm.get(f"/logstash-*/_count?q={mark}", port=9200)["count"] == 3, 10)
+    print(f"    found after {time.monotonic() - begun:.2f} s")
+    with socket.create_connection(("127.0.0.1", 5959)) as s:
+        s.sendall(b'{"message":"by tcp","level":"INFO","mark":"%s"}\n' % mark.encode())
+    wait("the line sent by TCP is found", lambda: farm.get(f"/logstash-*/_count?q=mark:{mark}", port=9200)["count"] == 1, 10)
+    assert farm.call("DELETE", "/v2/apps/printer")[0] == 200
+    farm.settled()
+
+
+def test_scaling(farm):
+    for n in (6, 2, 3):
+        begun = time.monotonic()
+        assert farm.call("PUT", "/v2/apps" + APP, {"instances": n})[0] == 200
+        farm.settled()
+        assert len(farm.running(APP)) == n
+        print(f"    {n} instances after {time.monotonic() - begun:.2f} s")
+    assert ask(farm) == (200, 55)
+
+
+def under_load(farm, work, path=f"{APP}/10", seconds=60):
+    """Runs `work` while four clients ask through HAProxy without a pause; gives the number of answers and all failures."""
+    done, failures, count = threading.Event(), [], [0]
+
+    def client():
+        while not done.is_set():
+            try:
+                status, body = farm.call("GET", path, port=5000)
+                count[0] += 1
+                if status != 200:
+                    failures.append((status, body))
+            except OSError as e:
+                failures.append(e)
+
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for t in threads:
+        t.start()
+    try:
+        work()
+    finally:
+        done.set()
+        for t in threads:
+            t.join()
+    return count[0], failures
+
+
+def test_rolling_update_loses_no_request(farm):
+    before = {t["id"] for t in farm.running(APP)}
+
+    def update():
+        farm.deploy(farm.fibonacci(3, env={"DISCOVERY_SERVICE": "fibonacci-service", "COLOUR": "blue"}))
+
+    begun = time.monotonic()
+    count, failures = under_load(farm, update)
+    print(f"    {count} requests during an update of {time.monotonic() - begun:.2f} s")
+    assert not failures, failures[:3]
+    after = {t["id"] for t in farm.running(APP)}
+    assert len(after) == 3 and not before & after
+
+
+def test_a_killed_task_is_replaced_and_routed_around(farm):
+    pids = farm.task_pids()
+    victim = farm.running(APP)[0]["id"]
+
+    def kill():
+        for pid in children(pids[victim]):
+            os.kill(pid, signal.SIGKILL)
+        wait("three run again", lambda: len([t for t in farm.running(APP) if t["id"] != victim]) == 3, 20)
+
+    count, failures = under_load(farm, kill, path=f"{APP}/1")
+    print(f"    {count} requests, {len(failures)} failed")
+    assert not failures, failures[:3]
+
+
+def test_kill_nine_of_croft_restarts_nothing(farm):
+    before = {t["id"]: t["startedAt"] for t in farm.running(APP)}
+    pids = farm.task_pids()
+    farm.deploy({"id": "/counter", "cmd": "i=0; while [ $i -lt 100 ]; do echo count $i; i=$((i+1)); sleep 0.05; done; exec sleep 1000", "cpus": 0.1, "mem": 32})
+    farm.kill9()
+    assert all(alive(p) for p in pids.values())
+    assert ask(farm)[0] == 200, "HAProxy and the tasks go on without croft"
+    begun = time.monotonic()
+    farm.start()
+    wait("everything is known again", lambda: {t["id"]: t["startedAt"] for t in farm.running(APP)} == before, 15)
+    print(f"    known again after {time.monotonic() - begun:.2f} s")
+    assert {k: v for k, v in farm.task_pids().items() if k in pids} == pids
+    assert ask(farm) == (200, 55)
+    wait("no line is lost and none doubled", lambda: farm.get("/logstash-*/_count?q=app:%22/counter%22", port=9200)["count"] == 100, 20)
+    farm.call("DELETE", "/v2/apps/counter")
+    farm.settled()
+
+
+def test_a_crash_loop_backs_off(farm):
+    farm.deploy({"id": "/crash", "cmd": "exit 3", "cpus": 0.1, "mem": 32, "backoffSeconds": 1, "backoffFactor": 2}, wait_for=False)
+    wait("the delay grows", lambda: any(q["app"]["id"] == "/crash" and q["delay"]["timeLeftSeconds"] >= 3 for q in farm.get("/v2/queue")["queue"]), 20)
+    why = farm.cli("explain", "/crash").stdout
+    assert "held back" in why and "exited with status 3" in why, why
+    assert farm.app("/crash")["lastTaskFailure"]["state"] == "TASK_FAILED"
+    farm.call("DELETE", "/v2/apps/crash?force=true")
+    farm.settled()
+
+
+def test_what_does_not_fit_waits_and_says_why(farm):
+    farm.deploy({"id": "/huge", "cmd": "sleep 1000", "cpus": 4000, "mem": 32}, wait_for=False)
+    wait("it waits", lambda: any(q["app"]["id"] == "/huge" for q in farm.get("/v2/queue")["queue"]))
+    why = farm.cli("explain", "/huge").stdout
+    assert "needs 4000 cpus" in why, why
+    farm.call("DELETE", "/v2/apps/huge?force=true")
+    farm.settled()
+
+
+def test_too_much_memory_is_told(farm):
+    eater = "import time; x=bytearray(200*1024*1024); time.sleep(1000)"
+    farm.deploy({"id": "/eater", "cmd": f'exec {sys.executable} -c "{eater}"', "cpus": 0.1, "mem": 32, "backoffSeconds": 60, "user": "root"}, wait_for=False)
+    failure = wait("it is killed", lambda: farm.app("/eater").get("lastTaskFailure"), 20)
+    assert "Memory limit" in failure["message"], failure
+    assert "Raise mem" in farm.cli("explain", "/eater").stdout
+    farm.call("DELETE", "/v2/apps/eater?force=true")
+    farm.settled()
+
+
+def test_term_ends_a_task_and_its_daemons(farm):
+    daemon = "(setsid sleep 5000 &) ; exec sleep 5000"
+    farm.deploy({"id": "/daemon", "cmd": daemon, "cpus": 0.1, "mem": 32, "portDefinitions": []})
+    task = farm.running("/daemon")[0]["id"]
+    init = farm.task_pids()[task]
+    mine = wait("both sleeps run", lambda: len(c := children(init)) >= 2 and c)
+    begun = time.monotonic()
+    farm.call("DELETE", f"/v2/apps/daemon/tasks/{task}")
+    wait("all of it is gone", lambda: not any(alive(p) for p in mine + [init]), 10, 0.002)
+    print(f"    gone after {(time.monotonic() - begun) * 1000:.0f} ms, the drain included")
+    farm.call("DELETE", "/v2/apps/daemon")
+    farm.settled()
+
+
+def test_grace_period(farm):
+    slow = dict(farm.fibonacci(1), id="/slow", env={"START_DELAY_MS": "4000"}, backoffSeconds=30)
+    slow["healthChecks"][0].update(gracePeriodSeconds=1, intervalSeconds=1, timeoutSeconds=1, maxConsecutiveFailures=1)
+    farm.deploy(slow, wait_for=False)
+    wait("explain names the field", lambda: "gracePeriodSeconds" in farm.cli("explain", "/slow").stdout, 20)
+    slow["healthChecks"][0].update(gracePeriodSeconds=30)
+    farm.call("PUT", "/v2/apps/slow?force=true", slow)
+    farm.settled()
+    assert farm.app("/slow")["tasksHealthy"] == 1
+    farm.call("DELETE", "/v2/apps/slow?force=true")
+    farm.settled()
+
+
+def test_delete_and_post_at_once(farm):
+    app = farm.fibonacci(3)
+    for _ in range(2):
+        old = {t["id"] for t in farm.running(APP)}
+        assert farm.call("DELETE", "/v2/apps" + APP)[0] == 200
+        status, body = farm.call("POST", "/v2/apps", app)
+        assert status == 201, (status, body)
+        farm.settled()
+        new = {t["id"] for t in farm.running(APP)}
+        assert len(new) == 3 and not new & old, (old, new)
+
+
+def test_rules(farm):
+    status, body = farm.call("POST", "/api/services", {"id": APP, "acl": "no_such_fetch -i x"}, port=8000)
+    assert status == 400 and "no_such_fetch" in body, (status, body)
+    assert ask(farm)[0] == 200, "the good rule stays in force"
+    assert farm.call("PUT", "/api/services/x", {"id": APP, "acl": "path_beg -i /other"}, port=8000)[0] == 200
+    wait("the new path leads there", lambda: farm.call("GET", "/other/10", port=5000) == (200, 55))
+    assert farm.call("DELETE", "/api/services" + APP, port=8000)[0] == 200
+    wait("no rule, no way", lambda: farm.call("GET", "/other/10", port=5000)[0] == 503)
+    assert farm.call("DELETE", "/api/services" + APP, port=8000)[0] == 400
+    assert farm.call("POST", "/api/services", RULE, port=8000)[0] == 200
+    wait("and back", lambda: ask(farm)[0] == 200)
+
+
+def test_bad_input(farm):
+    assert farm.call("POST", "/v2/apps", '{"id": ')[0] == 400
+    status, body = farm.call("POST", "/v2/apps", {"id": "/x", "cmd": "x", "cpus": "many", "instances": -1})
+    paths = {d["path"] for d in body["details"]}
+    assert status == 422 and {"/cpus", "/instances"} <= paths, body
+    assert farm.call("GET", "/v2/apps/nothing")[0] == 404
+    assert farm.call("PUT", "/v2/apps/x", {"version": "yesterday"})[0] in (404, 422)
+    assert farm.call("GET", "/nothing/here")[0] == 404
+    assert farm.call("GET", "/files/read?path=/etc/passwd", port=5051)[0] == 404
+    status, _ = farm.call("GET", f"/files/read?path={farm.data}/node/slaves/../../croft.toml", port=5051)
+    assert status in (400, 403, 404), status
+    big = subprocess.run(["curl", "-s", "-m", "30", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST", "-H", "Expect:", "--data-binary", "@-", "http://127.0.0.1:8080/v2/apps"],
+                         input=b"x" * (100 << 20), capture_output=True).stdout
+    assert big == b"413", big
+    with socket.create_connection(("127.0.0.1", 8080)) as s:
+        s.settimeout(15)
+        try:
+            for _ in range(64):
+                s.sendall(b"GET /" + b"a" * 4096)
+        except OSError:
+            pass
+        answer = s.recv(100)
+        assert answer.startswith(b"HTTP/1.1 431"), answer
+    idle = [socket.create_connection(("127.0.0.1", 8080)) for _ in range(500)]
+    assert farm.call("GET", "/ping")[0] == 200
+    for s in idle:
+        s.close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        for size in (0, 1, 11, 12, 30, 512, 1400):
+            s.sendto(os.urandom(size), ("127.0.0.1", 8053))
+    out = subprocess.run(["dig", "+short", "+time=2", "+tries=1", "@127.0.0.1", "-p", "8053", "leader.mesos"], capture_output=True, text=True).stdout
+    assert out.strip() == "127.0.0.1", out
+    assert ask(farm) == (200, 55)
+
+
+def test_down_leaves_nothing(farm):
+    pids = list(farm.task_pids().values())
+    farm.down()
+    assert not any(alive(p) for p in pids)
+    assert not glob.glob("/sys/fs/cgroup/*/croft-dev"), glob.glob("/sys/fs/cgroup/*/croft-dev")
+    mine = subprocess.run(["pgrep", "-f", farm.data], capture_output=True, text=True).stdout
+    assert not mine, mine
+
+
+def main():
+    own_namespace()
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    tests = [(name, f) for name, f in globals().items() if name.startswith("test_")]
+    wanted = sys.argv[2:]
+    farm = Farm(sys.argv[1])
+    failed = []
+    try:
+        farm.start()
+        for name, test in tests:
+            if wanted and name not in wanted and name not in ("test_the_way_through", "test_down_leaves_nothing"):
+                continue
+            begun = time.monotonic()
+            try:
+                test(farm)
+                print(f"ok      {name} ({time.monotonic() - begun:.1f} s)", flush=True)
+            except Exception as e:  # noqa: BLE001
+                failed.append(name)
+                print(f"FAILED  {name} ({time.monotonic() - begun:.1f} s): {type(e).__name__}: {e}", flush=True)
+                if name == "test_the_way_through":
+                    break
+    finally:
+        farm.down()
+    if failed:
+        print(farm.log()[-4000:])
+        print(f"the farm's files are in {farm.dir}")
+        sys.exit(f"{len(failed)} of the end-to-end tests failed: {', '.join(failed)}")
+    farm.clean()
+
+
+if __name__ == "__main__":
+    main()
