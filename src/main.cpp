@@ -127,7 +127,6 @@ int main(int argc, char** argv) {
   programs.dev = croft::dev;
   programs.down = croft::down;
   programs.serve = croft::serve;
-  programs.sim = [](const croft::cli::SimOptions&) { return std::fprintf(stderr, "croft: this build has no simulator\n"), 1; };
   programs.version = croft::croft_version;
   return croft::cli::run(argc, argv, programs);
 }

@@ -36,18 +36,10 @@ struct ServeOptions {
   std::string config_file;
 };
 
-struct SimOptions {
-  std::uint64_t seed = 1, seeds = 1;
-  double minutes = 10;
-  std::string bug;
-  bool trace = false;
-};
-
 struct Programs {
   std::function<int(const std::filesystem::path& data)> down;
   std::function<int(const DevOptions&)> dev;
   std::function<int(const ServeOptions&)> serve;
-  std::function<int(const SimOptions&)> sim;
   std::string version;
 };
 
