@@ -25,14 +25,14 @@ void Follower::drop_kept_of(const AgentId& agent, Change& change) {
 }
 
 Result<Follower::Change> Follower::apply(const Record& record) {
-  if (const auto* snapshot = std::get_if<Snapshot>(&record)) return apply(*snapshot);
-  if (const auto* delta = std::get_if<Delta>(&record)) return apply(*delta);
+  if (const auto* snapshot = std::get_if<Snapshot>(&record)) return take_snapshot(*snapshot);
+  if (const auto* delta = std::get_if<Delta>(&record)) return take_delta(*delta);
   const auto& beat = std::get<Heartbeat>(record).at;
   if (!at_ || beat != *at_) return fail(Errc::conflict, "heartbeat at {}.{} does not match this copy", beat.epoch, beat.n);
   return Change{};
 }
 
-Result<Follower::Change> Follower::apply(const Delta& d) {
+Result<Follower::Change> Follower::take_delta(const Delta& d) {
   if (!at_ || d.at.epoch != at_->epoch || d.at.n != at_->n + 1) return fail(Errc::conflict, "delta {}.{} does not follow this copy", d.at.epoch, d.at.n);
   Change change;
   for (const auto& s : d.services) content_.services[s.app] = s, change.apps.push_back(s.app);
@@ -60,7 +60,7 @@ Result<Follower::Change> Follower::apply(const Delta& d) {
   return change;
 }
 
-Result<Follower::Change> Follower::apply(const Snapshot& s) {
+Result<Follower::Change> Follower::take_snapshot(const Snapshot& s) {
   if (s.at.epoch < epoch_seen_) return fail(Errc::conflict, "snapshot of epoch {}, this copy has seen {}", s.at.epoch, epoch_seen_);
   bool same_epoch = at_ && at_->epoch == s.at.epoch;
   auto old = std::exchange(content_, s.content);

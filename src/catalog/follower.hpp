@@ -32,8 +32,8 @@ class Follower {
   Status restore(std::string_view saved);          ///< serve it, but ask for a snapshot
 
  private:
-  Result<Change> apply(const Snapshot& s);
-  Result<Change> apply(const Delta& d);
+  Result<Change> take_snapshot(const Snapshot& s);
+  Result<Change> take_delta(const Delta& d);
   void drop_endpoint(const TaskId& id, Change& change);
   void drop_kept_of(const AgentId& agent, Change& change);
 

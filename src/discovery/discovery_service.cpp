@@ -1,155 +1,139 @@
 #include "discovery/discovery_service.hpp"
 
-#include <arpa/inet.h>
-
 #include <boost/asio/strand.hpp>
 
-#include <mutex>
+#include <algorithm>
+#include <atomic>
 
-#include "base/json_writer.hpp"
-#include "base/text.hpp"
+#include "base/log.hpp"
+#include "discovery/discovery_api.hpp"
+#include "discovery/dns_address.hpp"
+#include "discovery/wire.hpp"
 
 namespace croft::discovery {
 
 namespace asio = boost::asio;
-using net::Request;
-using net::Response;
-
-struct DiscoveryService::Impl : std::enable_shared_from_this<DiscoveryService::Impl> {
-  Impl(asio::any_io_executor pool, DiscoveryOptions o, Metrics& metrics)
-      : options(std::move(o)), server(pool, options.dns, metrics), builds(metrics.histogram("croft_dns_zone_build_seconds", "Time to build the zone after a change.")),
-        subscription(asio::make_strand(pool), {options.masters, options.saved, std::chrono::milliseconds(3000)},
-                     [this](const catalog::Follower& f, const catalog::Follower::Change&) { rebuild(f.content()); }) {
-    metrics.sampled("croft_dns_stale", "1 while no leader is heard.", [this] { return subscription.stale() ? 1.0 : 0.0; });
-  }
-
-  void rebuild(const catalog::Content& content) {
-    auto begun = std::chrono::steady_clock::now();
-    auto made = build_zone(content, options.zone, ++serial);
-    server.set_zone(made);
-    {
-      std::lock_guard lock(mutex);
-      zone = made;
-    }
-    builds.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count());
-  }
-
-  std::shared_ptr<const Zone> now() const {
-    std::lock_guard lock(mutex);
-    return zone;
-  }
-
-  DiscoveryOptions options;
-  DnsServer server;
-  Histogram& builds;
-  std::uint32_t serial = 0;
-  mutable std::mutex mutex;
-  std::shared_ptr<const Zone> zone = std::make_shared<Zone>();  // mutex
-  catalog::Subscription subscription;                           // last: it calls the others
-};
+using Steady = std::chrono::steady_clock;
 
 namespace {
 
-std::string ip_text(const std::array<std::uint8_t, 4>& a) { return fmt::format("{}.{}.{}.{}", a[0], a[1], a[2], a[3]); }
-std::string ip_text(const std::array<std::uint8_t, 16>& a) {
-  char text[INET6_ADDRSTRLEN];
-  return ::inet_ntop(AF_INET6, a.data(), text, sizeof text) ? text : "";
-}
+constexpr std::chrono::milliseconds silence_max{3000};
 
-std::string plain(std::string name) {
-  while (name.ends_with('.')) name.pop_back();
-  return lower(name);
-}
-
-void write_service(JsonWriter& w, const Zone& zone, const std::string& asked, const std::string& name) {
-  w.begin_array();
-  const auto* records = zone.find(name);
-  bool any = false;
-  if (records)
-    for (const auto& srv : records->srv) {
-      const auto* host = zone.find(srv.target);
-      if (!host) continue;
-      auto entry = [&](const std::string& ip) {
-        w.begin_object().field("service", asked).field("host", srv.target + ".").field("ip", ip).field("port", std::to_string(srv.port)).end_object();
-        any = true;
-      };
-      if (!host->a.empty()) entry(ip_text(host->a.front()));
-      if (!host->aaaa.empty()) entry(ip_text(host->aaaa.front()));
+/// What the name server's own name answers: where it listens, loopback only when there is nothing else.
+std::vector<std::string> own_addresses(const DnsOptions& dns) {
+  std::vector<std::string> outside, loopback;
+  for (const auto& where : dns.listen) {
+    auto at = socket_address(where.address, where.port);
+    if (!at) continue;
+    if (at->wildcard()) {
+      for (auto& a : host_addresses()) outside.push_back(std::move(a));
+      continue;
     }
-  if (!any) w.begin_object().field("service", "").field("host", "").field("ip", "").field("port", "").end_object();
-  w.end_array();
+    bool local = where.address == "::1" || where.address.starts_with("127.");
+    (local ? loopback : outside).push_back(where.address);
+  }
+  return outside.empty() ? loopback : outside;
 }
 
-void write_host(JsonWriter& w, const Zone& zone, const std::string& asked) {
-  w.begin_array();
-  const auto* records = zone.find(plain(asked));
-  bool any = false;
-  auto entry = [&](const std::string& ip) {
-    w.begin_object().field("host", asked.ends_with('.') ? asked : asked + ".").field("ip", ip).end_object();
-    any = true;
-  };
-  if (records) {
-    for (const auto& a : records->a) entry(ip_text(a));
-    for (const auto& a : records->aaaa) entry(ip_text(a));
-  }
-  if (!any) w.begin_object().field("host", "").field("ip", "").end_object();
-  w.end_array();
+DiscoveryOptions completed(DiscoveryOptions o) {
+  if (o.zone.server_addresses.empty()) o.zone.server_addresses = own_addresses(o.dns);
+  auto seconds = std::chrono::duration_cast<Seconds>(system_now().wall.time_since_epoch()).count();
+  if (o.zone.first_serial == 1) o.zone.first_serial = static_cast<std::uint32_t>(seconds);
+  return o;
 }
 
-void write_records(JsonWriter& w, const Zone& zone) {
-  std::map<std::string, const Records*> sorted;
-  for (const auto& [name, records] : zone.names) sorted.emplace(name, &records);
-  w.begin_object().key("frameworks").begin_array().begin_object().field("name", "marathon").key("tasks").begin_array();
-  for (const auto& [name, records] : sorted) {
-    w.begin_object().field("name", name + ".").key("records").begin_array();
-    for (const auto& a : records->a) w.begin_object().field("name", name + ".").field("host", ip_text(a)).field("rtype", "A").end_object();
-    for (const auto& a : records->aaaa) w.begin_object().field("name", name + ".").field("host", ip_text(a)).field("rtype", "AAAA").end_object();
-    for (const auto& s : records->srv) w.begin_object().field("name", name + ".").field("host", fmt::format("{}.:{}", s.target, s.port)).field("rtype", "SRV").end_object();
-    w.end_array().end_object();
-  }
-  w.end_array().end_object().end_array().end_object();
-}
+struct Shared {                                  // outlives the service: metrics and routes may be asked later
+  std::atomic<double> names{0}, serial{0}, tasks{0};
+};
 
 }  // namespace
 
-DiscoveryService::DiscoveryService(asio::any_io_executor pool, DiscoveryOptions options, Metrics& metrics) : impl_(std::make_shared<Impl>(std::move(pool), std::move(options), metrics)) {}
+struct DiscoveryService::Impl : std::enable_shared_from_this<DiscoveryService::Impl> {
+  Impl(asio::any_io_executor p, DiscoveryOptions o, Metrics& m)
+      : pool(std::move(p)), options(completed(std::move(o))), server(pool, options.dns, m),
+        publishing(m.histogram("croft_dns_publish_seconds", "From a change that arrived to the zone that answers by it.")) {
+    m.sampled("croft_dns_names", "Names in the zone.", [s = shared] { return s->names.load(); });
+    m.sampled("croft_dns_tasks", "Instances that are named.", [s = shared] { return s->tasks.load(); });
+    m.sampled("croft_dns_serial", "Serial of the zone; one more each time it changes.", [s = shared] { return s->serial.load(); });
+  }
+
+  /// On the subscription's strand.
+  void take(const catalog::Content& content, const catalog::Follower::Change& change) {
+    auto begun = Steady::now();
+    if (!builder->apply(content, change)) return;
+    publish();
+    publishing.observe(std::chrono::duration<double>(Steady::now() - begun).count());
+  }
+
+  void publish() {
+    auto made = builder->zone();
+    server.set_zone(made);
+    shared->names = static_cast<double>(made->names.size());
+    shared->tasks = static_cast<double>(made->tasks.size());
+    shared->serial = made->serial;
+    newest.set(std::move(made));
+  }
+
+  [[nodiscard]] double stale_seconds() const {
+    if (!subscription->stale()) return 0;
+    return std::max(0.001, std::chrono::duration<double>(subscription->silence()).count());
+  }
+
+  asio::any_io_executor pool;
+  DiscoveryOptions options;
+  std::shared_ptr<Shared> shared = std::make_shared<Shared>();
+  DnsServer server;
+  Histogram& publishing;
+  ZoneHolder newest;
+  std::unique_ptr<ZoneBuilder> builder;                  // the subscription's strand
+  std::unique_ptr<catalog::Subscription> subscription;   // last: it calls the others
+};
+
+DiscoveryService::DiscoveryService(asio::any_io_executor pool, DiscoveryOptions options, Metrics& metrics)
+    : impl_(std::make_shared<Impl>(std::move(pool), std::move(options), metrics)) {
+  std::weak_ptr<Impl> weak = impl_;
+  catalog::Subscription::Options o{impl_->options.masters, impl_->options.saved, silence_max};
+  impl_->subscription = std::make_unique<catalog::Subscription>(asio::make_strand(impl_->pool), std::move(o), [weak](const catalog::Follower& f, const catalog::Follower::Change& c) {
+    if (auto impl = weak.lock()) impl->take(f.content(), c);
+  });
+  metrics.sampled("croft_dns_stale_seconds", "How long no leader was heard; 0 while one is.", [weak] {
+    auto impl = weak.lock();
+    return impl ? impl->stale_seconds() : 0.0;
+  });
+}
 DiscoveryService::~DiscoveryService() = default;
 
 Status DiscoveryService::start() {
-  impl_->rebuild({});
-  if (auto ok = impl_->server.start(); !ok) return ok;
-  impl_->subscription.start();
+  auto& i = *impl_;
+  auto domain = to_wire(i.options.zone.domain);
+  if (!domain || domain->size() < 2) return fail(Errc::invalid, "DNS: the domain '{}' is not a name", i.options.zone.domain);
+  i.builder = std::make_unique<ZoneBuilder>(i.options.zone);
+  i.publish();
+  if (auto ok = i.server.start(); !ok) return ok;
+  i.subscription->start();
   return {};
 }
 
 asio::awaitable<void> DiscoveryService::stop() {
   auto impl = impl_;
-  co_await impl->subscription.stop();
+  co_await impl->subscription->stop();
   impl->server.stop();
 }
 
 void DiscoveryService::add_routes(net::Router& router) {
+  ApiInfo info;
+  const auto& o = impl_->options;
+  info.version = o.version;
+  info.resolvers = o.dns.resolvers;
+  for (const auto& m : o.masters) info.masters.push_back(m.str());
+  if (!o.dns.listen.empty()) info.dns_port = o.dns.listen.front().port, info.listener = o.dns.listen.front().address;
+  info.timeout_seconds = static_cast<int>(std::chrono::ceil<Seconds>(o.dns.resolver_timeout).count());
   auto impl = impl_;
-  auto answer = [&](std::string_view pattern, std::function<void(JsonWriter&, const Zone&, const Request&)> write) {
-    router.on("GET", pattern, [impl, write](Request r) -> asio::awaitable<Response> {
-      JsonWriter w;
-      write(w, *impl->now(), r);
-      co_return Response::json(std::move(w).take());
-    });
-  };
-  answer("/v1/version", [impl](JsonWriter& w, const Zone&, const Request&) {
-    w.begin_object().field("Service", "Mesos-DNS").field("Version", impl->options.version).field("URL", "croft").end_object();
-  });
-  answer("/v1/config", [impl](JsonWriter& w, const Zone& zone, const Request&) {
-    w.begin_object().field("Domain", zone.domain).field("TTL", zone.ttl).field("RefreshSeconds", 0).field("DNSOn", true).field("HTTPOn", true);
-    w.key("IPSources").begin_array().value("netinfo").value("mesos").value("host").end_array().end_object();
-  });
-  answer("/v1/services/{service}", [](JsonWriter& w, const Zone& zone, const Request& r) {
-    auto asked = r.params.at("service");
-    write_service(w, zone, asked, plain(asked));
-  });
-  answer("/v1/hosts/{host}", [](JsonWriter& w, const Zone& zone, const Request& r) { write_host(w, zone, r.params.at("host")); });
-  answer("/v1/enumerate", [](JsonWriter& w, const Zone& zone, const Request&) { write_records(w, zone); });
+  add_discovery_routes(router, std::move(info), [impl] { return impl->newest.get(); }, [impl] { return impl->stale_seconds(); });
 }
+
+std::uint16_t DiscoveryService::dns_port(std::size_t i) const { return impl_->server.port(i); }
+
+std::shared_ptr<const Zone> DiscoveryService::zone() const { return impl_->newest.get(); }
 
 }  // namespace croft::discovery

@@ -1,234 +1,336 @@
 #include "discovery/dns_codec.hpp"
 
 #include <algorithm>
-#include <vector>
+#include <cstring>
+
+#include "discovery/wire.hpp"
 
 namespace croft::discovery {
 
 namespace {
 
-constexpr std::uint16_t type_a = 1, type_ns = 2, type_soa = 6, type_aaaa = 28, type_srv = 33, type_opt = 41, type_any = 255;
-constexpr std::size_t header = 12;
-constexpr std::uint16_t our_udp_size = 1232;
+constexpr std::uint16_t type_a = 1, type_ns = 2, type_soa = 6, type_aaaa = 28, type_srv = 33, type_opt = 41, type_ixfr = 251, type_axfr = 252, type_any = 255;
+constexpr std::uint16_t class_in = 1, class_any = 255;
+constexpr std::uint16_t flag_qr = 0x8000, flag_aa = 0x0400, flag_tc = 0x0200, flag_rd = 0x0100, flag_ra = 0x0080, flag_cd = 0x0010;
+constexpr std::size_t opt_size = 11;
+constexpr int records_max = 32;   // beside the question; no honest asker sends more
+constexpr std::size_t pointer_max = 0x4000;
+constexpr std::size_t record_fixed = 12;         // owner as a pointer, type, class, ttl, length
+constexpr std::size_t srv_fixed = record_fixed + 6;
 
-std::uint16_t get16(std::string_view p, std::size_t at) { return static_cast<std::uint16_t>(static_cast<std::uint8_t>(p[at]) << 8 | static_cast<std::uint8_t>(p[at + 1])); }
-
-/// Reads a name without following pointers (a question has none). False when it is not whole.
-bool read_name(std::string_view p, std::size_t& at, std::string& name) {
+/// Reads the question's name. A pointer in it could only point into the header, so there is none.
+bool read_name(std::string_view p, std::size_t& at, Question& q) {
   for (;;) {
     if (at >= p.size()) return false;
-    auto length = static_cast<std::uint8_t>(p[at++]);
+    auto length = static_cast<unsigned char>(p[at]);
+    if (length > label_max || at + 1 + length > p.size() || q.name_size + length + 1u > name_max) return false;
+    if (length > 0) q.starts[q.labels++] = static_cast<std::uint8_t>(q.name_size);
+    q.name[q.name_size++] = static_cast<char>(length);
+    ++at;
     if (length == 0) return true;
-    if (length > 63 || at + length > p.size() || name.size() + length + 1 > 254) return false;
-    if (!name.empty()) name.push_back('.');
-    for (int i = 0; i < length; ++i) {
+    for (unsigned i = 0; i < length; ++i) {
       char c = p[at++];
-      name.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
+      q.name[q.name_size++] = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
     }
   }
 }
 
-/// Skips a name in the additional section, pointers allowed.
 bool skip_name(std::string_view p, std::size_t& at) {
   while (at < p.size()) {
-    auto length = static_cast<std::uint8_t>(p[at]);
+    auto length = static_cast<unsigned char>(p[at]);
     if (length == 0) return ++at, true;
     if ((length & 0xC0) == 0xC0) return at += 2, at <= p.size();
-    if (length > 63) return false;
+    if (length > label_max) return false;
     at += 1u + length;
   }
   return false;
 }
 
-class Writer {
- public:
-  Writer(std::string_view packet, const Question& q) : out_(packet.substr(0, q.end)) { out_.resize(q.end); }
-
-  void name(std::string_view n) {  // compressed against the question where it is the same
-    while (!n.empty()) {
-      for (const auto& [known, at] : known_)
-        if (known == n) {
-          u16(static_cast<std::uint16_t>(0xC000 | at));
-          return;
-        }
-      if (out_.size() < 0x3FFF && known_.size() < 64) known_.emplace_back(std::string(n), out_.size());
-      auto dot = n.find('.');
-      auto label = n.substr(0, dot);
-      out_.push_back(static_cast<char>(label.size()));
-      out_ += label;
-      n = dot == std::string_view::npos ? std::string_view() : n.substr(dot + 1);
-    }
-    out_.push_back('\0');
-  }
-  void plain_name(std::string_view n) {
-    while (!n.empty()) {
-      auto dot = n.find('.');
-      auto label = n.substr(0, dot);
-      out_.push_back(static_cast<char>(label.size()));
-      out_ += label;
-      n = dot == std::string_view::npos ? std::string_view() : n.substr(dot + 1);
-    }
-    out_.push_back('\0');
-  }
-  void u16(std::uint16_t v) { out_.push_back(static_cast<char>(v >> 8)), out_.push_back(static_cast<char>(v & 255)); }
-  void u32(std::uint32_t v) { u16(static_cast<std::uint16_t>(v >> 16)), u16(static_cast<std::uint16_t>(v & 0xFFFF)); }
-  void owner_is_question() { u16(0xC000 | header); }
-  void head(std::uint16_t type, std::uint32_t ttl) { u16(type), u16(1), u32(ttl); }
-  void bytes(const void* data, std::size_t size) { out_.append(static_cast<const char*>(data), size); }
-  std::size_t begin_data() { u16(0); return out_.size(); }
-  void end_data(std::size_t at) {
-    auto size = out_.size() - at;
-    out_[at - 2] = static_cast<char>(size >> 8), out_[at - 1] = static_cast<char>(size & 255);
-  }
-  [[nodiscard]] std::size_t size() const { return out_.size(); }
-  void cut(std::size_t to) { out_.resize(to); }
-  void set16(std::size_t at, std::uint16_t v) { out_[at] = static_cast<char>(v >> 8), out_[at + 1] = static_cast<char>(v & 255); }
-  std::string take() && { return std::move(out_); }
-
- private:
-  std::string out_;
-  std::vector<std::pair<std::string, std::size_t>> known_;
-};
-
-void soa(Writer& w, const Zone& zone, bool owner_question) {
-  if (owner_question) w.owner_is_question();
-  else w.name(zone.domain);
-  w.head(type_soa, zone.ttl);
-  auto at = w.begin_data();
-  w.name("ns1." + zone.domain);
-  w.name("root.ns1." + zone.domain);
-  w.u32(zone.serial), w.u32(60), w.u32(600), w.u32(86400), w.u32(zone.ttl);
-  w.end_data(at);
-}
-
-/// Fills one answer section; stops before the limit and says whether something was left out.
-struct Section {
-  Writer& w;
-  std::size_t limit;
-  std::uint16_t count = 0;
-  bool full = false;
-  template <class F>
-  void add(F&& write) {
-    if (full) return;
-    auto before = w.size();
-    write();
-    if (w.size() > limit) w.cut(before), full = true;
-    else ++count;
-  }
-};
-
-}  // namespace
-
-std::optional<Parsed> parse_question(std::string_view p) {
-  if (p.size() < header || (static_cast<std::uint8_t>(p[2]) & 0x80)) return std::nullopt;
-  Parsed out;
-  auto& q = out.question;
-  q.id = get16(p, 0);
-  q.flags = get16(p, 2);
-  q.end = header;
-  if (((q.flags >> 11) & 15) != 0) return out.error = Rcode::notimp, out;
-  if (get16(p, 4) != 1) return out.error = Rcode::formerr, out;
-  std::size_t at = header;
-  if (!read_name(p, at, q.name) || at + 4 > p.size()) return out.error = Rcode::formerr, out;
-  q.type = get16(p, at);
-  q.cls = get16(p, at + 2);
-  at += 4;
-  q.end = at;
-  for (int left = get16(p, 6) + get16(p, 8) + get16(p, 10), i = 0; i < left && i < 32; ++i) {
-    if (!skip_name(p, at) || at + 10 > p.size()) return out.error = Rcode::formerr, out;
-    auto type = get16(p, at);
-    auto size = get16(p, at + 8);
-    if (type == type_opt) {
+/// The sections behind the question matter for one thing: whether an OPT record is there.
+bool read_rest(std::string_view p, std::size_t at, Question& q) {
+  int before = get16(p.data() + 6) + get16(p.data() + 8), all = before + get16(p.data() + 10);
+  if (all > records_max) return false;
+  for (int i = 0; i < all; ++i) {
+    bool root = at < p.size() && p[at] == 0;
+    if (!skip_name(p, at) || at + 10 > p.size()) return false;
+    auto type = get16(p.data() + at), size = get16(p.data() + at + 8);
+    if (type == type_opt && i >= before) {
+      if (q.edns || !root) return false;
       q.edns = true;
-      q.udp_size = std::max<std::uint16_t>(512, get16(p, at + 2));
+      q.udp_size = std::max<std::uint16_t>(plain_udp_max, get16(p.data() + at + 2));
       q.edns_version = static_cast<std::uint8_t>(p[at + 5]);
     }
     at += 10u + size;
-    if (at > p.size()) return out.error = Rcode::formerr, out;
+    if (at > p.size()) return false;
   }
-  return out;
+  return true;
 }
 
-bool in_zone(const std::string& name, const Zone& zone) {
-  return name == zone.domain || (name.size() > zone.domain.size() && name.ends_with(zone.domain) && name[name.size() - zone.domain.size() - 1] == '.');
-}
+/// Appends within a limit; what does not fit is not written at all.
+class Writer {
+ public:
+  Writer(std::span<char> out, std::size_t limit, std::string_view packet, const Question& q) : out_(out), limit_(limit) {
+    std::memcpy(out.data(), packet.data(), q.end);
+    size_ = q.end;
+  }
+  bool append(std::string_view bytes) {
+    if (size_ + bytes.size() > limit_) return false;
+    std::memcpy(out_.data() + size_, bytes.data(), bytes.size());
+    size_ += bytes.size();
+    return true;
+  }
+  void set16(std::size_t at, std::uint16_t v) { put16(out_.data() + at, v); }
+  [[nodiscard]] std::size_t size() const { return size_; }
+  void cut(std::size_t to) { size_ = to; }
 
-std::string refuse(std::string_view packet, const Parsed& parsed, Rcode code) {
-  std::string out(packet.substr(0, parsed.error == Rcode::formerr || parsed.error == Rcode::notimp ? header : parsed.question.end));
-  bool with_question = out.size() > header;
-  out[2] = static_cast<char>(0x80 | (static_cast<std::uint8_t>(packet[2]) & 0x79));
-  out[3] = static_cast<char>(0x80 | static_cast<std::uint8_t>(code));
-  for (int i = 4; i < 12; ++i) out[static_cast<std::size_t>(i)] = '\0';
-  if (with_question) out[5] = 1;
-  return out;
-}
+ private:
+  std::span<char> out_;
+  std::size_t limit_, size_ = 0;
+};
 
-std::string answer(std::string_view packet, const Question& q, const Zone& zone, std::size_t limit, std::uint32_t turn) {
-  Writer w(packet, q);
-  auto room = limit - (q.edns ? 11 : 0);
-  const auto* records = zone.find(q.name);
-  bool apex = q.name == zone.domain, exists = records || apex || zone.parents.contains(q.name);
-  Section answers{w, room}, authority{w, room}, extra{w, room};
-  bool any = q.type == type_any;
-  auto rotated = [&](const auto& list, auto&& each) {
-    for (std::size_t i = 0; i < list.size(); ++i) each(list[(i + turn) % list.size()]);
-  };
-  auto address = [&](Section& s, const std::string* owner, std::uint16_t type, const auto& bytes) {
-    s.add([&] {
-      if (owner) w.name(*owner);
-      else w.owner_is_question();
-      w.head(type, zone.ttl);
-      auto at = w.begin_data();
-      w.bytes(bytes.data(), bytes.size());
-      w.end_data(at);
-    });
-  };
-  std::vector<const Srv*> targets;
-  if (records && (q.type == type_srv || any))
-    rotated(records->srv, [&](const Srv& srv) {
-      answers.add([&] {
-        w.owner_is_question();
-        w.head(type_srv, zone.ttl);
-        auto at = w.begin_data();
-        w.u16(0), w.u16(1), w.u16(srv.port);
-        w.plain_name(srv.target);
-        w.end_data(at);
-      });
-      if (!answers.full) targets.push_back(&srv);
-    });
-  if (records && (q.type == type_a || any)) rotated(records->a, [&](const auto& a) { address(answers, nullptr, type_a, a); });
-  if (records && (q.type == type_aaaa || any)) rotated(records->aaaa, [&](const auto& a) { address(answers, nullptr, type_aaaa, a); });
-  if (apex && (q.type == type_soa || any)) answers.add([&] { soa(w, zone, true); });
-  if (apex && (q.type == type_ns || any))
-    answers.add([&] {
-      w.owner_is_question();
-      w.head(type_ns, zone.ttl);
-      auto at = w.begin_data();
-      w.name("ns1." + zone.domain);
-      w.end_data(at);
-    });
-  if (answers.count == 0 && !answers.full) authority.add([&] { soa(w, zone, apex); });
-  if (!answers.full) {
-    for (const auto* srv : targets) {
-      const auto* host = zone.find(srv->target);
-      if (!host) continue;
-      if (!host->a.empty()) address(extra, &srv->target, type_a, host->a.front());
-      if (!host->aaaa.empty()) address(extra, &srv->target, type_aaaa, host->aaaa.front());
+std::uint16_t pointer_to(std::size_t offset) { return static_cast<std::uint16_t>(0xC000 | offset); }
+
+class Answerer {
+ public:
+  Answerer(Writer& writer, const Question& q, const Zone& zone, std::size_t zone_at, std::uint32_t turn)
+      : w_(writer), q_(q), zone_(zone), apex_(pointer_to(header_size + zone_at)), is_apex_(zone_at == 0), turn_(turn) {}
+
+  Rcode run() {
+    const auto* entry = find();
+    bool any = q_.type == type_any;
+    if (entry) {
+      if (q_.type == type_srv || any) services(*entry);
+      if (q_.type == type_a || any) addresses(entry->a, Entry::a_size);
+      if (q_.type == type_aaaa || any) addresses(entry->aaaa, Entry::aaaa_size);
+    }
+    if (is_apex_ && (q_.type == type_soa || any)) answer(soa());
+    if (is_apex_ && (q_.type == type_ns || any)) name_server();
+    if (answers == 0 && !full && w_.append(soa())) authority = 1;
+    if (!full && entry && (q_.type == type_srv || any)) glue(*entry);
+    if (entry || (q_.type == type_srv && zone_.unknown_srv_is_noerror)) return Rcode::noerror;
+    return Rcode::nxdomain;
+  }
+
+  std::uint16_t answers = 0, authority = 0, additional = 0;
+  bool full = false;   // an answer was left out: TC
+
+ private:
+  /// Mesos-DNS took a label "*" behind the first as not there ("web.*.mesos"), and people have such names in their files.
+  const Entry* find() const {
+    const auto* entry = zone_.names.find(q_.wire());
+    if (entry || q_.wire().find(std::string_view("\1*", 2)) == std::string_view::npos) return entry;
+    std::string plain;
+    for (std::size_t i = 0; i < q_.labels; ++i) {
+      auto label = q_.wire().substr(q_.starts[i], 1u + static_cast<unsigned char>(q_.name[q_.starts[i]]));
+      if (i == 0 || label != std::string_view("\1*", 2)) plain += label;
+    }
+    plain.push_back('\0');
+    return zone_.names.find(plain);
+  }
+
+  void answer(std::string_view record) {
+    if (full) return;
+    if (w_.append(record)) ++answers;
+    else full = true;
+  }
+
+  void addresses(std::string_view records, std::size_t each) {
+    auto n = records.size() / each;
+    if (n == 0) return;
+    auto first = turn_ % n;
+    for (std::size_t i = 0; i < n && !full; ++i) answer(records.substr((first + i) % n * each, each));
+  }
+
+  void services(const Entry& entry) {
+    auto n = entry.services.size();
+    if (n == 0) return;
+    auto first = turn_ % n;
+    services_at_ = w_.size();
+    for (std::size_t i = 0; i < n && !full; ++i) {
+      const auto& s = entry.services[(first + i) % n];
+      answer(std::string_view(entry.srv).substr(s.at, s.size));
     }
   }
-  auto extras = extra.count;
-  if (q.edns) {
-    std::string_view root;
-    w.name(root);
-    w.u16(type_opt), w.u16(our_udp_size), w.u32(q.edns_version > 0 ? 0x01000000u : 0u), w.u16(0);
-    ++extras;
+
+  /// One A and one AAAA of each distinct target, owned by a pointer to where the target stands in its SRV record.
+  void glue(const Entry& entry) {
+    auto n = entry.services.size();
+    if (n == 0) return;
+    auto first = turn_ % n, at = services_at_;
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto& s = entry.services[(first + i) % n];
+      auto target_at = at + srv_fixed;
+      at += s.size;
+      bool said = i > 0 && (s.target == entry.services[(first + i - 1) % n].target || s.target == entry.services[first].target);
+      if (said || s.glue_count == 0) continue;
+      if (target_at >= pointer_max) return;
+      auto before = w_.size();
+      if (!w_.append(std::string_view(entry.glue).substr(s.glue_at, s.glue_size))) return;
+      for (auto record = before; record < w_.size();) {
+        w_.set16(record, pointer_to(target_at));
+        record += record_fixed + (entry.glue[s.glue_at + record - before + 3] == 1 ? 4u : 16u);  // the type's low byte: A or AAAA
+      }
+      additional = static_cast<std::uint16_t>(additional + s.glue_count);
+    }
   }
-  auto code = exists || q.type == type_srv ? Rcode::noerror : Rcode::nxdomain;  // SRV of an unknown name: some clients take NXDOMAIN as fatal
-  // QR, AA, RD as asked, RA; TC when something was left out.
-  std::uint16_t flags = 0x8480 | (q.flags & 0x0110) | (answers.full ? 0x0200 : 0) | static_cast<std::uint16_t>(q.edns_version > 0 ? Rcode::noerror : code);
-  w.set16(2, flags);
-  w.set16(4, 1), w.set16(6, answers.count), w.set16(8, authority.count), w.set16(10, extras);
-  return std::move(w).take();
+
+  std::string_view soa() {
+    char* p = scratch_.data();
+    auto put = [&p](std::string_view bytes) { std::memcpy(p, bytes.data(), bytes.size()), p += bytes.size(); };
+    auto p16 = [&p](std::uint16_t v) { put16(p, v), p += 2; };
+    auto p32 = [&p](std::uint32_t v) { put32(p, v), p += 4; };
+    p16(apex_), p16(type_soa), p16(class_in), p32(zone_.ttl), p16(6 + 11 + 20);
+    put("\3ns1"), p16(apex_);
+    put("\4root\3ns1"), p16(apex_);
+    p32(zone_.serial), p32(60), p32(600), p32(86400), p32(zone_.ttl);
+    return {scratch_.data(), static_cast<std::size_t>(p - scratch_.data())};
+  }
+
+  void name_server() {
+    char* p = scratch_.data();
+    put16(p, apex_), put16(p + 2, type_ns), put16(p + 4, class_in), put32(p + 6, zone_.ttl), put16(p + 10, 6);
+    std::memcpy(p + 12, "\3ns1", 4);
+    put16(p + 16, apex_);
+    auto target_at = w_.size() + record_fixed;
+    answer({p, 18});
+    if (full) return;
+    const auto* host = zone_.names.find("\3ns1" + zone_.apex);
+    if (!host) return;
+    auto owned = [&](std::string_view records, std::size_t each) {
+      for (std::size_t at = 0; at < records.size(); at += each) {
+        auto before = w_.size();
+        if (!w_.append(records.substr(at, each))) return;
+        w_.set16(before, pointer_to(target_at));
+        ++additional;
+      }
+    };
+    owned(host->a, Entry::a_size);
+    owned(host->aaaa, Entry::aaaa_size);
+  }
+
+  Writer& w_;
+  const Question& q_;
+  const Zone& zone_;
+  std::uint16_t apex_;
+  bool is_apex_;
+  std::uint32_t turn_;
+  std::size_t services_at_ = 0;
+  std::array<char, 64> scratch_;
+};
+
+std::uint16_t reply_flags(const Question& q, bool recursion) {
+  return static_cast<std::uint16_t>(flag_qr | (q.flags & (flag_rd | flag_cd | 0x7800)) | (recursion ? flag_ra : 0));
+}
+
+void finish(Writer& w, const Question& q, std::uint16_t flags, Rcode code, std::uint16_t answers, std::uint16_t authority, std::uint16_t additional) {
+  auto value = static_cast<std::uint16_t>(code);
+  if (q.edns) {
+    char opt[opt_size] = {};
+    put16(opt + 1, type_opt);
+    put16(opt + 3, static_cast<std::uint16_t>(udp_answer_max));
+    opt[5] = static_cast<char>(value >> 4);
+    if (w.append({opt, opt_size})) ++additional;
+  }
+  w.set16(2, static_cast<std::uint16_t>(flags | (value & 15)));
+  w.set16(4, 1), w.set16(6, answers), w.set16(8, authority), w.set16(10, additional);
+}
+
+}  // namespace
+
+std::string_view to_string(Rcode code) {
+  switch (code) {
+    case Rcode::noerror: return "NOERROR";
+    case Rcode::formerr: return "FORMERR";
+    case Rcode::servfail: return "SERVFAIL";
+    case Rcode::nxdomain: return "NXDOMAIN";
+    case Rcode::notimp: return "NOTIMP";
+    case Rcode::refused: return "REFUSED";
+    case Rcode::badvers: return "BADVERS";
+  }
+  return "";
+}
+
+Verdict parse_question(std::string_view p, Question& q) {
+  q.end = 0;
+  if (p.size() < header_size || (static_cast<unsigned char>(p[2]) & 0x80)) return Verdict::silent;
+  q.id = get16(p.data());
+  q.flags = get16(p.data() + 2);
+  q.name_size = 0;
+  q.labels = 0;
+  q.edns = false;
+  q.udp_size = plain_udp_max;
+  q.edns_version = 0;
+  if ((q.flags >> 11 & 15) != 0) return Verdict::notimp;
+  if (get16(p.data() + 4) != 1) return Verdict::formerr;
+  auto at = header_size;
+  if (!read_name(p, at, q) || at + 4 > p.size()) return Verdict::formerr;
+  q.type = get16(p.data() + at);
+  q.cls = get16(p.data() + at + 2);
+  q.end = at + 4;
+  return read_rest(p, q.end, q) ? Verdict::fine : Verdict::formerr;
+}
+
+std::optional<std::size_t> place_in_zone(const Question& q, const Zone& zone) {
+  if (q.name_size < zone.apex.size()) return std::nullopt;
+  auto at = q.name_size - zone.apex.size();
+  if (std::memcmp(q.name.data() + at, zone.apex.data(), zone.apex.size()) != 0) return std::nullopt;
+  // Equal bytes might begin in the middle of a label that holds a length byte.
+  auto end = q.starts.begin() + q.labels;
+  return std::binary_search(q.starts.begin(), end, static_cast<std::uint8_t>(at)) ? std::optional(at) : std::nullopt;
+}
+
+Reply reply_to(std::string_view packet, const Zone& zone, ReplyOptions options, std::span<char> out) {
+  Question q;
+  Reply r;
+  auto verdict = parse_question(packet, q);
+  if (verdict == Verdict::silent) return r;
+  auto short_reply = [&](Rcode code) {
+    auto text = error_reply(packet, code, options.recursion);
+    std::memcpy(out.data(), text.data(), text.size());
+    return Reply{Reply::Action::send, text.size(), r.limit, code, false};
+  };
+  if (verdict != Verdict::fine) return short_reply(verdict == Verdict::notimp ? Rcode::notimp : Rcode::formerr);
+  r.limit = options.tcp ? std::min(out.size(), message_max) : std::min({out.size(), q.edns ? std::size_t{q.udp_size} : plain_udp_max, udp_answer_max});
+  auto zone_at = place_in_zone(q, zone);
+  if (!zone_at && options.recursion) {
+    r.action = Reply::Action::forward;
+    if (!options.tcp) r.limit = q.edns ? q.udp_size : plain_udp_max;
+    return r;
+  }
+  Writer w(out, r.limit - (q.edns ? opt_size : 0), packet, q);
+  auto flags = reply_flags(q, options.recursion);
+  std::uint16_t answers = 0, authority = 0, additional = 0;
+  if (q.edns && q.edns_version > 0) {
+    r.rcode = Rcode::badvers;
+  } else if (!zone_at || (q.cls != class_in && q.cls != class_any) || q.type == type_axfr || q.type == type_ixfr) {
+    r.rcode = Rcode::refused;
+  } else if (!zone.loaded) {
+    r.rcode = Rcode::servfail;  // nothing heard yet: a denial would be a guess, and kept for a while
+  } else {
+    Answerer a(w, q, zone, *zone_at, options.turn);
+    r.rcode = a.run();
+    r.truncated = a.full;
+    answers = a.answers, authority = a.authority, additional = a.additional;
+    flags = static_cast<std::uint16_t>(flags | flag_aa | (a.full ? flag_tc : 0));
+  }
+  Writer whole(out, r.limit, packet, q);
+  whole.cut(w.size());
+  finish(whole, q, flags, r.rcode, answers, authority, additional);
+  r.action = Reply::Action::send;
+  r.size = whole.size();
+  return r;
+}
+
+std::string error_reply(std::string_view packet, Rcode code, bool recursion, bool truncate) {
+  Question q;
+  auto verdict = parse_question(packet, q);
+  if (verdict == Verdict::silent) return {};
+  bool with_question = q.end > 0;
+  std::string out(packet.substr(0, with_question ? q.end : header_size));
+  put16(out.data() + 2, static_cast<std::uint16_t>(reply_flags(q, recursion) | (truncate ? flag_tc : 0) | (static_cast<std::uint16_t>(code) & 15)));
+  put16(out.data() + 4, with_question ? 1 : 0);
+  std::memset(out.data() + 6, 0, 6);
+  return out;
 }
 
 }  // namespace croft::discovery

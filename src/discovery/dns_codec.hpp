@@ -1,8 +1,10 @@
 #pragma once
-// DNS messages: questions in, answers out. Pure; safe against any bytes. Source: RFC 1035, 2782, 6891, 2308.
+// DNS messages: questions in, answers out. Pure; safe against any bytes. Source: RFC 1035, 2308, 2782, 6891, 7766.
 
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -10,25 +12,56 @@
 
 namespace croft::discovery {
 
-enum class Rcode : std::uint8_t { noerror = 0, formerr = 1, servfail = 2, nxdomain = 3, notimp = 4, refused = 5 };
+enum class Rcode : std::uint8_t { noerror = 0, formerr = 1, servfail = 2, nxdomain = 3, notimp = 4, refused = 5, badvers = 16 };
+std::string_view to_string(Rcode code);
+
+constexpr std::size_t header_size = 12;
+constexpr std::size_t udp_answer_max = 1232;    ///< no fragments on any common network
+constexpr std::size_t plain_udp_max = 512;      ///< for those who do not say EDNS
+constexpr std::size_t message_max = 65535;
 
 struct Question {
   std::uint16_t id = 0, flags = 0, type = 0, cls = 0;
-  std::string name;              ///< lower case, no trailing dot; "" is the root
-  std::size_t end = 0;           ///< offset behind the question section
+  std::array<char, 256> name;                   ///< wire form, lower case
+  std::uint8_t labels = 0;
+  std::array<std::uint8_t, 128> starts;         ///< where each label begins in name
+  std::size_t name_size = 0;                    ///< with the root's zero byte
+  std::size_t end = 0;                          ///< offset behind the question section
   bool edns = false;
-  std::uint16_t udp_size = 512;
+  std::uint16_t udp_size = plain_udp_max;
   std::uint8_t edns_version = 0;
+  [[nodiscard]] std::string_view wire() const { return {name.data(), name_size}; }
 };
 
-/// Nothing when there is nobody to answer (a reply, less than a header). `error` is set for what gets FORMERR or NOTIMP.
-struct Parsed { Question question; std::optional<Rcode> error; };
-std::optional<Parsed> parse_question(std::string_view packet);
+enum class Verdict : std::uint8_t {
+  fine,
+  silent,      ///< nobody to answer: a reply, or less than a header
+  formerr, notimp,
+};
+Verdict parse_question(std::string_view packet, Question& q);
 
-/// The answer for a question in the zone. `limit`: bytes that fit (65535 for TCP); beyond it TC is set. `turn` rotates records.
-std::string answer(std::string_view packet, const Question& q, const Zone& zone, std::size_t limit, std::uint32_t turn);
-/// Header and question only.
-std::string refuse(std::string_view packet, const Parsed& parsed, Rcode code);
-bool in_zone(const std::string& name, const Zone& zone);
+/// Where the zone begins in the question's name; nothing when the name is somebody else's.
+std::optional<std::size_t> place_in_zone(const Question& q, const Zone& zone);
+
+struct Reply {
+  enum class Action : std::uint8_t { silent, send, forward };
+  Action action = Action::silent;
+  std::size_t size = 0;                         ///< bytes written
+  std::size_t limit = plain_udp_max;            ///< what the asker takes, for what is forwarded
+  Rcode rcode = Rcode::noerror;
+  bool truncated = false;
+};
+
+struct ReplyOptions {
+  bool tcp = false;
+  bool recursion = false;                       ///< whether others' names are forwarded: then `forward`, else REFUSED
+  std::uint32_t turn = 0;                       ///< rotates records
+};
+
+/// The whole decision for one packet. `out` holds at least 1232 bytes for UDP, 65535 for TCP.
+Reply reply_to(std::string_view packet, const Zone& zone, ReplyOptions options, std::span<char> out);
+
+/// Header and, where it was whole, question, with this code; `truncate` sets TC, which makes an honest asker come by TCP.
+std::string error_reply(std::string_view packet, Rcode code, bool recursion, bool truncate = false);
 
 }  // namespace croft::discovery

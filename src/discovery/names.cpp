@@ -1,5 +1,7 @@
 #include "discovery/names.hpp"
 
+#include <algorithm>
+
 #include "base/text.hpp"
 
 namespace croft::discovery {
@@ -37,6 +39,20 @@ std::string hash_of(std::string_view task_id) {
   return out;
 }
 
-std::string tail_of(const AgentId& agent) { return lower(agent.str().substr(agent.str().rfind('-') + 1)); }
+std::string tail_of(const AgentId& agent) { return label_of(std::string_view(agent.str()).substr(agent.str().rfind('-') + 1)); }
+
+static std::string cut(std::string_view label, std::size_t max) {
+  auto out = std::string(label.substr(0, max));
+  while (out.ends_with('-')) out.pop_back();
+  return out;
+}
+
+std::string instance_label(std::string_view label, std::string_view hash, std::string_view tail) {
+  tail = tail.substr(0, 32);
+  auto rest = hash.size() + tail.size() + 2;
+  return cut(label, 63 - rest) + "-" + std::string(hash) + "-" + std::string(tail);
+}
+
+std::string service_label(std::string_view label) { return "_" + cut(label, 62); }
 
 }  // namespace croft::discovery

@@ -14,5 +14,9 @@ std::string label_of(std::string_view name);
 std::string hash_of(std::string_view task_id);
 /// Text after the last '-' of an agent id, lower case: "…-S12" gives "s12".
 std::string tail_of(const AgentId& agent);
+/// "web-yfi7z-s3" of label, hash and tail; the label is cut so that the whole is one label.
+std::string instance_label(std::string_view label, std::string_view hash, std::string_view tail);
+/// "_web": the label is cut by a byte where it is as long as a label may be.
+std::string service_label(std::string_view label);
 
 }  // namespace croft::discovery
