@@ -27,7 +27,7 @@ std::string plain(std::string_view name) {
 /// "_fibonacci.service._tcp.marathon.mesos" all mean _fibonacci-service._tcp.marathon.mesos.
 const Entry* find_service(const Zone& zone, std::string_view asked) {
   auto name = plain(asked);
-  if (const auto* entry = zone.find(name); entry && !entry->services.empty()) return entry;
+  if (const auto* entry = zone.find(name); entry && !entry->services().empty()) return entry;
   std::string protocol = "_tcp", task = name;
   if (name.find('/') != std::string::npos) task = task_name_of(AppId(name.starts_with('/') ? name : "/" + name));
   if (name.starts_with('_')) {
@@ -96,13 +96,13 @@ std::string enumerate_json(const Zone& zone) {
   std::set<Record> said;  // a record that two tasks share stands under the first
   JsonWriter w;
   w.begin_object().key("frameworks").begin_array().begin_object().key("tasks").begin_array();
-  zone.tasks.for_each([&](const TaskId& id, const std::shared_ptr<const NamedTask>& task) {
-    w.begin_object().field("name", task_name_of(task->app)).field("id", id).key("records").begin_array();
-    for (const auto& r : records_of(*task, zone.domain)) {
-      if (!said.insert(r).second) continue;
-      record(w, from_wire(r.owner) + ".", host_of(r), r.kind == Kind::srv ? "SRV" : r.kind == Kind::a ? "A" : "AAAA");
+  zone.apps.for_each([&](const AppId& app, const std::shared_ptr<const NamedTasks>& tasks) {
+    for (const auto& task : *tasks) {
+      w.begin_object().field("name", task_name_of(app)).field("id", task->task).key("records").begin_array();
+      for (const auto& r : records_of(*task, zone.domain))
+        if (said.insert(r).second) record(w, from_wire(r.owner) + ".", host_of(r), r.kind == Kind::srv ? "SRV" : r.kind == Kind::a ? "A" : "AAAA");
+      w.end_array().end_object();
     }
-    w.end_array().end_object();
   });
   w.end_array().field("name", "marathon").end_object().end_array().end_object();
   return std::move(w).take();
@@ -110,7 +110,7 @@ std::string enumerate_json(const Zone& zone) {
 
 std::string axfr_json(const Zone& zone) {
   std::map<std::string, const Entry*> sorted;
-  zone.names.for_each([&](const Entry& e) { sorted.emplace(from_wire(e.name) + ".", &e); });
+  zone.names.for_each([&](const Entry& e) { sorted.emplace(from_wire(e.name()) + ".", &e); });
   JsonWriter w;
   w.begin_object().field("TTL", zone.ttl).field("Serial", zone.serial).field("RefreshSeconds", 0);
   w.field("Mname", fmt::format("ns1.{}.", zone.domain)).field("Rname", fmt::format("root.ns1.{}.", zone.domain)).field("Domain", zone.domain);

@@ -69,7 +69,7 @@ struct DiscoveryService::Impl : std::enable_shared_from_this<DiscoveryService::I
     auto made = builder->zone();
     server.set_zone(made);
     shared->names = static_cast<double>(made->names.size());
-    shared->tasks = static_cast<double>(made->tasks.size());
+    shared->tasks = static_cast<double>(made->tasks);
     shared->serial = made->serial;
     newest.set(std::move(made));
   }

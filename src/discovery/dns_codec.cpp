@@ -100,8 +100,8 @@ class Answerer {
     bool any = q_.type == type_any;
     if (entry) {
       if (q_.type == type_srv || any) services(*entry);
-      if (q_.type == type_a || any) addresses(entry->a, Entry::a_size);
-      if (q_.type == type_aaaa || any) addresses(entry->aaaa, Entry::aaaa_size);
+      if (q_.type == type_a || any) addresses(entry->a(), Entry::a_size);
+      if (q_.type == type_aaaa || any) addresses(entry->aaaa(), Entry::aaaa_size);
     }
     if (is_apex_ && (q_.type == type_soa || any)) answer(soa());
     if (is_apex_ && (q_.type == type_ns || any)) name_server();
@@ -142,33 +142,33 @@ class Answerer {
   }
 
   void services(const Entry& entry) {
-    auto n = entry.services.size();
+    auto n = entry.services().size();
     if (n == 0) return;
     auto first = turn_ % n;
     services_at_ = w_.size();
     for (std::size_t i = 0; i < n && !full; ++i) {
-      const auto& s = entry.services[(first + i) % n];
-      answer(std::string_view(entry.srv).substr(s.at, s.size));
+      const auto& s = entry.services()[(first + i) % n];
+      answer(entry.srv().substr(s.at, s.size));
     }
   }
 
   /// One A and one AAAA of each distinct target, owned by a pointer to where the target stands in its SRV record.
   void glue(const Entry& entry) {
-    auto n = entry.services.size();
+    auto n = entry.services().size();
     if (n == 0) return;
     auto first = turn_ % n, at = services_at_;
     for (std::size_t i = 0; i < n; ++i) {
-      const auto& s = entry.services[(first + i) % n];
+      const auto& s = entry.services()[(first + i) % n];
       auto target_at = at + srv_fixed;
       at += s.size;
-      bool said = i > 0 && (s.target == entry.services[(first + i - 1) % n].target || s.target == entry.services[first].target);
+      bool said = i > 0 && (s.target == entry.services()[(first + i - 1) % n].target || s.target == entry.services()[first].target);
       if (said || s.glue_count == 0) continue;
       if (target_at >= pointer_max) return;
       auto before = w_.size();
-      if (!w_.append(std::string_view(entry.glue).substr(s.glue_at, s.glue_size))) return;
+      if (!w_.append(entry.glue().substr(s.glue_at, s.glue_size))) return;
       for (auto record = before; record < w_.size();) {
         w_.set16(record, pointer_to(target_at));
-        record += record_fixed + (entry.glue[s.glue_at + record - before + 3] == 1 ? 4u : 16u);  // the type's low byte: A or AAAA
+        record += record_fixed + (entry.glue()[s.glue_at + record - before + 3] == 1 ? 4u : 16u);  // the type's low byte: A or AAAA
       }
       additional = static_cast<std::uint16_t>(additional + s.glue_count);
     }
@@ -204,8 +204,8 @@ class Answerer {
         ++additional;
       }
     };
-    owned(host->a, Entry::a_size);
-    owned(host->aaaa, Entry::aaaa_size);
+    owned(host->a(), Entry::a_size);
+    owned(host->aaaa(), Entry::aaaa_size);
   }
 
   Writer& w_;

@@ -12,35 +12,45 @@ namespace croft::discovery {
 namespace {
 
 constexpr std::size_t shards = 1024;
-constexpr std::size_t srv_fixed = 18;  // owner 2, type 2, class 2, ttl 4, length 2, priority 2, weight 2, port 2
+constexpr std::size_t record_fixed = 12;                // owner as a pointer 2, type 2, class 2, ttl 4, length 2
+constexpr std::size_t srv_fixed = record_fixed + 6;     // and priority 2, weight 2, port 2
 
 void record_head(std::string& to, std::uint16_t owner, std::uint16_t type, std::uint32_t ttl, std::size_t size) {
   append16(to, owner), append16(to, type), append16(to, 1), append32(to, ttl), append16(to, static_cast<std::uint16_t>(size));
 }
 
-std::string stored(const Record& r) { return std::string(1, static_cast<char>(r.kind)) + r.data; }
-
 }  // namespace
 
 // --- entries ---
 
+Entry::Entry(std::string_view name, Parts parts) : services_(std::move(parts.services)) {
+  bytes_.reserve(name.size() + parts.a.size() + parts.aaaa.size() + parts.srv.size() + parts.glue.size());
+  auto here = [this] { return static_cast<std::uint32_t>(bytes_.size()); };
+  bytes_ += name;
+  a_at_ = here(), bytes_ += parts.a;
+  aaaa_at_ = here(), bytes_ += parts.aaaa;
+  srv_at_ = here(), bytes_ += parts.srv;
+  glue_at_ = here(), bytes_ += parts.glue;
+  services_.shrink_to_fit();
+}
+
 std::vector<std::string> Entry::addresses() const {
   std::vector<std::string> out;
-  for (std::size_t at = 0; at < a.size(); at += a_size) out.push_back(address_text(std::string_view(a).substr(at + 12, 4)));
-  for (std::size_t at = 0; at < aaaa.size(); at += aaaa_size) out.push_back(address_text(std::string_view(aaaa).substr(at + 12, 16)));
+  for (std::size_t at = 0; at < a().size(); at += a_size) out.push_back(address_text(a().substr(at + record_fixed, 4)));
+  for (std::size_t at = 0; at < aaaa().size(); at += aaaa_size) out.push_back(address_text(aaaa().substr(at + record_fixed, 16)));
   return out;
 }
 
 std::vector<Entry::Target> Entry::targets() const {
   std::vector<Target> out;
-  for (const auto& s : services) {
+  for (const auto& s : services_) {
     Target t;
-    t.port = get16(srv.data() + s.at + srv_fixed - 2);
-    t.name = from_wire(std::string_view(srv).substr(s.at + srv_fixed, s.size - srv_fixed));
+    t.port = get16(srv().data() + s.at + srv_fixed - 2);
+    t.name = from_wire(srv().substr(s.at + srv_fixed, s.size - srv_fixed));
     for (std::size_t at = s.glue_at; at < s.glue_at + s.glue_size;) {
-      auto size = get16(glue.data() + at + 10);
-      t.addresses.push_back(address_text(std::string_view(glue).substr(at + 12, size)));
-      at += 12u + size;
+      auto size = get16(glue().data() + at + record_fixed - 2);
+      t.addresses.push_back(address_text(glue().substr(at + record_fixed, size)));
+      at += record_fixed + size;
     }
     out.push_back(std::move(t));
   }
@@ -53,7 +63,7 @@ NameTable::NameTable() : shards_(shards, std::make_shared<Shard>()) {}
 
 static auto place(auto& shard, std::uint64_t hash, std::string_view wire) {
   auto at = std::lower_bound(shard.begin(), shard.end(), hash, [](const auto& e, std::uint64_t h) { return e.first < h; });
-  while (at != shard.end() && at->first == hash && at->second->name != wire) ++at;
+  while (at != shard.end() && at->first == hash && at->second->name() != wire) ++at;
   return at;
 }
 
@@ -71,9 +81,9 @@ NameTable::Shard& NameTable::own(std::uint64_t hash) {
 }
 
 void NameTable::set(std::shared_ptr<const Entry> entry) {
-  auto hash = hash_name(entry->name);
+  auto hash = hash_name(entry->name());
   auto& shard = own(hash);
-  auto at = place(shard, hash, entry->name);
+  auto at = place(shard, hash, entry->name());
   if (at != shard.end() && at->first == hash) {
     at->second = std::move(entry);
     return;
@@ -130,50 +140,67 @@ std::shared_ptr<const Zone> ZoneBuilder::zone() const { return std::make_shared<
 
 /// Brings members_ up to date and adds to `apps` whatever else may look different.
 void ZoneBuilder::update_members(const catalog::Content& content, const catalog::Follower::Change& change, std::set<AppId>& apps) {
+  auto place = [](std::vector<TaskId>& list, const TaskId& id) { return std::lower_bound(list.begin(), list.end(), id); };
   if (change.all) {
     for (const auto& [app, tasks] : members_) apps.insert(app);
     members_.clear();
-    for (const auto& [id, e] : content.endpoints) members_[e.app].insert(id), apps.insert(e.app);
+    for (const auto& [id, e] : content.endpoints) members_[e.app].push_back(id), apps.insert(e.app);  // ids come sorted
+    for (auto& [app, tasks] : members_) tasks.shrink_to_fit();
     return;
   }
   for (const auto& id : change.endpoints) {
     if (auto at = content.endpoints.find(id); at != content.endpoints.end()) {
-      members_[at->second.app].insert(id);
+      auto& list = members_[at->second.app];
+      if (auto where = place(list, id); where == list.end() || *where != id) list.insert(where, id);
       continue;
     }
-    for (const auto& app : change.apps)
-      if (auto at = members_.find(app); at != members_.end() && at->second.erase(id) > 0 && at->second.empty()) members_.erase(at);
+    for (const auto& app : change.apps) {
+      auto at = members_.find(app);
+      if (at == members_.end()) continue;
+      if (auto where = place(at->second, id); where != at->second.end() && *where == id) at->second.erase(where);
+      if (at->second.empty()) members_.erase(at);
+    }
   }
 }
 
-void ZoneBuilder::update_app(const AppId& app, const catalog::Content& content) {
+/// The instances to name now, those that are as before being the same objects.
+NamedTasks ZoneBuilder::tasks_to_name(const AppId& app, const catalog::Content& content, const NamedTasks& before) const {
   std::vector<const catalog::Endpoint*> all;
   if (auto at = members_.find(app); at != members_.end())
     for (const auto& id : at->second)
       if (auto e = content.endpoints.find(id); e != content.endpoints.end() && e->second.app == app) all.push_back(&e->second);
   auto service = content.services.find(app);
   bool has_checks = service != content.services.end() && !service->second.health_checks.empty();
-  auto& before = named_[app];
-  std::map<TaskId, std::shared_ptr<const NamedTask>> after;
+  NamedTasks out;
+  auto old = before.begin();
   for (const auto* e : named_of(all, has_checks)) {
     auto task = NamedTask::of(*e);
-    auto old = before.find(e->task);
-    bool same = old != before.end() && *old->second == task;
-    after.emplace(e->task, same ? old->second : std::make_shared<const NamedTask>(std::move(task)));
+    while (old != before.end() && (*old)->task < task.task) ++old;
+    bool same = old != before.end() && **old == task;
+    out.push_back(same ? *old : std::make_shared<const NamedTask>(std::move(task)));
   }
-  for (const auto& [id, task] : before) {
-    auto now = after.find(id);
-    if (now != after.end() && now->second == task) continue;
-    for (const auto& r : records_of(*task, zone_.domain)) take(r);
-    if (now == after.end()) zone_.tasks.erase(id);
-  }
-  for (const auto& [id, task] : after) {
-    if (auto old = before.find(id); old != before.end() && old->second == task) continue;
-    for (const auto& r : records_of(*task, zone_.domain)) add(r);
-    zone_.tasks.set(id, task);
-  }
-  if (after.empty()) named_.erase(app);
-  else before = std::move(after);
+  return out;
+}
+
+void ZoneBuilder::update_app(const AppId& app, const catalog::Content& content) {
+  static const NamedTasks none;
+  const auto* known = zone_.apps.find(app);
+  auto held = known ? *known : nullptr;
+  const auto& before = held ? *held : none;
+  auto after = tasks_to_name(app, content, before);
+  if (after == before) return;
+  auto only_in = [](const NamedTasks& these, const NamedTasks& those, auto&& use) {
+    auto other = those.begin();
+    for (const auto& task : these) {
+      while (other != those.end() && (*other)->task < task->task) ++other;
+      if (other == those.end() || *other != task) use(*task);
+    }
+  };
+  only_in(before, after, [this](const NamedTask& t) { for (const auto& r : records_of(t, zone_.domain)) take(r); });
+  only_in(after, before, [this](const NamedTask& t) { for (const auto& r : records_of(t, zone_.domain)) add(r); });
+  zone_.tasks = zone_.tasks - before.size() + after.size();
+  if (after.empty()) zone_.apps.erase(app);
+  else zone_.apps.set(app, std::make_shared<const NamedTasks>(std::move(after)));
 }
 
 void ZoneBuilder::update_farm(const catalog::Content& content) {
@@ -189,13 +216,46 @@ void ZoneBuilder::update_farm(const catalog::Content& content) {
   farm_ = std::move(now);
 }
 
+std::pair<std::size_t, bool> RecordBag::find(Kind kind, std::string_view wanted) const {
+  std::size_t at = 0;
+  for (; at < bytes_.size(); at += step(at)) {
+    auto here = static_cast<Kind>(bytes_[at]);
+    if (here < kind) continue;
+    auto order = here == kind ? data(at).compare(wanted) : 1;
+    if (order >= 0) return {at, order == 0};
+  }
+  return {at, false};
+}
+
+void RecordBag::add(Kind kind, std::string_view wanted) {
+  CROFT_ASSERT(wanted.size() <= name_max + 2);
+  auto [at, found] = find(kind, wanted);
+  std::uint32_t sources = 1;
+  if (found) {
+    std::memcpy(&sources, bytes_.data() + at + sources_at, sizeof sources);
+    ++sources;
+  } else {
+    char fresh[head] = {static_cast<char>(kind)};
+    put16(fresh + 1, static_cast<std::uint16_t>(wanted.size()));
+    bytes_.insert(at, wanted);
+    bytes_.insert(at, fresh, head);
+  }
+  std::memcpy(bytes_.data() + at + sources_at, &sources, sizeof sources);
+}
+
+void RecordBag::take(Kind kind, std::string_view wanted) {
+  auto [at, found] = find(kind, wanted);
+  CROFT_ASSERT(found);
+  std::uint32_t sources;
+  std::memcpy(&sources, bytes_.data() + at + sources_at, sizeof sources);
+  if (--sources == 0) bytes_.erase(at, step(at));
+  else std::memcpy(bytes_.data() + at + sources_at, &sources, sizeof sources);
+}
+
 void ZoneBuilder::add(const Record& r) {
   auto& records = names_[r.owner].records;
   bool was_empty = records.empty();
-  auto key = stored(r);
-  auto at = std::lower_bound(records.begin(), records.end(), key, [](const auto& e, const std::string& k) { return e.first < k; });
-  if (at != records.end() && at->first == key) ++at->second;
-  else records.emplace(at, std::move(key), 1);
+  records.add(r.kind, r.data);
   dirty_.insert(r.owner);
   if (was_empty) count_parents(r.owner, 1);
 }
@@ -204,10 +264,7 @@ void ZoneBuilder::take(const Record& r) {
   auto name = names_.find(r.owner);
   CROFT_ASSERT(name != names_.end());
   auto& records = name->second.records;
-  auto key = stored(r);
-  auto at = std::lower_bound(records.begin(), records.end(), key, [](const auto& e, const std::string& k) { return e.first < k; });
-  CROFT_ASSERT(at != records.end() && at->first == key);
-  if (--at->second == 0) records.erase(at);
+  records.take(r.kind, r.data);
   dirty_.insert(r.owner);
   if (records.empty()) count_parents(r.owner, -1);
 }
@@ -238,51 +295,46 @@ void ZoneBuilder::render_dirty() {
 }
 
 std::shared_ptr<const Entry> ZoneBuilder::render(const std::string& name, const Name& from) const {
-  auto entry = std::make_shared<Entry>();
-  entry->name = name;
-  std::string_view last_target;
-  for (const auto& [stored_record, sources] : from.records) {
-    auto kind = static_cast<Kind>(stored_record[0]);
-    auto data = std::string_view(stored_record).substr(1);
+  Entry::Parts parts;
+  std::string last_target;
+  from.records.for_each([&](Kind kind, std::string_view data) {
     if (kind != Kind::srv) {
-      auto& to = kind == Kind::a ? entry->a : entry->aaaa;
+      auto& to = kind == Kind::a ? parts.a : parts.aaaa;
       record_head(to, 0xC00C, kind == Kind::a ? 1 : 28, zone_.ttl, data.size());
       to += data;
-      continue;
+      return;
     }
     auto target = data.substr(0, data.size() - 2);
     Entry::Service s;
-    s.at = static_cast<std::uint32_t>(entry->srv.size());
-    record_head(entry->srv, 0xC00C, 33, zone_.ttl, 6 + target.size());
-    append16(entry->srv, 0), append16(entry->srv, 1);  // priority, weight
-    entry->srv += data.substr(data.size() - 2);
-    entry->srv += target;
-    s.size = static_cast<std::uint16_t>(entry->srv.size() - s.at);
-    bool same = !entry->services.empty() && target == last_target;
-    if (same) {
-      const auto& before = entry->services.back();
-      s.glue_at = before.glue_at, s.glue_size = before.glue_size, s.glue_count = before.glue_count, s.target = before.target;
-    } else {
-      s.target = entry->services.empty() ? 0 : entry->services.back().target + 1;
-      s.glue_at = static_cast<std::uint32_t>(entry->glue.size());
-      auto host = names_.find(std::string(target));
-      auto kind_done = Kind::srv;
-      if (host != names_.end())
-        for (const auto& [address, n] : host->second.records) {  // sorted: A before AAAA before SRV; the first of each
-          auto k = static_cast<Kind>(address[0]);
-          if (k == Kind::srv) break;
-          if (k == kind_done) continue;
-          kind_done = k;
-          record_head(entry->glue, 0, k == Kind::a ? 1 : 28, zone_.ttl, address.size() - 1);
-          entry->glue.append(address, 1);
-          ++s.glue_count;
-        }
-      s.glue_size = static_cast<std::uint16_t>(entry->glue.size() - s.glue_at);
-    }
+    if (!parts.services.empty() && target == last_target) s = parts.services.back();
+    else add_glue(target, parts, s);
+    s.at = static_cast<std::uint32_t>(parts.srv.size());
+    record_head(parts.srv, 0xC00C, 33, zone_.ttl, 6 + target.size());
+    append16(parts.srv, 0), append16(parts.srv, 1);  // priority, weight
+    parts.srv += data.substr(data.size() - 2);
+    parts.srv += target;
+    s.size = static_cast<std::uint16_t>(parts.srv.size() - s.at);
     last_target = target;
-    entry->services.push_back(s);
-  }
-  return entry;
+    parts.services.push_back(s);
+  });
+  return std::make_shared<const Entry>(name, std::move(parts));
+}
+
+/// The first A and the first AAAA of a target.
+void ZoneBuilder::add_glue(std::string_view target, Entry::Parts& parts, Entry::Service& s) const {
+  s.target = parts.services.empty() ? 0 : parts.services.back().target + 1;
+  s.glue_at = static_cast<std::uint32_t>(parts.glue.size());
+  auto host = names_.find(std::string(target));
+  if (host == names_.end()) return;
+  auto done = Kind::srv;
+  host->second.records.for_each([&](Kind kind, std::string_view data) {
+    if (kind == Kind::srv || kind == done) return;
+    done = kind;
+    record_head(parts.glue, 0, kind == Kind::a ? 1 : 28, zone_.ttl, data.size());
+    parts.glue += data;
+    ++s.glue_count;
+  });
+  s.glue_size = static_cast<std::uint16_t>(parts.glue.size() - s.glue_at);
 }
 
 }  // namespace croft::discovery

@@ -12,7 +12,7 @@ namespace croft::discovery {
 std::vector<std::string> listed(const Zone& zone) {
   std::vector<std::string> out;
   zone.names.for_each([&](const Entry& e) {
-    auto name = from_wire(e.name);
+    auto name = from_wire(e.name());
     for (const auto& a : e.addresses()) out.push_back(fmt::format("{} {} {}", name, a.find(':') == std::string::npos ? "A" : "AAAA", a));
     for (const auto& t : e.targets()) out.push_back(fmt::format("{} SRV {}:{}", name, t.name, t.port));
   });

@@ -332,7 +332,7 @@ TEST(DnsAgainstLdns, RandomQuestionsOverARandomZone) {
   c.masters = {{"m", "10.0.0.1", 5050, true}};
   auto z = zone_of(c);
   std::vector<std::string> names;
-  z->names.for_each([&](const Entry& e) { names.push_back(from_wire(e.name)); });
+  z->names.for_each([&](const Entry& e) { names.push_back(from_wire(e.name())); });
   names.push_back("nobody.mesos");
   std::map<std::string, Lines> held;
   for (const auto& name : names) held[name] = listed(*z, name);
