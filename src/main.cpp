@@ -21,6 +21,7 @@
 #include "cli/cli.hpp"
 #include "net/async.hpp"
 #include "roles.hpp"
+#include "sim/sim.hpp"
 #include "version.hpp"
 
 namespace croft {
@@ -119,6 +120,26 @@ int serve(const cli::ServeOptions& o) {
   return run_roles(s, {at->second});
 }
 
+/// Seeds one after the other; the first failure is printed with the command that repeats it. With a planted bug, a failure is the success.
+int simulate(const cli::SimOptions& o) {
+  auto bug = sim::bug_named(o.bug);
+  if (!bug) return std::fprintf(stderr, "croft: --bug %s is not known\n", o.bug.c_str()), cli::usage;
+  std::uint64_t steps = 0;
+  for (auto seed = o.seed; seed < o.seed + o.seeds; ++seed) {
+    auto result = sim::run({seed, o.minutes, *bug});
+    steps += result.steps;
+    if (result.failure.empty()) continue;
+    if (o.seeds == 1 || *bug == sim::Bug::none)
+      for (const auto& line : result.log) std::printf("%s\n", line.c_str());
+    std::printf("seed %llu: %s\nrepeat it with: croft sim --seed %llu --minutes %g%s%s\n", static_cast<unsigned long long>(seed), result.failure.c_str(), static_cast<unsigned long long>(seed),
+                o.minutes, o.bug.empty() ? "" : " --bug ", o.bug.c_str());
+    return *bug == sim::Bug::none ? cli::failed : cli::ok;
+  }
+  std::printf("%llu seeds of %g virtual minutes, %llu steps: %s\n", static_cast<unsigned long long>(o.seeds), o.minutes, static_cast<unsigned long long>(steps),
+              *bug == sim::Bug::none ? "every invariant held" : "the planted bug was not found");
+  return *bug == sim::Bug::none ? cli::ok : cli::failed;
+}
+
 }  // namespace
 }  // namespace croft
 
@@ -126,6 +147,7 @@ int main(int argc, char** argv) {
   croft::cli::Programs programs;
   programs.dev = croft::dev;
   programs.down = croft::down;
+  programs.sim = croft::simulate;
   programs.serve = croft::serve;
   programs.version = croft::croft_version;
   return croft::cli::run(argc, argv, programs);

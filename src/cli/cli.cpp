@@ -15,6 +15,7 @@ struct Arguments {
   Common common;
   DevOptions dev;
   ServeOptions serve;
+  SimOptions sim;
   DeployOptions deploy;
   std::string app, deployment, query;
   int instances = 0, lines = 100, limit_s = 300;
@@ -104,6 +105,11 @@ void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& 
   auto* serve = command(root, "serve", "one role of a farm, as a systemd unit runs it", chosen, [&] { return programs.serve(a.serve); });
   serve->add_option("--role", a.serve.role, "master, node, balancer, dns or log")->required()->check(CLI::IsMember({"master", "node", "balancer", "dns", "log"}));
   serve->add_option("--config", a.serve.config_file, "croft.toml")->default_val("/etc/croft/croft.toml");
+  auto* sim = command(root, "sim", "the farm's cores under a virtual clock and a bad network", chosen, [&] { return programs.sim(a.sim); });
+  sim->add_option("--seed", a.sim.seed, "first seed")->capture_default_str();
+  sim->add_option("--seeds", a.sim.seeds, "how many seeds")->capture_default_str();
+  sim->add_option("--minutes", a.sim.minutes, "virtual minutes a seed")->capture_default_str();
+  sim->add_option("--bug", a.sim.bug, "plant a bug, which must be found: ack-before-commit, launch-not-recorded, deployments-not-stored");
 }
 
 }  // namespace

@@ -36,7 +36,14 @@ struct ServeOptions {
   std::string config_file;
 };
 
+struct SimOptions {
+  std::uint64_t seed = 1, seeds = 1;
+  double minutes = 10;
+  std::string bug;
+};
+
 struct Programs {
+  std::function<int(const SimOptions&)> sim;
   std::function<int(const std::filesystem::path& data)> down;
   std::function<int(const DevOptions&)> dev;
   std::function<int(const ServeOptions&)> serve;

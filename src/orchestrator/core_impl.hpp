@@ -64,6 +64,7 @@ struct Orchestrator::Impl {
   static std::string key(std::string_view kind, const AppId& app) { return std::string(kind) + app.str(); }
   static std::string encode(const Deployment& d);
   static Result<Deployment> decode_deployment(std::string_view text);
+  void drop_stale_deployments();
 
   // --- driver (driver.cpp) ---
   void advance(const DeploymentId& id, Now now);

@@ -91,6 +91,29 @@ Result<Deployment> Orchestrator::Impl::decode_deployment(std::string_view text) 
   return d;
 }
 
+/// A deployment that had ended, and whose removal did not reach the store before the leader died: a later change of one of its apps was
+/// accepted, which its lock would have refused. Carried out again it would undo that change.
+void Orchestrator::Impl::drop_stale_deployments() {
+  auto awaited_by_another = [&](const DeploymentId& id) {
+    return std::any_of(deployments.begin(), deployments.end(), [&](const auto& e) { return std::find(e.second->behind.begin(), e.second->behind.end(), id) != e.second->behind.end(); });
+  };
+  for (auto at = deployments.begin(); at != deployments.end();) {
+    const auto& d = *at->second;
+    bool stale = false;
+    for (const auto& [app, target] : d.target) {
+      auto known = apps.find(app);
+      if (target) stale = stale || known == apps.end() || known->second.version > std::max(d.version, target->version);
+      else stale = stale || (known != apps.end() && !awaited_by_another(at->first));
+    }
+    if (!stale) {
+      ++at;
+      continue;
+    }
+    background.remove.push_back("deployments/" + at->first.str());
+    at = deployments.erase(at);
+  }
+}
+
 Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now now) {
   auto& i = *impl_;
   for (const auto& [key, text] : stored) {
@@ -121,8 +144,10 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
       i.registry.emplace(name.substr(1));
     }
   }
+  i.drop_stale_deployments();
   for (const auto& [id, d] : i.deployments) {
     i.order.push_back(id);
+    for (const auto& [app, target] : d->target) i.touch(app);
     for (const auto& [app, target] : d->target)
       if (!target && d->original.at(app) && !i.apps.contains(app)) i.stopping[app] = *d->original.at(app);
   }
