@@ -31,7 +31,7 @@ endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports these two inside the standard library and Asio's coroutine frames, where nothing is wrong.
   target_compile_options(croft_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized -Wno-missing-field-initializers
-    -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds -Wno-dangling-pointer>)
+    -Wno-restrict -Wno-mismatched-new-delete -Wno-stringop-overflow -Wno-array-bounds -Wno-dangling-pointer>)
 endif()
 if(CROFT_SANITIZE)
   add_compile_options(-fsanitize=${CROFT_SANITIZE} -fno-omit-frame-pointer)
