@@ -198,7 +198,7 @@ TEST_F(DnsServing, ANewZoneAnswersAtOnce) {
 TEST_F(DnsServing, NoiseIsAnsweredOrIgnoredAndLifeGoesOn) {
   auto port = start();
   auto fd = connected(SOCK_DGRAM, port);
-  for (std::string noise : {"", "x", "0123456789ab", std::string(12, '\xff').c_str(), "\1\2\3\4\5\6\7\10\11\12\13\14\15\16\17\20"}) ::send(fd.get(), noise.data(), noise.size(), 0);
+  for (const auto& noise : Lines{"", "x", "0123456789ab", std::string(12, '\xff'), "\1\2\3\4\5\6\7\10\11\12\13\14\15\16\17\20"}) ::send(fd.get(), noise.data(), noise.size(), 0);
   std::string huge(60'000, '\0');
   ::send(fd.get(), huge.data(), huge.size(), 0);
   EXPECT_EQ(read_answer(ask_udp(port, packet_of(ours))).answers.size(), 1u);
