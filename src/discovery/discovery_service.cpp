@@ -37,6 +37,7 @@ std::vector<std::string> own_addresses(const DnsOptions& dns) {
 
 DiscoveryOptions completed(DiscoveryOptions o) {
   if (o.zone.server_addresses.empty()) o.zone.server_addresses = own_addresses(o.dns);
+  if (o.dns.forward && o.dns.resolvers.empty()) o.dns.resolvers = system_resolvers();
   auto seconds = std::chrono::duration_cast<Seconds>(system_now().wall.time_since_epoch()).count();
   if (o.zone.first_serial == 1) o.zone.first_serial = static_cast<std::uint32_t>(seconds);
   return o;

@@ -93,6 +93,8 @@ Status DnsServer::Impl::prepare() {
       if (auto a = socket_address(mine, where.port)) own.push_back(a->str());
     own.push_back(fmt::format("127.0.0.1:{}", where.port));
   }
+  if (!options.forward) options.resolvers.clear();
+  else if (options.resolvers.empty()) options.resolvers = system_resolvers();
   for (const auto& text : options.resolvers) {
     auto at = resolver_address(text);
     if (!at) return fail(std::move(at).error().within("DNS"));

@@ -22,9 +22,10 @@ struct Listen {
 
 struct DnsOptions {
   std::vector<Listen> listen;
-  /// For names outside the domain: "10.0.0.1", "10.0.0.1:5353", "[fd01::2]:53". None: such questions are REFUSED. Our own addresses
-  /// among them are left out.
+  /// For names outside the domain: "10.0.0.1", "10.0.0.1:5353", "[fd01::2]:53". None: those of /etc/resolv.conf. Our own addresses among
+  /// them are left out; where nothing is left, such questions are REFUSED.
   std::vector<std::string> resolvers;
+  bool forward = true;                                ///< false: names outside the domain are REFUSED
   std::chrono::milliseconds bind_again{1000};         ///< for addresses that may wait
   int threads = 1;                                    ///< that answer by UDP, each with a socket of its own on every address
   std::chrono::milliseconds resolver_timeout{2000};   ///< for each resolver

@@ -121,6 +121,7 @@ int serve(std::uint16_t port) {
   Metrics metrics;
   DnsOptions o;
   o.listen = {{"127.0.0.1", port, false}};
+  o.forward = false;
   DnsServer server(pool.get_executor(), o, metrics);
   if (auto ok = server.start(); !ok) {
     std::fprintf(stderr, "%s\n", ok.error().context.c_str());

@@ -138,6 +138,7 @@ std::string with_address(std::string packet) {
 class DnsServing : public ::testing::Test {
  protected:
   std::uint16_t start(DnsOptions o = {}) {
+    if (o.resolvers.empty()) o.forward = false;
     if (o.listen.empty()) o.listen = {{"127.0.0.1", 0, false}};
     server_ = std::make_unique<DnsServer>(pool_.get_executor(), o, metrics_);
     auto ok = server_->start();

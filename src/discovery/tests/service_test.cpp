@@ -206,6 +206,7 @@ class Whole : public ::testing::Test {
     o.masters = {{"127.0.0.1", port_, ""}};
     o.saved = dir_ / "catalog.json";
     o.dns.listen = {{"127.0.0.1", 0, false}};
+    o.dns.forward = false;
     o.version = "0.1";
     service_ = std::make_unique<DiscoveryService>(pool_.get_executor(), o, metrics_);
     auto ok = service_->start();
