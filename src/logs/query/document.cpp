@@ -35,14 +35,18 @@ bool DocumentReader::leaves(simdjson::dom::element e, const std::function<bool(c
     case Type::UINT64: v.kind = Value::Kind::number, v.number = static_cast<double>(e.get_uint64().value()); return each(v);
     case Type::DOUBLE: v.kind = Value::Kind::number, v.number = e.get_double().value(); return each(v);
     case Type::BOOL: v.kind = Value::Kind::boolean, v.truth = e.get_bool().value(); return each(v);
-    case Type::ARRAY:
-      for (auto child : e.get_array().value())
+    case Type::ARRAY: {
+      simdjson::dom::array children = e.get_array().value();  // named: a loop over the temporary would outlive it
+      for (auto child : children)
         if (!leaves(child, each)) return false;
       return true;
-    case Type::OBJECT:
-      for (auto child : e.get_object().value())
+    }
+    case Type::OBJECT: {
+      simdjson::dom::object members = e.get_object().value();
+      for (auto child : members)
         if (!leaves(child.value, each)) return false;
       return true;
+    }
     default: return true;
   }
 }
@@ -50,12 +54,14 @@ bool DocumentReader::leaves(simdjson::dom::element e, const std::function<bool(c
 /// A dotted name may be written as nested objects, as one dotted key, or as any mix.
 bool DocumentReader::find(simdjson::dom::element e, std::string_view field, const std::function<bool(const Value&)>& each) {
   if (e.is_array()) {
-    for (auto child : e.get_array().value())
+    simdjson::dom::array children = e.get_array().value();
+    for (auto child : children)
       if (!find(child, field, each)) return false;
     return true;
   }
   if (!e.is_object()) return true;
-  for (auto child : e.get_object().value()) {
+  simdjson::dom::object members = e.get_object().value();
+  for (auto child : members) {
     if (child.key == field) {
       if (!leaves(child.value, each)) return false;
     } else if (field.size() > child.key.size() && field[child.key.size()] == '.' && field.starts_with(child.key)) {

@@ -19,6 +19,7 @@ namespace {
 constexpr std::string_view head_magic = "CROFTLP1", foot_magic = "CROFTLPE";
 constexpr std::size_t block_raw = 96u << 10;         // rows are gathered until this many bytes
 constexpr std::size_t footer_size = 8 + 4 + 8 + 8 + 8;
+constexpr std::size_t footer_counted = 8 + 4 + 8;    // of the footer, the part that its checksum covers too
 constexpr std::size_t block_entry_size = 8 + 4 + 4 + 8 + 4 + 8 + 8;
 constexpr std::uint32_t raw_max = 256u << 20;        // no block is larger; a damaged size must not make us allocate more
 
@@ -79,11 +80,10 @@ class PartWriter {
     std::sort(ids.begin(), ids.end());
     put(index, static_cast<std::uint64_t>(ids.size()));
     for (auto id : ids) put(index, id);
-    auto checksum = XXH3_64bits(index.data(), index.size());
     put(index, offset_);
     put(index, static_cast<std::uint32_t>(blocks_.size()));
     put(index, rows_);
-    put(index, checksum);
+    put(index, static_cast<std::uint64_t>(XXH3_64bits(index.data(), index.size())));
     index += foot_magic;
     return write_all(fd_, index);
   }
@@ -161,6 +161,7 @@ Result<std::shared_ptr<const Part>> Part::open(const fs::path& file) {
   if (foot.rest != foot_magic || index_at > part->bytes_ - footer_size) return fail(Errc::corrupt, "{}: no whole footer", file.string());
   auto index = read_at(part->fd_.get(), index_at, part->bytes_ - footer_size - index_at, file);
   if (!index) return fail(index.error());
+  *index += footer->substr(0, footer_counted);
   if (XXH3_64bits(index->data(), index->size()) != checksum) return fail(Errc::corrupt, "{}: the block index does not match its checksum", file.string());
   ByteReader in{*index};
   if (index->size() / block_entry_size < blocks) return fail(Errc::corrupt, "{}: the block index is too short", file.string());

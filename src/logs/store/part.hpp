@@ -5,7 +5,7 @@
 //   block*     zstd frame of rows               row: seq u64, time i64 ms, id length u32, source length u32, id, source
 //   index      per block: offset u64, size u32, raw size u32, xxh3 u64, rows u32, first i64, last i64
 //   ids        count u64, then sorted xxh3 u64 of the ids that strangers gave
-//   footer     index offset u64, blocks u32, rows u64, xxh3 of index and ids u64, "CROFTLPE"
+//   footer     index offset u64, blocks u32, rows u64, xxh3 of all from the index to here u64, "CROFTLPE"
 //
 // All numbers little-endian. A part is written aside, synced and renamed; a file without a whole footer is not a part.
 

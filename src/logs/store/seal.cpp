@@ -250,7 +250,7 @@ void Store::background() {
     bool due;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait_for(lock, background_every);
+      if (!stopping_) wake_.wait_for(lock, background_every);
       if (stopping_) return;
       due = sealing_rows_ > 0 || active_rows_ >= options_.seal_rows || active_bytes_ >= options_.seal_bytes ||
             (active_rows_ > 0 && std::chrono::steady_clock::now() - active_since_ >= options_.seal_age);
