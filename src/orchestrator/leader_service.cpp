@@ -1,5 +1,7 @@
 #include "orchestrator/leader_service.hpp"
 
+#include <algorithm>
+
 #include "orchestrator/leader_impl.hpp"
 
 namespace croft::orchestrator {
@@ -166,7 +168,8 @@ asio::awaitable<void> LeaderService::Impl::commit_background() {
     auto number = co_await commit(std::move(batch));
     if (!number) {
       log::warn("leader", "progress could not be stored, again in a second: {}", number.error().context);
-      for (auto& [key, value] : again.put) background.put.try_emplace(key, std::move(value));
+      for (auto& [key, value] : again.put)
+        if (std::find(background.remove.begin(), background.remove.end(), key) == background.remove.end()) background.put.try_emplace(key, std::move(value));
       for (auto& key : again.remove)
         if (!background.put.contains(key)) background.remove.push_back(std::move(key));
     }

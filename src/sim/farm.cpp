@@ -32,7 +32,7 @@ std::optional<Bug> bug_named(std::string_view name) {
   if (name.empty()) return Bug::none;
   if (name == "ack-before-commit") return Bug::ack_before_commit;
   if (name == "launch-not-recorded") return Bug::launch_not_recorded;
-  if (name == "deployments-not-stored") return Bug::deployments_not_stored;
+  if (name == "agents-not-stored") return Bug::agents_not_stored;
   return std::nullopt;
 }
 
@@ -60,7 +60,7 @@ void Farm::take_over() {
   ++epoch_;
   leader_ = std::make_unique<Leader>(coordination::Term{epoch_, head_, "sim"}, options_.seed * 1000 + epoch_);
   auto stored = store_;
-  if (options_.bug == Bug::deployments_not_stored) std::erase_if(stored, [](const auto& e) { return e.first.starts_with("deployments/") || e.first.starts_with("kills/"); });
+  if (options_.bug == Bug::agents_not_stored) std::erase_if(stored, [](const auto& e) { return e.first.starts_with("agents/"); });
   auto ok = leader_->core.load(stored, world_.now());
   if (!ok) return fail("the store cannot be loaded: " + ok.error().context);
   note(fmt::format("leader takes over, epoch {} head {}", epoch_, head_));
@@ -108,8 +108,24 @@ void Farm::turn() {
         auto record = m.record;
         world_.after(Millis(2), [this, i, connection, record] { deliver(i, connection, record); });
       }
+  // As the leader's shell does: progress waits in one batch, which is tried until it is stored or the leader is gone.
   auto progress = l.core.take_background_batch();
-  if (!progress.empty()) commit(std::move(progress), [](bool) {});
+  for (auto& key : progress.remove) l.background.put.erase(key), l.background.remove.push_back(key);
+  for (auto& [key, value] : progress.put) std::erase(l.background.remove, key), l.background.put[key] = value;
+  if (!l.background.empty() && !l.storing) {
+    l.storing = true;
+    auto batch = std::exchange(l.background, {});
+    auto life = leader_life_;
+    commit(batch, [this, batch, life](bool good) {
+      if (life != leader_life_ || !leader_) return;
+      leader_->storing = false;
+      if (good) return;
+      for (const auto& [key, value] : batch.put)
+        if (std::find(leader_->background.remove.begin(), leader_->background.remove.end(), key) == leader_->background.remove.end()) leader_->background.put.try_emplace(key, value);
+      for (const auto& key : batch.remove)
+        if (!leader_->background.put.contains(key)) leader_->background.remove.push_back(key);
+    });
+  }
   (void)l.core.take_bus_events();
   check_step();
 }

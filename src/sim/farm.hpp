@@ -25,7 +25,8 @@ struct Leader {
   cluster::Cluster cluster;
   catalog::Publisher catalog;
   orchestrator::Orchestrator core;
-  bool committing = false;
+  bool committing = false, storing = false;
+  coordination::Batch background;
 };
 
 /// A host with an agent on it. `disk` survives the agent's death, `alive` only the host's.

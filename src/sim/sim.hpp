@@ -8,7 +8,7 @@
 namespace croft::sim {
 
 /// Bugs that can be planted, each in the simulation's own shells; a simulation that does not find them proves nothing.
-enum class Bug : std::uint8_t { none, ack_before_commit, launch_not_recorded, deployments_not_stored };
+enum class Bug : std::uint8_t { none, ack_before_commit, launch_not_recorded, agents_not_stored };
 std::optional<Bug> bug_named(std::string_view name);
 
 struct RunOptions {

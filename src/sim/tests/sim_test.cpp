@@ -40,7 +40,7 @@ TEST_P(PlantedBug, IsFoundWithinTwoHundredSeeds) {
   FAIL() << "the simulation does not see it";
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PlantedBug, ::testing::Values(Bug::ack_before_commit, Bug::launch_not_recorded, Bug::deployments_not_stored));
+INSTANTIATE_TEST_SUITE_P(All, PlantedBug, ::testing::Values(Bug::ack_before_commit, Bug::launch_not_recorded, Bug::agents_not_stored));
 
 }  // namespace
 }  // namespace croft::sim

@@ -1,0 +1,162 @@
+#include <gtest/gtest.h>
+
+#include "agent/agent_core.hpp"
+#include "agent/health.hpp"
+#include "agent/run_folder.hpp"
+
+namespace croft::agent {
+namespace {
+
+Now at(int seconds) { return {Mono(std::chrono::seconds(seconds)), Wall(std::chrono::seconds(seconds))}; }
+
+TaskSpec spec(std::string id) {
+  TaskSpec s;
+  s.id = TaskId(std::move(id));
+  s.app = AppId("/a");
+  return s;
+}
+
+class LinkEnd : public ::testing::Test {
+ protected:
+  Decisions down(link::Down record) {
+    auto d = core_.on_down(record, at(0));
+    EXPECT_TRUE(d) << (d ? "" : d.error().context);
+    return d ? *d : Decisions{};
+  }
+  void welcome(std::uint64_t epoch = 3) { down(link::Welcome{epoch, 5, "c", "sub", AgentId("c-S0"), Millis(1000)}); }
+  TaskStatus status(TaskState state) {
+    TaskStatus s;
+    s.task = TaskId("t");
+    s.state = state;
+    return s;
+  }
+  AgentCore core_{Membership{}, {.resend_first = Millis(1000), .resend_max = Millis(4000), .seed = 1}};
+};
+
+TEST_F(LinkEnd, ASnapshotStartsWhatIsNewAndKeepsWhatItDoesNotName) {
+  core_.adopt({spec("old"), link::Goal::run, {}, {}});
+  welcome();
+  auto d = down(link::Snapshot{3, 1, {{spec("t"), link::Goal::run, {}}}});
+  ASSERT_EQ(d.start.size(), 1u);
+  EXPECT_TRUE(d.goals.empty());
+  EXPECT_NE(core_.task(TaskId("old")), nullptr);
+  EXPECT_FALSE(core_.wanted(TaskId("old")));
+  EXPECT_TRUE(down(link::Delta{3, 2, {{spec("t"), link::Goal::run, {}}}, {}}).start.empty()) << "a launch said twice is one launch";
+}
+
+TEST_F(LinkEnd, AGapLeavesTheStream) {
+  welcome();
+  down(link::Snapshot{3, 1, {}});
+  EXPECT_FALSE(core_.on_down(link::Delta{3, 3, {}, {}}, at(0)));
+  EXPECT_FALSE(core_.on_down(link::Heartbeat{3, 9, 5}, at(0)));
+}
+
+TEST_F(LinkEnd, AnOlderEpochAnotherClusterAndALostStoreAreRefused) {
+  welcome(3);
+  EXPECT_FALSE(core_.on_down(link::Welcome{2, 5, "c", "s", AgentId("c-S0"), Millis(1000)}, at(0)));
+  EXPECT_FALSE(core_.on_down(link::Welcome{4, 5, "other", "s", AgentId("c-S0"), Millis(1000)}, at(0)));
+  EXPECT_FALSE(core_.on_down(link::Welcome{4, 4, "c", "s", AgentId("c-S0"), Millis(1000)}, at(0)));
+  EXPECT_FALSE(core_.on_down(link::Snapshot{2, 1, {}}, at(0)));
+}
+
+TEST_F(LinkEnd, GoalsOnlyMoveForward) {
+  welcome();
+  down(link::Snapshot{3, 1, {{spec("t"), link::Goal::run, {}}}});
+  EXPECT_EQ(down(link::Delta{3, 2, {{spec("t"), link::Goal::kill, {}}}, {}}).goals.size(), 1u);
+  EXPECT_TRUE(down(link::Delta{3, 3, {{spec("t"), link::Goal::drain, {}}}, {}}).goals.empty());
+}
+
+TEST_F(LinkEnd, StatusesAreToldUntilAcknowledgedOneAtATime) {
+  welcome();
+  down(link::Snapshot{3, 1, {{spec("t"), link::Goal::run, {}}}});
+  core_.update(status(TaskState::running), at(1));
+  core_.update(status(TaskState::failed), at(1));
+  auto first = core_.next_report(at(1));
+  ASSERT_TRUE(first);
+  ASSERT_EQ(first->statuses.size(), 1u);
+  EXPECT_EQ(first->statuses[0].state, TaskState::running);
+  auto again = core_.next_report(at(2));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->statuses.at(0).uuid, first->statuses[0].uuid);
+  down(link::Ack{3, TaskId("t"), first->statuses[0].uuid});
+  auto second = core_.next_report(at(2));
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->statuses.at(0).state, TaskState::failed);
+  EXPECT_TRUE(down(link::Delta{3, 2, {}, {TaskId("t")}}).forget.size() == 1);
+  EXPECT_EQ(core_.task(TaskId("t")), nullptr);
+}
+
+TEST_F(LinkEnd, ALiveTaskIsNeverForgotten) {
+  welcome();
+  down(link::Snapshot{3, 1, {{spec("t"), link::Goal::run, {}}}});
+  EXPECT_TRUE(down(link::Delta{3, 2, {}, {TaskId("t")}}).forget.empty());
+}
+
+class Check : public ::testing::Test {
+ protected:
+  Check() {
+    c_.grace = Millis(10'000);
+    c_.failures_max = 3;
+  }
+  CheckMachine::Action see(CheckMachine& m, bool passed, int second) { return m.observe({passed, false, "HTTP 500"}, at(second).mono); }
+  HealthCheck c_;
+};
+
+TEST_F(Check, FailuresDuringTheGraceSayNothing) {
+  CheckMachine m(c_, at(0).mono);
+  for (int i = 1; i < 10; ++i) EXPECT_EQ(see(m, false, i), CheckMachine::Action::none);
+  EXPECT_FALSE(m.alive());
+  EXPECT_EQ(see(m, true, 10), CheckMachine::Action::announce);
+}
+
+TEST_F(Check, TheFourthFailureInARowKills) {
+  CheckMachine m(c_, at(0).mono);
+  see(m, true, 1);
+  EXPECT_EQ(see(m, false, 2), CheckMachine::Action::announce) << "the grace ends with the first success";
+  EXPECT_EQ(see(m, false, 3), CheckMachine::Action::none);
+  EXPECT_EQ(see(m, false, 4), CheckMachine::Action::none);
+  EXPECT_EQ(see(m, false, 5), CheckMachine::Action::kill);
+}
+
+TEST_F(Check, ASuccessStartsTheCountAnew) {
+  CheckMachine m(c_, at(0).mono);
+  see(m, true, 1);
+  for (int i = 2; i < 20; i += 3) {
+    EXPECT_NE(see(m, false, i), CheckMachine::Action::kill);
+    EXPECT_NE(see(m, false, i + 1), CheckMachine::Action::kill);
+    EXPECT_EQ(see(m, true, i + 2), CheckMachine::Action::announce);
+  }
+}
+
+TEST_F(Check, ZeroNeverKills) {
+  c_.failures_max = 0;
+  CheckMachine m(c_, at(0).mono);
+  for (int i = 11; i < 50; ++i) EXPECT_NE(see(m, false, i), CheckMachine::Action::kill);
+}
+
+TEST_F(Check, SeveralChecksAreHealthyOnlyTogether) {
+  std::vector<CheckMachine> all{CheckMachine(c_, at(0).mono), CheckMachine(c_, at(0).mono)};
+  EXPECT_FALSE(combined(all).has_value());
+  see(all[0], true, 1);
+  EXPECT_FALSE(combined(all).has_value());
+  see(all[1], true, 1);
+  EXPECT_EQ(combined(all), true);
+  see(all[1], false, 2);
+  EXPECT_EQ(combined(all), false);
+}
+
+TEST(RunFolder, ReadsTheExecutorsLines) {
+  auto e = parse_exit("exit code=137 signal=9 oom=1 at=1234 lost=0\n");
+  ASSERT_TRUE(e);
+  EXPECT_TRUE(e->oom);
+  EXPECT_EQ(e->signal, 9);
+  EXPECT_EQ(parse_exit("failed cgroup: No space left\n")->failure, "cgroup: No space left");
+  EXPECT_EQ(parse_started("started pid=7 start=99 at=5\n")->ticks, 99u);
+  for (auto bad : {"", "exit", "exit code=x signal=1", "started pid=1", "nonsense"}) {
+    EXPECT_FALSE(parse_exit(bad)) << bad;
+    EXPECT_FALSE(parse_started(bad)) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace croft::agent
