@@ -72,15 +72,15 @@ void Farm::take_over() {
     else if (app && known->instances != app->instances) fail(fmt::format("an acknowledged change of {} is lost", id));
   }
   auto life = leader_life_;
-  auto tick = std::make_shared<std::function<void()>>();
-  *tick = [this, life, tick] {
-    if (life != leader_life_ || !leader_) return;
-    leader_->cluster.tick(world_.now());
-    leader_->catalog.tick(world_.now());
-    turn();
-    world_.after(Millis(200), *tick);
-  };
-  world_.after(Millis(1), *tick);
+  world_.after(Millis(1), [this, life] { leader_ticks(life); });
+}
+
+void Farm::leader_ticks(std::uint64_t life) {
+  if (life != leader_life_ || !leader_) return;
+  leader_->cluster.tick(world_.now());
+  leader_->catalog.tick(world_.now());
+  turn();
+  world_.after(Millis(200), [this, life] { leader_ticks(life); });
 }
 
 void Farm::kill_leader() {

@@ -49,6 +49,7 @@ class Farm {
  private:
   // --- leader ---
   void take_over();
+  void leader_ticks(std::uint64_t life);
   void kill_leader();
   void turn();
   void commit(coordination::Batch batch, std::function<void(bool)> then);
@@ -56,6 +57,7 @@ class Farm {
   void propose(orchestrator::Intent intent, std::string what);
   // --- hosts ---
   void boot_agent(std::size_t host);
+  void agent_loop(std::size_t host, std::uint64_t life);
   void kill_agent(std::size_t host);
   void reboot(std::size_t host);
   void connect(std::size_t host);

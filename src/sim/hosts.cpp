@@ -40,15 +40,15 @@ void Farm::boot_agent(std::size_t host) {
     }
   }
   note(h.name + " agent up");
-  auto loop = std::make_shared<std::function<void()>>();
-  *loop = [this, host, life, loop] {
-    auto& self = hosts_[host];
-    if (self.life != life || !self.core) return;
-    if (!self.connected && !self.cut_off && leader_) connect(host);
-    report(host);
-    world_.after(world_.between(20, 60), *loop);
-  };
-  world_.after(world_.between(5, 50), *loop);
+  world_.after(world_.between(5, 50), [this, host, life] { agent_loop(host, life); });
+}
+
+void Farm::agent_loop(std::size_t host, std::uint64_t life) {
+  auto& self = hosts_[host];
+  if (self.life != life || !self.core) return;
+  if (!self.connected && !self.cut_off && leader_) connect(host);
+  report(host);
+  world_.after(world_.between(20, 60), [this, host, life] { agent_loop(host, life); });
 }
 
 void Farm::kill_agent(std::size_t host) {
