@@ -1,6 +1,7 @@
 #pragma once
 // The leader's accounting of agents and tasks: one owner of who has what. A pure core on the leader's strand.
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -39,13 +40,14 @@ struct Refused {
   AgentId agent;
   std::string hostname;
   Refusal reason;
-  std::string detail;  ///< "needs 4 cpus, 1.5 are free"
+  std::string detail;  ///< "needs 4 cpus, 1.5 are free of 2"
 };
 
 struct PlaceResult {
   std::vector<Placement> placed;    ///< reserved: each must be launched or given back
   std::vector<Refused> refused;     ///< why the remaining agents could not take one more; at most 100
   std::uint32_t agents_considered = 0;
+  std::array<std::uint32_t, 11> by_reason{};  ///< of all agents that could not take one more, by Refusal
 };
 
 struct Agent {
@@ -53,7 +55,7 @@ struct Agent {
   link::AgentInfo info;
   Resources used;
   PortSet free_ports;
-  bool connected = false;           ///< has a live stream
+  bool connected = false;           ///< has a live stream; others get no new tasks
   bool reachable = true;            ///< false after agent_timeout without a stream
   std::string subscription;
   std::uint64_t n = 0, acked_n = 0; ///< deltas sent and carried out
@@ -92,6 +94,7 @@ struct Options {
   Millis heartbeat{5'000};
   std::string cluster_id;
   std::uint64_t epoch = 0, commit = 0;
+  std::uint64_t unacked_max = 1000; ///< deltas that an agent may be behind with; then its stream is cut
 };
 
 /// Shape    the leader calls in with what happened and takes out what to send (take_messages) and what changed (take_events).
@@ -114,6 +117,10 @@ class Cluster {
   void tick(Now now);               ///< time-outs, heartbeats; call at least every second
   struct Message { AgentId agent; std::string subscription; link::Down record; };
   std::vector<Message> take_messages();
+  /// Streams that are to be closed, after take_messages: another took their place, the agent fell silent or too far behind, or was removed. It
+  /// comes back by registering, and gets a snapshot.
+  struct Cut { AgentId agent; std::string subscription, why; };
+  std::vector<Cut> take_cuts();
   std::vector<Event> take_events();
   void committed(std::uint64_t n);  ///< newest commit number, told to agents
 
@@ -134,13 +141,15 @@ class Cluster {
   [[nodiscard]] const Task* task(const TaskId& id) const;
   [[nodiscard]] const Agent* agent(const AgentId& id) const;
   [[nodiscard]] std::vector<const Agent*> agents() const;              ///< by id
+  [[nodiscard]] std::size_t agent_count() const;
+  [[nodiscard]] std::size_t task_count() const;                        ///< live ones, and ended ones until their task_gone is taken
   [[nodiscard]] std::vector<const Task*> tasks() const;                ///< by id
-  [[nodiscard]] std::vector<const Task*> tasks_of(const AppId& app) const;
+  [[nodiscard]] std::vector<const Task*> tasks_of(const AppId& app) const;  ///< in no particular order
   /// Ended tasks, newest first, at most 100 an app and 1,000 in all.
   [[nodiscard]] std::vector<const Task*> ended() const;
   [[nodiscard]] Resources total() const;
   [[nodiscard]] Resources used() const;
-  /// Sum of each agent's tasks equals its `used`, ports disjoint, indices in step: "" or the first thing wrong. For tests and the simulator.
+  /// Sum of each agent's tasks and reservations equals its `used`, ports disjoint, indices in step: "" or the first thing wrong. For tests and the simulator.
   [[nodiscard]] std::string audit() const;
 
  private:

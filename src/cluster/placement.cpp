@@ -1,4 +1,6 @@
-// Accounting and placement: best fit over the free capacity, in fixed point.
+// Accounting and placement: who has what, who gets the next one, and why nobody can.
+
+#include <algorithm>
 
 #include "base/text.hpp"
 #include "cluster/impl.hpp"
@@ -8,191 +10,237 @@ namespace croft::cluster {
 namespace {
 
 constexpr std::size_t refused_max = 100;
-constexpr int candidates_max = 24;  // agents with just enough cpus that are looked at closely
+constexpr std::uint32_t avoided = 1u << 24;  // worse than any number of instances
 
-std::string short_of(std::string_view what, Milli wanted, Milli free) {
-  return fmt::format("needs {} {}, {} are free", print_number(from_milli(wanted)), what, print_number(from_milli(std::max<Milli>(free, 0))));
+std::string short_of(std::string_view what, Milli wanted, Milli free, Milli total) {
+  auto number = [](Milli m) { return print_number(from_milli(std::max<Milli>(m, 0))); };
+  return fmt::format("needs {} {}, {} {} free of {}", number(wanted), what, number(free), free == 1000 ? "is" : "are", number(total));
 }
 
-/// How much of an agent stays free, relative to what it has: the fullest kind decides. Smaller is the better fit.
-double slack(const Resources& free, const Resources& wanted, const Resources& total) {
-  auto part = [](Milli f, Milli w, Milli t) { return t > 0 ? static_cast<double>(f - w) / static_cast<double>(t) : 0.0; };
-  return part(free.cpus, wanted.cpus, total.cpus) + part(free.mem, wanted.mem, total.mem);
+std::uint8_t traits_of(const link::AgentInfo& info) {
+  return static_cast<std::uint8_t>((info.docker ? CapacityIndex::docker : 0) | (info.native ? CapacityIndex::native : 0));
+}
+
+CapacityIndex::Want want_of(const Shape& shape) {
+  return {shape.resources, static_cast<std::uint32_t>(shape.host_ports.size()), shape.docker ? CapacityIndex::docker : CapacityIndex::native, nullptr};
 }
 
 }  // namespace
 
-void Cluster::Impl::reindex(AgentEntry& agent) {
-  if (agent.agent.reachable) by_free_cpus.insert({free_of(agent).cpus, agent.agent.id});
+std::string_view to_string(Refusal r) {
+  static constexpr std::string_view names[] = {"UnfulfilledRole", "UnfulfilledConstraint", "NoCorrespondingReservationFound", "AgentMaintenance", "InsufficientCpus",
+                                               "InsufficientMemory", "InsufficientDisk", "InsufficientGpus", "InsufficientPorts", "DeclinedScarceResources", "UnfulfilledRuntime"};
+  return names[static_cast<std::size_t>(r)];
 }
 
-void Cluster::Impl::charge(AgentEntry& agent, const Resources& r, const std::vector<std::uint16_t>& ports, const AppId& app) {
-  by_free_cpus.erase({free_of(agent).cpus, agent.agent.id});
-  agent.agent.used += r;
+// --- accounting ---
+
+void Cluster::Impl::update_room(AgentEntry& a) {
+  a.agent.tasks = a.tasks.size();
+  index.set(a.slot, {a.agent.info.total - a.agent.used, a.port_count, traits_of(a.agent.info), a.agent.connected && a.agent.reachable});
+}
+
+void Cluster::Impl::count_instance(const AppId& app, CapacityIndex::Slot slot, int by) {
+  if (app.empty()) return;
+  auto& spread = apps[app].spread;
+  auto& n = spread[slot];
+  n = static_cast<std::uint32_t>(static_cast<int>(n) + by);
+  if (n == 0) spread.erase(slot);
+}
+
+void Cluster::Impl::take_port(AgentEntry& a, std::uint16_t port) {
+  if (a.agent.free_ports.remove(port)) --a.port_count;
+}
+
+void Cluster::Impl::charge(AgentEntry& a, const Resources& r, const AppId& app) {
+  a.agent.used += r;
   used += r;
-  for (auto port : ports) agent.agent.free_ports.remove(port);
-  if (!app.empty()) ++agent.per_app[app];
-  reindex(agent);
+  count_instance(app, a.slot, 1);
+  update_room(a);
 }
 
-void Cluster::Impl::release(AgentEntry& agent, const Resources& r, const std::vector<std::uint16_t>& ports, const AppId& app) {
-  by_free_cpus.erase({free_of(agent).cpus, agent.agent.id});
-  agent.agent.used -= r;
+void Cluster::Impl::release(AgentEntry& a, const Resources& r, const std::vector<std::uint16_t>& ports, const AppId& app) {
+  a.agent.used -= r;
   used -= r;
-  PortSet mine = agent.agent.info.ports;
   for (auto port : ports)
-    if (mine.contains(port)) agent.agent.free_ports.add(port);
-  if (auto at = agent.per_app.find(app); at != agent.per_app.end() && --at->second == 0) agent.per_app.erase(at);
-  reindex(agent);
+    if (a.agent.info.ports.contains(port) && !a.agent.free_ports.contains(port)) a.agent.free_ports.add(port), ++a.port_count;
+  count_instance(app, a.slot, -1);
+  update_room(a);
 }
 
-void Cluster::Impl::hold(TaskEntry& task) {
-  if (std::exchange(task.holds, true)) return;
-  if (auto agent = agents.find(task.task.agent); agent != agents.end()) {
-    charge(agent->second, task.shape.resources, task.ports, task.task.spec.app);
-    agent->second.agent.tasks = agent->second.tasks.size();
-  }
+void Cluster::Impl::hold(TaskEntry& t) {
+  if (std::exchange(t.holds, true) || !t.home) return;
+  for (auto port : t.ports) take_port(*t.home, port);
+  charge(*t.home, t.held, t.task.spec.app);
 }
 
-void Cluster::Impl::let_go(TaskEntry& task) {
-  if (!std::exchange(task.holds, false)) return;
-  if (auto agent = agents.find(task.task.agent); agent != agents.end()) release(agent->second, task.shape.resources, task.ports, task.task.spec.app);
+void Cluster::Impl::let_go(TaskEntry& t) {
+  if (!std::exchange(t.holds, false) || !t.home) return;
+  release(*t.home, t.held, t.ports, t.task.spec.app);
 }
 
-/// The first step of Marathon's funnel at which this agent fails for the shape.
-std::optional<Refused> Cluster::Impl::refuses(const AgentEntry& entry, const Shape& shape) const {
-  const auto& agent = entry.agent;
-  auto because = [&](Refusal reason, std::string detail) { return Refused{agent.id, agent.info.hostname, reason, std::move(detail)}; };
-  auto free = free_of(entry);
-  const auto& want = shape.resources;
-  if (want.cpus > free.cpus) return because(Refusal::cpus, short_of("cpus", want.cpus, free.cpus));
-  if (want.mem > free.mem) return because(Refusal::mem, short_of("MiB of mem", want.mem, free.mem));
-  if (want.disk > free.disk) return because(Refusal::disk, short_of("MiB of disk", want.disk, free.disk));
-  if (want.gpus > free.gpus) return because(Refusal::gpus, short_of("gpus", want.gpus, free.gpus));
-  std::size_t any = 0;
-  for (auto port : shape.host_ports) {
-    if (port == 0) ++any;
-    else if (!agent.free_ports.contains(port))
-      return because(Refusal::ports, agent.info.ports.contains(port) ? fmt::format("port {} is taken", port) : fmt::format("port {} is not offered ({})", port, agent.info.ports.str()));
-  }
-  if (any > 0 && any > agent.free_ports.size()) return because(Refusal::ports, fmt::format("needs {} ports, {} are free", any, agent.free_ports.size()));
-  if (shape.docker && !agent.info.docker) return because(Refusal::runtime, "has no Docker Engine");
-  if (!shape.docker && !agent.info.native) return because(Refusal::runtime, "runs no native tasks");
+void Cluster::Impl::take_inventory(AgentEntry& a) {
+  a.agent.free_ports = a.agent.info.ports;
+  a.port_count = a.agent.free_ports.size();
+  for (const auto* t : a.tasks)
+    if (t->holds)
+      for (auto port : t->ports) take_port(a, port);
+  for (auto port : a.reserved_ports) take_port(a, port);
+  update_room(a);
+}
+
+// --- placement ---
+
+bool Cluster::Impl::has_ports(const AgentEntry& a, const Shape& shape) const {
+  return std::all_of(shape.host_ports.begin(), shape.host_ports.end(), [&](std::uint16_t port) { return port == 0 || a.agent.free_ports.contains(port); });
+}
+
+/// An exact port that one instance wants twice: no agent can give it.
+static std::optional<std::uint16_t> wanted_twice(const Shape& shape) {
+  for (auto at = shape.host_ports.begin(); at != shape.host_ports.end(); ++at)
+    if (*at != 0 && std::find(std::next(at), shape.host_ports.end(), *at) != shape.host_ports.end()) return *at;
   return std::nullopt;
 }
 
-std::vector<std::uint16_t> Cluster::Impl::pick_ports(AgentEntry& entry, const Shape& shape) const {
-  std::vector<std::uint16_t> out;
-  auto free = entry.agent.free_ports;
-  for (auto port : shape.host_ports)
-    if (port) free.remove(port);
+/// The first step of Marathon's funnel at which this agent fails for the shape. Words cost time: only for those that will be shown.
+std::optional<Refused> Cluster::Impl::refuses(const AgentEntry& a, const Shape& shape, bool in_words) const {
+  const auto& info = a.agent.info;
+  auto because = [&](Refusal reason, auto&& words) { return in_words ? Refused{a.agent.id, info.hostname, reason, words()} : Refused{{}, {}, reason, {}}; };
+  if (!a.agent.reachable) return because(Refusal::maintenance, [] { return std::string("does not answer"); });
+  if (!a.agent.connected) return because(Refusal::maintenance, [] { return std::string("is not connected at the moment"); });
+  const auto free = info.total - a.agent.used;
+  const auto& want = shape.resources;
+  if (want.cpus > free.cpus) return because(Refusal::cpus, [&] { return short_of("cpus", want.cpus, free.cpus, info.total.cpus); });
+  if (want.mem > free.mem) return because(Refusal::mem, [&] { return short_of("MiB of mem", want.mem, free.mem, info.total.mem); });
+  if (want.disk > free.disk) return because(Refusal::disk, [&] { return short_of("MiB of disk", want.disk, free.disk, info.total.disk); });
+  if (want.gpus > free.gpus) return because(Refusal::gpus, [&] { return short_of("gpus", want.gpus, free.gpus, info.total.gpus); });
+  if (auto twice = wanted_twice(shape)) return because(Refusal::ports, [&] { return fmt::format("needs port {} twice", *twice); });
   for (auto port : shape.host_ports) {
-    if (port == 0) {
-      const auto& ranges = free.ranges();
-      CROFT_ASSERT(!ranges.empty());
-      auto at = std::find_if(ranges.begin(), ranges.end(), [&](const PortRange& r) { return r.end >= entry.next_port; });
-      if (at == ranges.end()) at = ranges.begin();
-      port = std::max(at->begin, entry.next_port <= at->end ? std::max(at->begin, entry.next_port) : at->begin);
-      free.remove(port);
-      entry.next_port = static_cast<std::uint16_t>(port == 65535 ? 0 : port + 1);
-    }
-    out.push_back(port);
+    if (port == 0 || a.agent.free_ports.contains(port)) continue;
+    return because(Refusal::ports, [&] {
+      return info.ports.contains(port) ? fmt::format("needs port {}, which is taken", port) : fmt::format("needs port {}, which it does not offer ({})", port, info.ports.str());
+    });
+  }
+  if (shape.host_ports.size() > a.port_count)
+    return because(Refusal::ports, [&] { return fmt::format("needs {} ports, {} are free of {}", shape.host_ports.size(), a.port_count, info.ports.size()); });
+  if (shape.docker && !info.docker) return because(Refusal::runtime, [] { return std::string("has no Docker Engine"); });
+  if (!shape.docker && !info.native) return because(Refusal::runtime, [] { return std::string("runs no native tasks"); });
+  return std::nullopt;
+}
+
+std::vector<std::uint16_t> Cluster::Impl::pick_ports(AgentEntry& a, const Shape& shape) {
+  auto out = shape.host_ports;
+  for (auto port : out)
+    if (port != 0) take_port(a, port);
+  for (auto& port : out) {
+    if (port != 0) continue;
+    const auto& ranges = a.agent.free_ports.ranges();
+    CROFT_ASSERT(!ranges.empty());
+    auto at = std::lower_bound(ranges.begin(), ranges.end(), a.next_port, [](const PortRange& r, std::uint16_t p) { return r.end < p; });
+    port = at == ranges.end() ? ranges.front().begin : std::max(at->begin, a.next_port);
+    take_port(a, port);
+    a.next_port = static_cast<std::uint16_t>(port == 65535 ? 0 : port + 1);
   }
   return out;
 }
 
-/// Agents in order of free cpus, from the first that has enough: the best fit of the next few, with fewer instances of the same
-/// app and not to be avoided counting first.
-AgentEntry* Cluster::Impl::best_for(const Shape& shape) {
-  AgentEntry* best = nullptr;
-  std::tuple<bool, std::uint32_t, double> best_rank{};
-  int looked = 0;
-  for (auto at = by_free_cpus.lower_bound({shape.resources.cpus, AgentId()}); at != by_free_cpus.end(); ++at) {
-    auto& entry = agents.at(at->second);
-    if (refuses(entry, shape)) continue;
-    bool avoid = std::find(shape.avoid.begin(), shape.avoid.end(), entry.agent.id) != shape.avoid.end();
-    auto same = entry.per_app.find(shape.app);
-    std::tuple rank{avoid, same == entry.per_app.end() ? 0u : same->second, slack(free_of(entry), shape.resources, entry.agent.info.total)};
-    if (!best || rank < best_rank) best = &entry, best_rank = rank;
-    if (++looked >= candidates_max && !std::get<0>(best_rank)) break;
-  }
-  return best;
+void Cluster::Impl::mark_handicaps(const Shape& shape) {
+  handicap.resize(index.slots(), 0);
+  if (auto app = apps.find(shape.app); app != apps.end())
+    for (const auto& [slot, n] : app->second.spread) handicap[slot] = std::min(n, avoided - 1);
+  for (const auto& id : shape.avoid)
+    if (auto at = agents.find(id); at != agents.end()) handicap[at->second.slot] |= avoided;
 }
 
+void Cluster::Impl::unmark_handicaps(const Shape& shape) {
+  if (auto app = apps.find(shape.app); app != apps.end())
+    for (const auto& [slot, n] : app->second.spread) handicap[slot] = 0;
+  for (const auto& id : shape.avoid)
+    if (auto at = agents.find(id); at != agents.end()) handicap[at->second.slot] = 0;
+}
+
+/// Instances go one by one to the agent with the fewest of the same app, and among these to the one that has the least left over.
 PlaceResult Cluster::place(const Shape& shape, std::uint32_t count) {
   auto& i = *impl_;
   PlaceResult result;
   result.agents_considered = static_cast<std::uint32_t>(i.agents.size());
+  i.index.refresh();
+  i.mark_handicaps(shape);
+  const auto want = want_of(shape);
+  const bool exact_ports = std::any_of(shape.host_ports.begin(), shape.host_ports.end(), [](std::uint16_t p) { return p != 0; });
+  const bool impossible = exact_ports && wanted_twice(shape).has_value();
+  auto judge = [&](CapacityIndex::Slot slot) -> std::optional<std::uint32_t> {
+    if (impossible || (exact_ports && !i.has_ports(*i.by_slot[slot], shape))) return std::nullopt;
+    return i.handicap[slot];
+  };
+  // While one batch is placed agents only get fuller: once the best had a handicap, no later one has a smaller.
+  std::uint32_t floor = 0;
+  result.placed.reserve(count);
   while (result.placed.size() < count) {
-    auto* agent = i.best_for(shape);
-    if (!agent) break;
-    Placement p{agent->agent.id, agent->agent.info.hostname, agent->agent.info.ip, i.pick_ports(*agent, shape)};
-    i.charge(*agent, shape.resources, p.host_ports, shape.app);
+    auto pick = i.index.best(want, floor, judge);
+    if (!pick) break;
+    floor = pick->handicap;
+    auto& agent = *i.by_slot[pick->slot];
+    Placement p{agent.agent.id, agent.agent.info.hostname, agent.agent.info.ip, i.pick_ports(agent, shape)};
+    agent.reserved += shape.resources;
+    agent.reserved_ports.insert(agent.reserved_ports.end(), p.host_ports.begin(), p.host_ports.end());
+    i.charge(agent, shape.resources, shape.app);
+    ++i.handicap[pick->slot];
     result.placed.push_back(std::move(p));
   }
-  if (result.placed.size() == count) return result;
-  for (const auto& [id, entry] : i.agents) {
-    if (result.refused.size() >= refused_max) break;
-    if (!entry.agent.reachable) result.refused.push_back({id, entry.agent.info.hostname, Refusal::maintenance, "does not answer"});
-    else if (auto refused = i.refuses(entry, shape)) result.refused.push_back(std::move(*refused));
-  }
+  i.unmark_handicaps(shape);
+  if (shape.app.empty()) std::fill(i.handicap.begin(), i.handicap.end(), 0);
+  if (result.placed.size() < count) i.list_refusals(shape, result);
   return result;
 }
 
+void Cluster::Impl::list_refusals(const Shape& shape, PlaceResult& result) const {
+  for (const auto& [id, entry] : agents) {
+    auto refused = refuses(entry, shape, result.refused.size() < refused_max);
+    if (!refused) continue;
+    ++result.by_reason[static_cast<std::size_t>(refused->reason)];
+    if (result.refused.size() < refused_max) result.refused.push_back(std::move(*refused));
+  }
+}
+
+void Cluster::Impl::unreserve(AgentEntry& a, const Resources& r, const std::vector<std::uint16_t>& ports) {
+  a.reserved -= r;
+  CROFT_ASSERT(!a.reserved.negative());  // launched or given back twice
+  for (auto port : ports) {
+    auto at = std::find(a.reserved_ports.begin(), a.reserved_ports.end(), port);
+    CROFT_ASSERT(at != a.reserved_ports.end());
+    *at = a.reserved_ports.back();
+    a.reserved_ports.pop_back();
+  }
+}
+
 void Cluster::give_back(const Shape& shape, const Placement& placement) {
-  if (auto at = impl_->agents.find(placement.agent); at != impl_->agents.end()) impl_->release(at->second, shape.resources, placement.host_ports, shape.app);
+  auto* agent = impl_->find_agent(placement.agent);
+  if (!agent) return;
+  impl_->unreserve(*agent, shape.resources, placement.host_ports);
+  impl_->release(*agent, shape.resources, placement.host_ports, shape.app);
 }
 
 void Cluster::launch(TaskSpec spec, const Shape& shape, const Placement& placement, Now now) {
   auto& i = *impl_;
-  auto id = spec.id;
-  CROFT_ASSERT(!i.tasks.contains(id));
-  auto& entry = i.tasks[id];
-  entry.shape = shape;
+  CROFT_ASSERT(!i.tasks.contains(spec.id));
+  auto* agent = i.find_agent(placement.agent);
+  auto& entry = i.add_task(agent, std::move(spec));
+  entry.held = shape.resources;
   entry.ports = placement.host_ports;
-  entry.holds = true;  // charged by place()
-  entry.task.agent = placement.agent;
   entry.task.staged_at = now.wall;
-  entry.task.status.task = id;
   entry.task.status.state = TaskState::staging;
   entry.task.status.at = now.wall;
-  i.by_app[spec.app].insert(id);
-  entry.task.spec = std::move(spec);
-  i.emit(Event::Kind::task_changed, placement.agent, id);
-  i.events.back().state_changed = true;
-  if (auto agent = i.agents.find(placement.agent); agent != i.agents.end()) {
-    agent->second.tasks.insert(id);
-    agent->second.agent.tasks = agent->second.tasks.size();
-    i.send_delta(agent->second, {{entry.task.spec, link::Goal::run, std::nullopt}}, {});
+  i.task_changed(entry, true);
+  if (!agent) {
+    i.end_with(entry, TaskState::lost, "REASON_SLAVE_REMOVED", "its agent was removed before it was launched", now);
+    return;
   }
-}
-
-std::string Cluster::audit() const {
-  const auto& i = *impl_;
-  Resources used, total;
-  for (const auto& [id, entry] : i.agents) {
-    Resources sum;
-    std::set<std::uint16_t> taken;
-    for (const auto& task : entry.tasks) {
-      auto at = i.tasks.find(task);
-      if (at == i.tasks.end()) return fmt::format("agent {} lists task {}, which is not known", id, task);
-      if (!at->second.holds) continue;
-      sum += at->second.shape.resources;
-      for (auto port : at->second.ports) {
-        if (!taken.insert(port).second) return fmt::format("agent {}: port {} is promised twice", id, port);
-        if (entry.agent.free_ports.contains(port)) return fmt::format("agent {}: port {} is promised and free", id, port);
-      }
-    }
-    if (sum != entry.agent.used) return fmt::format("agent {}: its tasks hold other resources than are charged", id);
-    used += sum;
-    total += entry.agent.info.total;
-    if (i.by_free_cpus.contains({i.free_of(entry).cpus, id}) != entry.agent.reachable) return fmt::format("agent {}: the index by free cpus is out of step", id);
-  }
-  if (used != i.used) return "the sum of used resources is wrong";
-  if (total != i.total) return "the sum of total resources is wrong";
-  for (const auto& [id, entry] : i.tasks)
-    if (!i.by_app.contains(entry.task.spec.app)) return fmt::format("task {} is missing in its app's set", id);
-  return {};
+  entry.holds = true;  // charged by place()
+  i.unreserve(*agent, shape.resources, placement.host_ports);
+  if (shape.app != entry.task.spec.app) i.count_instance(shape.app, agent->slot, -1), i.count_instance(entry.task.spec.app, agent->slot, 1);
+  i.update_room(*agent);
+  i.tell(entry);
 }
 
 }  // namespace croft::cluster

@@ -5,7 +5,7 @@ namespace croft {
 
 using AppId = Named<struct AppIdTag>;                ///< absolute path: "/service/fibonacci"
 using TaskId = Named<struct TaskIdTag>;              ///< "service_fibonacci.<uuid>"; never used twice
-using AgentId = Named<struct AgentIdTag>;            ///< "<cluster id>-S12", given by the leader, kept on the agent's disk
+using AgentId = Named<struct AgentIdTag>;            ///< "<cluster id>-<epoch>-S12", given by the leader, kept on the agent's disk
 using DeploymentId = Named<struct DeploymentIdTag>;  ///< a UUID
 using BalancerId = Named<struct BalancerIdTag>;      ///< host name and port of a balancer's API, unique in a farm
 

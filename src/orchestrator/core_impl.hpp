@@ -102,6 +102,7 @@ struct Orchestrator::Impl {
   void emit(BusEvent::Kind kind, std::shared_ptr<const Deployment> d, Now now);
   void emit(BusEvent::Kind kind, const cluster::Task& task, Now now, std::string text = {});
   void on_task(const cluster::Event& event, Now now);
+  void reap_removed(const AgentId& agent, bool complete, Now now);
   void on_gone(const cluster::Event& event, Now now);
   void wake_by(Mono at) { wake = std::min(wake, at); }
 
@@ -117,6 +118,8 @@ struct Orchestrator::Impl {
   std::vector<DeploymentId> order;         ///< as they came
   std::map<AppId, catalog::Rule> rules;
   std::set<TaskId> kills;                  ///< asked for by users, until seen done
+  /// Apps removed while agents were not back from an earlier leader's time, and these agents: what they bring of the app is killed.
+  std::map<AppId, std::set<AgentId>> removed;
   std::string last_version;                ///< newest time stamp given
 
   std::map<AppId, Backoff> backoffs;

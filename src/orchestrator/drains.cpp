@@ -9,10 +9,7 @@ namespace croft::orchestrator {
 /// Takes a task out of service. One that serves requests is drained first; any other is killed at once.
 void Orchestrator::Impl::stop_task(const cluster::Task& task, Now now, bool record) {
   auto id = task.spec.id;
-  if (record || task.status.state == TaskState::unreachable) {
-    kills.insert(id);
-    background.put["kills/" + id.str()] = "{}";
-  }
+  if ((record || task.status.state == TaskState::unreachable) && kills.insert(id).second) background.put["kills/" + id.str()] = "{}";
   if (task.goal != link::Goal::run) return;
   bool in_rotation = serving(task);
   auto app = task.spec.app;

@@ -25,7 +25,7 @@ bool Orchestrator::Impl::serving(const Task& task) const {
 
 /// More agents lost within a minute than a farm loses by accident: then nothing is replaced until an operator or the agents say so.
 bool Orchestrator::Impl::brake(Now now) const {
-  auto all = cluster.agents().size();
+  auto all = cluster.agent_count();
   std::size_t lost = 0;
   for (const auto& [at, agent] : lost_agents) {
     const auto* a = cluster.agent(agent);
@@ -142,8 +142,9 @@ bool Orchestrator::Impl::carry_out(const Deployment& d, const Action& action, No
   if (action.kind == ActionKind::stop) {
     auto t = tally(action.app);
     bool unreachable_only = true;
-    for (auto* list : {&t.current, &t.old})
-      for (const auto* task : *list) stop_task(*task, now, task->status.state == TaskState::unreachable);
+    // Also those that were leaving already, when their agent fell silent: with the app gone from the store nothing else would remember them.
+    for (auto* list : {&t.current, &t.old, &t.leaving})
+      for (const auto* task : *list) stop_task(*task, now, false);
     t = tally(action.app);
     for (const auto* task : t.leaving) unreachable_only = unreachable_only && task->status.state == TaskState::unreachable;
     // Tasks behind a dead agent are killed when it comes back (their kill is stored); the deployment does not wait for that.
@@ -189,6 +190,10 @@ void Orchestrator::Impl::finish(const DeploymentId& id, Now now) {
       waiting.erase(app);
       progress.erase(app);
       held.erase(app);
+      if (!awaited.empty()) {
+        removed[app] = awaited;
+        background.put[key("removed", app)] = "{}";
+      }
       if (cluster.tasks_of(app).empty()) cluster.app_known(app, false);
       emit(BusEvent::Kind::app_terminated, app, now);
     }

@@ -46,6 +46,14 @@ void LeaderService::Impl::route_messages() {
     if (at->second->bytes > AgentStream::bytes_max) at->second->closed = true;
     touched[message.subscription] = true;
   }
+  for (const auto& cut : term->cluster.take_cuts()) {
+    auto at = term->streams.find(cut.subscription);
+    if (at == term->streams.end()) continue;
+    log::warn("leader", "agent={} its stream is closed: {}", cut.agent, cut.why);
+    std::lock_guard guard(at->second->mutex);
+    at->second->closed = true;
+    touched[cut.subscription] = true;
+  }
   for (const auto& [subscription, yes] : touched) term->streams[subscription]->signal->notify();
 }
 

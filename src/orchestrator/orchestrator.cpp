@@ -246,6 +246,7 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
         kept.erase(kept.begin());
       }
       i.cluster.app_known(id, true);
+      if (i.removed.erase(id)) i.background.remove.push_back(Impl::key("removed", id));
     } else if (auto old = i.apps.extract(id)) {
       i.stopping[id] = std::move(old.mapped());
       i.versions.erase(id);

@@ -131,6 +131,22 @@ void Orchestrator::Impl::on_gone(const cluster::Event& event, Now now) {
   touch_waiting();  // room may have come free
 }
 
+/// An agent is back, or will never be: what it brought of apps that were removed meanwhile is killed, and the kill is stored.
+void Orchestrator::Impl::reap_removed(const AgentId& agent, bool complete, Now now) {
+  for (auto at = removed.begin(); at != removed.end();) {
+    auto& [app, missing] = *at;
+    if (missing.erase(agent) && complete)
+      for (const auto* task : cluster.tasks_of(app))
+        if (task->agent == agent && !is_terminal(task->status.state)) stop_task(*task, now, true);
+    if (!missing.empty()) {
+      ++at;
+      continue;
+    }
+    background.remove.push_back(key("removed", app));
+    at = removed.erase(at);
+  }
+}
+
 void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now) {
   auto& i = *impl_;
   for (const auto& event : events) {
@@ -141,6 +157,7 @@ void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now)
       case Kind::agent_complete:
         i.catalog.complete(event.agent);
         i.awaited.erase(event.agent);
+        i.reap_removed(event.agent, true, now);
         [[fallthrough]];
       case Kind::agent_joined:
         i.publish_node(event.agent);
@@ -154,6 +171,7 @@ void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now)
       case Kind::agent_removed:
         i.publish_node(event.agent);
         i.awaited.erase(event.agent);
+        i.reap_removed(event.agent, false, now);
         if (i.registry.erase(event.agent)) i.background.remove.push_back("agents/" + event.agent.str());
         break;
       case Kind::agent_disconnected: break;

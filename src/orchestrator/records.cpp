@@ -140,11 +140,22 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
       i.catalog.set(i.rules[app]);
     } else if (kind == "kills") {
       i.kills.emplace(name.substr(1));
+    } else if (kind == "removed") {
+      i.removed[AppId(name)];
     } else if (kind == "agents") {
       i.registry.emplace(name.substr(1));
     }
   }
   i.drop_stale_deployments();
+  for (auto at = i.removed.begin(); at != i.removed.end();) {
+    at->second = i.registry;
+    if (!i.apps.contains(at->first) && !at->second.empty()) {
+      ++at;
+      continue;
+    }
+    i.background.remove.push_back(Impl::key("removed", at->first));
+    at = i.removed.erase(at);
+  }
   for (const auto& [id, d] : i.deployments) {
     i.order.push_back(id);
     for (const auto& [app, target] : d->target) i.touch(app);

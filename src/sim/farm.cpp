@@ -108,6 +108,13 @@ void Farm::turn() {
         auto record = m.record;
         world_.after(Millis(2), [this, i, connection, record] { deliver(i, connection, record); });
       }
+  for (const auto& cut : l.cluster.take_cuts())
+    for (auto& h : hosts_)
+      if (h.core && h.connected && cut.subscription == h.subscription) {
+        h.core->disconnected();
+        h.connected = false;
+        ++h.connection;
+      }
   // As the leader's shell does: progress waits in one batch, which is tried until it is stored or the leader is gone.
   auto progress = l.core.take_background_batch();
   for (auto& key : progress.remove) l.background.put.erase(key), l.background.remove.push_back(key);
