@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agent/agent_service.hpp"
+#include "agent/docker_runtime.hpp"
 #include "agent/native_runtime.hpp"
 #include "balancer/balancer_service.hpp"
 #include "base/files.hpp"
@@ -55,6 +56,8 @@ net::Origin logs_origin(const Settings& s) {
   return {.host = s.ip, .port = s.logs_port, .unix_path = {}};
 }
 
+DockerPolicy policy_of(const Settings& s) { return {s.allow_privileged, s.allow_host_paths, s.allow_docker_parameters}; }
+
 // --- master ---
 
 class MasterRole final : public Role {
@@ -79,7 +82,7 @@ class MasterRole final : public Role {
     auto advertised = fmt::format("{}:{}", s.ip, s.marathon_port);
     leader_ = orchestrator::LeaderService::make(host_.io.get_executor(), std::move(*store), coordination::file_election(dir / "leader.lock", advertised), o, host_.metrics);
     auto router = std::make_shared<net::Router>();
-    orchestrator::add_marathon_routes(*router, leader_, {.base_url = "http://" + advertised, .leader = advertised});
+    orchestrator::add_marathon_routes(*router, leader_, {.base_url = "http://" + advertised, .leader = advertised, .docker = policy_of(s)});
     leader_->add_link_routes(*router);
     add_common(*router, host_.metrics);
     console::add_page(*router, host_.io.get_executor(), s.master_origins(), logs_origin(s), true);
@@ -114,6 +117,22 @@ asio::awaitable<std::vector<logs::LogSource>> sources_of(std::shared_ptr<agent::
   co_return out;
 }
 
+agent::DockerOptions docker_options(const Settings& s, const agent::AgentOptions& o) {
+  agent::DockerOptions d;
+  d.socket = s.docker_socket;
+  d.host.farm = s.instance;
+  d.host.node = std::filesystem::absolute(o.work_dir).string();
+  d.host.hostname = o.info.hostname;
+  bool loopback = s.ip.starts_with("127.");
+  d.host.address = loopback && !s.bridge.empty() ? s.bridge : s.ip;
+  if (loopback) {  // a farm on loopback stays there; containers reach each other over the bridge
+    d.host.publish.push_back(s.ip);
+    if (!s.bridge.empty()) d.host.publish.push_back(s.bridge);
+  }
+  d.policy = policy_of(s);
+  return d;
+}
+
 class NodeRole final : public Role {
  public:
   explicit NodeRole(Host host) : host_(host), listeners_(host) {}
@@ -139,10 +158,13 @@ class NodeRole final : public Role {
     o.info.version = croft_version;
     o.dns_url = fmt::format("http://{}:{}", s.ip, s.discovery_port);
     if (!s.bridge.empty()) o.bridge_dns_url = fmt::format("http://{}:{}", s.bridge, s.discovery_port);
+    o.bridge = s.bridge;
+    std::unique_ptr<agent::Runtime> docker;
+    if (s.docker) docker = agent::make_docker_runtime(host_.io.get_executor(), docker_options(s, o));
     agent::NativeOptions native;
     native.executor = o.executor;
     native.cgroup_parent = s.instance;
-    agent_ = agent::AgentService::make(host_.io.get_executor(), o, agent::make_native_runtime(native, blocking_), nullptr, host_.metrics);
+    agent_ = agent::AgentService::make(host_.io.get_executor(), o, agent::make_native_runtime(native, blocking_), std::move(docker), host_.metrics);
     if (auto ok = agent_->start(); !ok) return ok;
     logs::ShipperOptions ship;
     ship.targets = {logs_origin(s)};
@@ -231,7 +253,10 @@ class DnsRole final : public Role {
     o.zone.server_addresses = {s.ip};
     o.dns.resolvers = s.resolvers;
     o.dns.listen.push_back({s.bind, s.dns_port, false});
-    if (!s.bridge.empty() && s.bind != "0.0.0.0") o.dns.listen.push_back({s.bridge, 53, true});
+    if (!s.bridge.empty() && s.bind != "0.0.0.0") {
+      if (s.ip.starts_with("127.")) o.bridge = s.bridge;
+      else o.dns.listen.push_back({s.bridge, 53, true});
+    }
     discovery_ = std::make_unique<discovery::DiscoveryService>(host_.io.get_executor(), o, host_.metrics);
     if (auto ok = discovery_->start(); !ok) return ok;
     auto router = std::make_shared<net::Router>();

@@ -110,6 +110,9 @@ Status read_settings(const std::filesystem::path& file, Settings& s) {
   k.take<std::string>("bridge", s.bridge);
   k.take<std::string>("docker_socket", s.docker_socket);
   k.take<bool>("docker", s.docker);
+  k.take<bool>("allow_privileged", s.allow_privileged);
+  k.take("allow_host_paths", s.allow_host_paths);
+  k.take("allow_docker_parameters", s.allow_docker_parameters);
   k.take<double>("reserve_cpus", s.reserve_cpus);
   k.take<double>("reserve_mem", s.reserve_mem);
   double cpus = 0, mem = 0;

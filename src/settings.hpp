@@ -26,6 +26,8 @@ struct Settings {
   std::string bridge;                                ///< address of the container bridge; "": none
   std::string docker_socket = "/var/run/docker.sock";
   bool docker = true;
+  bool allow_privileged = false;                     ///< what Docker manifests may ask for; see model/docker_policy.hpp
+  std::vector<std::string> allow_host_paths{"/srv", "/mnt", "/data"}, allow_docker_parameters;
   double reserve_cpus = 0, reserve_mem = 256;
   std::optional<double> cpus, mem;                   ///< of the node, instead of what is found
   std::string ports = "31000-32000";

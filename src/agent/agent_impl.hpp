@@ -41,6 +41,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   asio::awaitable<bool> follow(net::Origin master);
   asio::awaitable<void> report_loop();
   asio::awaitable<void> collect_loop();
+  asio::awaitable<void> docker_loop();
   bool carry_out(Decisions decisions);
   Status save_membership();
 
@@ -50,6 +51,8 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   asio::awaitable<void> start_run(RunPtr run);
   asio::awaitable<Status> launch(RunPtr run);
   asio::awaitable<void> hold(RunPtr run);
+  asio::awaitable<void> talk(RunPtr run);
+  asio::awaitable<void> learn_address(RunPtr run);
   asio::awaitable<bool> connect_ctl(RunPtr run);
   void hear(RunPtr run, std::string_view line);
   void on_started(RunPtr run, RunStart started);

@@ -40,15 +40,19 @@ std::uint16_t port_of(const HealthCheck& c, const TaskSpec& spec) {
 }  // namespace
 
 Labels AgentService::Impl::environment(const Launch& l) const {
-  Labels env{{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}};
+  Labels env;
   bool inside = l.spec.docker.has_value();
   auto sandbox = inside ? std::string("/mnt/mesos/sandbox") : l.sandbox.string();
-  if (!inside) env["HOME"] = env["PWD"] = sandbox;
+  if (!inside) {  // an image brings its own
+    env["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    env["HOME"] = env["PWD"] = sandbox;
+  }
   env["MESOS_SANDBOX"] = env["MESOS_DIRECTORY"] = sandbox;
   env["MESOS_SLAVE_ID"] = core.membership().id.str();
   env["MESOS_EXECUTOR_ID"] = env["MESOS_CONTAINER_NAME"] = l.spec.id.str();
-  env["CROFT_HOST_IP"] = options.info.ip;
   auto bridged = inside && l.spec.docker->network != NetworkMode::host;
+  // On a farm that lives on loopback, the host is at the bridge's address as a container sees it.
+  env["CROFT_HOST_IP"] = bridged && options.info.ip.starts_with("127.") && !options.bridge.empty() ? options.bridge : options.info.ip;
   env["CROFT_DNS_URL"] = bridged && !options.bridge_dns_url.empty() ? options.bridge_dns_url : options.dns_url;
   for (const auto& [k, v] : l.spec.env) env[k] = v;
   return env;
@@ -130,8 +134,36 @@ asio::awaitable<bool> AgentService::Impl::connect_ctl(RunPtr run) {
   co_return true;
 }
 
+/// Until the task is over: with its executor, or with the next one where a container outlives the first.
 asio::awaitable<void> AgentService::Impl::hold(RunPtr run) {
   auto self = shared_from_this();
+  constexpr int attempts_max = 20;
+  for (int attempt = 0; attempt < attempts_max; ++attempt) {
+    co_await talk(run);
+    if (stopping || run->over) co_return;
+    if (auto exit = read_exit(run->launch.run)) {
+      co_await on_exit(run, *exit);
+      co_return;
+    }
+    if (!runtime_of(*run).outlives_executor() || !fs::exists(run->launch.run / "exec.conf")) break;
+    if (run->ctl) attempt = 0;
+    run->ctl.reset();
+    run->kill_sent = false;
+    log::warn("agent", "task={} its executor is gone; another one takes its container over", run->launch.spec.id);
+    co_await net::sleep_for(std::chrono::milliseconds(attempt * 50));
+    std::function<void()> spawn = [this, run] {
+      if (auto ok = spawn_executor(options.executor, run->launch.run); !ok) log::error("agent", "task={} {}", run->launch.spec.id, ok.error().context);
+    };
+    co_await blocking.run(spawn);
+  }
+  auto started = read_started(run->launch.run);
+  if (started && process_start_ticks(started->pid) == started->ticks) ::kill(started->pid, SIGKILL);  // the start time names the very process
+  end_with(run, TaskState::lost, "REASON_EXECUTOR_TERMINATED", started ? "the task's executor is gone" : "the launch was cut off");
+  co_await runtime_of(*run).cleanup(run->launch);
+}
+
+/// With one executor, until it goes.
+asio::awaitable<void> AgentService::Impl::talk(RunPtr run) {
   if (co_await connect_ctl(run)) {
     if (run->goal == link::Goal::kill) kill(run);
     std::string text;
@@ -149,27 +181,30 @@ asio::awaitable<void> AgentService::Impl::hold(RunPtr run) {
       if (auto started = parse_started(line)) on_started(run, *started);
     }
   }
-  if (stopping || run->over) co_return;
-  // No executor: it has written the end down, or it died and the task with it.
-  if (auto exit = read_exit(run->launch.run)) {
-    co_await on_exit(run, *exit);
-    co_return;
-  }
-  auto started = read_started(run->launch.run);
-  if (started && process_start_ticks(started->pid) == started->ticks) ::kill(started->pid, SIGKILL);  // the start time names the very process
-  end_with(run, TaskState::lost, "REASON_EXECUTOR_TERMINATED", started ? "the task's executor is gone" : "the launch was cut off");
-  co_await runtime_of(*run).cleanup(run->launch);
 }
 
 void AgentService::Impl::on_started(RunPtr run, RunStart started) {
+  if (run->started) return;  // a second executor's word
   run->started = started;
   run->running_since = started.at;  // of the start, not of this agent's
   auto now = std::chrono::steady_clock::now();
   const auto& spec = run->launch.spec;
   for (const auto& check : spec.health_checks) run->checks.emplace_back(check, now);
   tell_running(run);
+  if (run->launch.spec.docker) net::spawn(strand, "address", learn_address(run));
   for (std::size_t i = 0; i < run->checks.size(); ++i) net::spawn(strand, "health", watch_health(run, i));
   if (!spec.readiness_checks.empty()) net::spawn(strand, "readiness", watch_readiness(run));
+}
+
+asio::awaitable<void> AgentService::Impl::learn_address(RunPtr run) {
+  auto self = shared_from_this();
+  auto address = co_await runtime_of(*run).address(run->launch);
+  const auto* held = core.task(run->launch.spec.id);
+  if (stopping || run->over || !address || !held) co_return;
+  auto status = held->status;
+  status.container_ip = address;
+  core.update(std::move(status), system_now());
+  report_signal->notify();
 }
 
 void AgentService::Impl::tell_running(RunPtr run) {
@@ -217,10 +252,9 @@ void AgentService::Impl::end_with(RunPtr run, TaskState state, std::string reaso
 asio::awaitable<void> AgentService::Impl::on_exit(RunPtr run, RunExit exit) {
   auto self = shared_from_this();
   const auto& spec = run->launch.spec;
-  bool oom = exit.oom || (!run->kill_sent && co_await runtime_of(*run).out_of_memory(run->launch));
   if (!exit.failure.empty()) {
     end_with(run, TaskState::failed, "REASON_CONTAINER_LAUNCH_FAILED", exit.failure, &exit);
-  } else if (oom) {
+  } else if (exit.oom) {
     auto memory = spec.mem_limit.value_or(spec.resources.mem);
     end_with(run, TaskState::failed, "REASON_CONTAINER_LIMITATION_MEMORY",
              fmt::format("Memory limit exceeded: the kernel killed it for using more than its {} of mem", megabytes(memory)), &exit);
@@ -231,9 +265,9 @@ asio::awaitable<void> AgentService::Impl::on_exit(RunPtr run, RunExit exit) {
   } else if (exit.signal) {
     end_with(run, TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("Command terminated with signal {}", strsignal(exit.signal)), &exit);
   } else if (exit.code != 0) {
-    end_with(run, TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("Command exited with status {}", exit.code), &exit);
+    end_with(run, TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("{} exited with status {}", spec.docker ? "Container" : "Command", exit.code), &exit);
   } else {
-    end_with(run, TaskState::finished, "", "Command exited with status 0", &exit);
+    end_with(run, TaskState::finished, "", fmt::format("{} exited with status 0", spec.docker ? "Container" : "Command"), &exit);
   }
   co_await runtime_of(*run).cleanup(run->launch);
 }
@@ -336,7 +370,7 @@ void AgentService::Impl::forget(const TaskId& id) {
   if (at == runs.end()) return;
   std::error_code ec;
   fs::remove_all(at->second->launch.run, ec);
-  if (ec) log::warn("agent", "{}: {}", at->second->launch.run.string(), ec.message());
+  if (ec && ec != std::errc::no_such_file_or_directory) log::warn("agent", "{}: {}", at->second->launch.run.string(), ec.message());
   runs.erase(at);
 }
 

@@ -108,7 +108,10 @@ void AgentService::Impl::recover_run(const fs::path& folder) {
     held.status.started_at = started->at;
   }
   core.adopt(std::move(held));
-  auto job = record->boot_id == boot || started ? hold(run) : start_run(run);
+  // A launch that was cut off before its executor was made is begun again.
+  std::error_code ec;
+  bool begun = started || fs::exists(folder / "exec.conf", ec) || fs::exists(folder / "exit", ec);
+  auto job = begun ? hold(run) : start_run(run);
   net::spawn(strand, "hold", std::move(job));
 }
 
@@ -177,6 +180,7 @@ asio::awaitable<void> AgentService::Impl::link_loop() {
   auto self = shared_from_this();
   ++loops;
   auto pause = pause_first;
+  if (docker) options.info.docker = co_await docker->available();
   for (std::size_t turn = 0; !stopping && !options.masters.empty(); ++turn) {
     bool had = co_await follow(options.masters[turn % options.masters.size()]);
     if (stopping) break;
@@ -237,6 +241,26 @@ asio::awaitable<void> AgentService::Impl::collect_loop() {
   }
 }
 
+/// Whether the Docker Engine is there decides whether images are placed here: the leader hears of a change by a new registration.
+asio::awaitable<void> AgentService::Impl::docker_loop() {
+  auto self = shared_from_this();
+  bool reaped = false;
+  while (!stopping) {
+    bool there = co_await docker->available();
+    if (stopping) co_return;
+    if (there && !std::exchange(reaped, true)) {
+      std::set<TaskId> known;
+      for (const auto& [id, run] : runs) known.insert(id);
+      co_await docker->reap(std::move(known));
+    }
+    if (there != options.info.docker) {
+      options.info.docker = there;
+      if (auto reader = stream.lock()) reader->cancel();
+    }
+    co_await net::sleep_for(std::chrono::milliseconds(there ? 5000 : 1000));
+  }
+}
+
 // --- the public face ---
 
 std::shared_ptr<AgentService> AgentService::make(asio::any_io_executor pool, AgentOptions options, std::unique_ptr<Runtime> native, std::unique_ptr<Runtime> docker, Metrics& metrics) {
@@ -251,6 +275,7 @@ Status AgentService::start() {
   auto& i = *impl_;
   i.started_at = system_now().wall;
   if (auto ok = i.recover(); !ok) return ok;
+  if (i.docker) net::spawn(i.strand, "docker engine", i.docker_loop());
   net::spawn(i.strand, "agent link", i.link_loop());
   net::spawn(i.strand, "agent reports", i.report_loop());
   net::spawn(i.strand, "sandbox collection", i.collect_loop());

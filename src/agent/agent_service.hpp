@@ -25,6 +25,7 @@ struct AgentOptions {
   std::vector<net::Origin> masters;
   link::AgentInfo info;                       ///< hostname, ip, port, attributes, resources, ports
   std::string dns_url;                        ///< CROFT_DNS_URL of native tasks: "http://127.0.0.1:8123"
+  std::string bridge;                         ///< the container bridge's address; "": none
   std::string bridge_dns_url;                 ///< of containers: "http://172.17.42.1:8123"
   Millis sandbox_age{7L * 24 * 3600 * 1000};
   std::function<bool(const std::filesystem::path& sandbox)> shipped;  ///< whether logs of a sandbox are safe to collect; none: always

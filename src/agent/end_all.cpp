@@ -1,13 +1,20 @@
 #include "agent/end_all.hpp"
 
+#include <boost/asio/io_context.hpp>
+
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <set>
+
 #include "agent/cgroups.hpp"
+#include "agent/docker_engine.hpp"
 #include "agent/run_folder.hpp"
 #include "base/files.hpp"
+#include "base/text.hpp"
+#include "net/async.hpp"
 
 namespace croft::agent {
 
@@ -22,8 +29,28 @@ static bool tell_kill(const fs::path& run) {
   return ::send(fd.get(), "kill\n", 5, MSG_NOSIGNAL) == 5;
 }
 
+/// The Engines that hold containers of this folder.
+static std::set<std::string> engines_of(const fs::path& work_dir) {
+  std::set<std::string> sockets;
+  std::error_code ec;
+  for (const auto& entry : fs::directory_iterator(work_dir / "runs", ec)) {
+    auto text = read_file(entry.path() / "exec.conf", 4 << 20);
+    if (!text) continue;
+    for (const auto& line : split(*text, '\0'))
+      if (line.starts_with("docker=")) sockets.insert(line.substr(7));
+  }
+  return sockets;
+}
+
+static asio::awaitable<void> remove_containers(DockerEngine& engine, std::string label) {
+  auto found = co_await engine.list(std::move(label));
+  if (!found) co_return;
+  for (const auto& c : *found) (void)co_await engine.remove(c.name);
+}
+
 void end_all(const fs::path& work_dir, const std::string& cgroup_parent) {
   std::error_code ec;
+  auto engines = engines_of(work_dir);
   for (int round = 0; round < 100; ++round) {
     bool any = false;
     for (const auto& entry : fs::directory_iterator(work_dir / "runs", ec)) {
@@ -32,6 +59,12 @@ void end_all(const fs::path& work_dir, const std::string& cgroup_parent) {
     }
     if (!any) break;
     ::usleep(30'000);
+  }
+  for (const auto& socket : engines) {
+    asio::io_context io;
+    DockerEngine engine(io.get_executor(), socket);
+    net::spawn(io.get_executor(), "remove containers", remove_containers(engine, "croft.node=" + fs::absolute(work_dir).string()));
+    io.run_for(std::chrono::seconds(30));
   }
   for (int round = 0; round < 20; ++round, ::usleep(10'000)) remove_cgroup_parents(CgroupHost::find(), cgroup_parent);
 }

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "agent/run_folder.hpp"
+#include "agent/usage.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/process.hpp"
@@ -31,6 +32,10 @@ Status write_exec_conf(const fs::path& run, const ExecPlan& plan) {
   for (const auto& a : plan.args) line("arg", a);
   for (const auto& [k, v] : plan.env) line("env", k + "=" + v);
   line("dir", plan.dir);
+  if (!plan.container.empty()) {
+    line("docker", plan.docker_socket);
+    line("container", plan.container);
+  }
   if (plan.has_user) line("user", fmt::format("{}:{}", plan.uid, plan.gid));
   if (plan.namespaces) line("caps", fmt::format("{:x}", plan.caps));
   else line("ns", "0");
@@ -100,15 +105,6 @@ Result<User> user_named(const std::string& name) {
   return User{found->pw_uid, found->pw_gid};
 }
 
-std::uint64_t number_in_file(const std::string& file, std::string_view key = {}) {
-  auto text = read_file(file, 65536);
-  if (!text) return 0;
-  if (key.empty()) return static_cast<std::uint64_t>(to_int(trim(*text)).value_or(0));
-  for (const auto& line : split(*text, '\n'))
-    if (line.starts_with(key) && line.size() > key.size() && line[key.size()] == ' ') return static_cast<std::uint64_t>(to_int(line.substr(key.size() + 1)).value_or(0));
-  return 0;
-}
-
 class NativeRuntime final : public Runtime {
  public:
   NativeRuntime(NativeOptions options, net::BlockingPool& pool) : options_(std::move(options)), pool_(pool), host_(CgroupHost::find()), root_(::geteuid() == 0) {
@@ -120,6 +116,8 @@ class NativeRuntime final : public Runtime {
   asio::awaitable<Result<ExecPlan>> prepare(Launch launch, Progress) override {
     ExecPlan plan;
     const auto& spec = launch.spec;
+    if (spec.docker) co_return fail(Errc::invalid, "this node runs no images: it has no Docker Engine");
+    if (!spec.volumes.empty()) co_return fail(Errc::invalid, "container.volumes need an image; a task without one sees the host's own files");
     if (spec.cmd) plan.args = {"/bin/sh", "-c", *spec.cmd};
     else if (spec.args && !spec.args->empty()) plan.args = *spec.args;
     else co_return fail(Errc::invalid, "neither cmd nor args is given, and there is no image");
@@ -159,25 +157,15 @@ class NativeRuntime final : public Runtime {
 
   Usage usage(const Launch& launch) override {
     auto groups = plan_cgroups(host_, options_.cgroup_parent, launch.spec.id.str(), launch.spec);
-    Usage u;
-    if (host_.v2) {
-      u.cpus_user = static_cast<double>(number_in_file(groups.cpu_folder + "/cpu.stat", "user_usec")) / 1e6;
-      u.cpus_system = static_cast<double>(number_in_file(groups.cpu_folder + "/cpu.stat", "system_usec")) / 1e6;
-      u.memory_rss = number_in_file(groups.memory_folder + "/memory.stat", "anon");
-      u.processes = number_in_file(groups.memory_folder + "/pids.current");
-    } else {
-      u.cpus_user = static_cast<double>(number_in_file(groups.cpu_folder + "/cpuacct.stat", "user")) / 100.0;
-      u.cpus_system = static_cast<double>(number_in_file(groups.cpu_folder + "/cpuacct.stat", "system")) / 100.0;
-      u.memory_rss = number_in_file(groups.memory_folder + "/memory.stat", "total_rss");
-      for (const auto& folder : groups.folders)
-        if (folder.find("/pids/") != std::string::npos) u.processes = number_in_file(folder + "/pids.current");
-    }
+    auto pids = groups.memory_folder;
+    for (const auto& folder : groups.folders)
+      if (folder.find("/pids/") != std::string::npos) pids = folder;
+    auto u = usage_of(host_, groups.cpu_folder, groups.memory_folder, pids);
     u.memory_limit = static_cast<std::uint64_t>(launch.spec.resources.mem) * 1024 * 1024 / 1000;
     return u;
   }
 
   asio::awaitable<std::optional<std::string>> address(Launch) override { co_return std::nullopt; }
-  asio::awaitable<bool> out_of_memory(Launch) override { co_return false; }
   asio::awaitable<void> cleanup(Launch) override { co_return; }
 
  private:

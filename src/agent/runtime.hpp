@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,7 @@ struct ExecPlan {
   std::vector<std::pair<std::string, std::string>> cgroup_settings;
   std::string oom_file, seccomp_file;
   Millis grace{3000};
+  std::string docker_socket, container;  ///< a container to hold, instead of all but dir and grace
 };
 
 struct Usage {
@@ -53,10 +55,14 @@ class Runtime {
   virtual Usage usage(const Launch& launch) = 0;
   /// The container's own address, where it has one.
   virtual asio::awaitable<std::optional<std::string>> address(Launch launch) = 0;
-  /// Whether the runtime killed it for want of memory, where the executor cannot see it.
-  virtual asio::awaitable<bool> out_of_memory(Launch launch) = 0;
   /// After the end: what is left behind goes.
   virtual asio::awaitable<void> cleanup(Launch launch) = 0;
+  /// Whether a task lives on without its executor, so that another may take over.
+  [[nodiscard]] virtual bool outlives_executor() const { return false; }
+  /// Whether tasks can be started just now.
+  virtual asio::awaitable<bool> available() { co_return true; }
+  /// Ends what is left here of tasks that nobody knows.
+  virtual asio::awaitable<void> reap(std::set<TaskId>) { co_return; }
 };
 
 /// Writes exec.conf. Errors: io.

@@ -223,12 +223,16 @@ std::map<TaskId, std::uint32_t> BalancerService::Impl::open_requests() const {
     for (const auto& s : b.slots) any = any || s.state == Slot::State::drain;
   if (!any) return out;
   auto sessions = haproxy.sessions();
-  if (!sessions) return out;
   for (const auto& [name, b] : plan.backends)
     for (std::size_t i = 0; i < b.slots.size(); ++i)
       if (b.slots[i].state == Slot::State::drain) {
+        auto& open = out[b.slots[i].task];
+        if (!sessions) {
+          open = 1;  // HAProxy did not say: better one too many than a request cut off
+          continue;
+        }
         auto at = sessions->find(fmt::format("{}/s{}", name, i + 1));
-        out[b.slots[i].task] += at == sessions->end() ? 0 : at->second;
+        open += at == sessions->end() ? 0 : at->second;
       }
   return out;
 }

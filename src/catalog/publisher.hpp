@@ -42,8 +42,8 @@ class Publisher {
   [[nodiscard]] std::vector<BalancerId> live() const;
   /// Whether every balancer of `wait_for` that still has a lease has confirmed `at` or later.
   [[nodiscard]] bool confirmed(const std::vector<BalancerId>& wait_for, Index at) const;
-  /// Sum of the balancers' open requests of a task; nothing when a live one has not said.
-  [[nodiscard]] std::optional<std::uint32_t> open_requests(const TaskId& task) const;
+  /// Sum of the open requests of a task that balancers have told. One that confirmed the drain and tells none has none.
+  [[nodiscard]] std::uint32_t open_requests(const TaskId& task) const;
 
  private:
   struct Lease { Balancer balancer; Index applied; Mono until; std::map<TaskId, std::uint32_t> open; };

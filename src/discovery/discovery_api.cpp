@@ -169,12 +169,12 @@ std::string config_json(const Zone& zone, const ApiInfo& info) {
   return std::move(w).take();
 }
 
-void add_discovery_routes(net::Router& router, ApiInfo info, std::function<std::shared_ptr<const Zone>()> zone, std::function<double()> stale_seconds) {
+void add_discovery_routes(net::Router& router, ApiInfo info, std::function<std::shared_ptr<const Zone>(const Request&)> zone, std::function<double()> stale_seconds) {
   using Body = std::function<std::string(const Zone&, const Request&)>;
   auto answer = [&](std::string_view pattern, bool wants_data, Body body) {
     router.on("GET", pattern, [=](Request r) -> net::asio::awaitable<Response> {
       if (!accepts_json(r)) co_return Response::text("406: Not Acceptable: only application/json is spoken here\n", 406);
-      auto z = zone();
+      auto z = zone(r);
       if (wants_data && !z->loaded) co_return Response::message(503, "nothing was heard of the farm yet");
       auto text = body(*z, r);
       auto response = Response::json(std::move(text));

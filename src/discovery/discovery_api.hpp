@@ -20,7 +20,7 @@ struct ApiInfo {
 };
 
 /// `stale_seconds`: how long no leader was heard, 0 while one is; said in the header X-Croft-Stale of every answer.
-void add_discovery_routes(net::Router& router, ApiInfo info, std::function<std::shared_ptr<const Zone>()> zone, std::function<double()> stale_seconds);
+void add_discovery_routes(net::Router& router, ApiInfo info, std::function<std::shared_ptr<const Zone>(const net::Request&)> zone, std::function<double()> stale_seconds);
 
 // The bodies, for tests.
 std::string services_json(const Zone& zone, const std::string& asked);

@@ -49,9 +49,35 @@ struct Shared {                                  // outlives the service: metric
 
 }  // namespace
 
+/// The farm as containers see it, on the bridge: a zone and a server of their own where addresses differ.
+struct BridgeView {
+  BridgeView(asio::any_io_executor pool, const DiscoveryOptions& o, Metrics& m) : address(o.bridge), server(std::move(pool), dns_of(o), m), builder(zone_of(o)) {}
+
+  static DnsOptions dns_of(const DiscoveryOptions& o) {
+    auto dns = o.dns;
+    dns.listen = {{o.bridge, 53, true}};
+    return dns;
+  }
+  static ZoneOptions zone_of(const DiscoveryOptions& o) {
+    auto zone = o.zone;
+    zone.loopback_as = o.bridge;
+    return zone;
+  }
+  void publish() {
+    auto made = builder.zone();
+    server.set_zone(made);
+    newest.set(std::move(made));
+  }
+
+  std::string address;
+  DnsServer server;
+  ZoneHolder newest;
+  ZoneBuilder builder;                                   // the subscription's strand
+};
+
 struct DiscoveryService::Impl : std::enable_shared_from_this<DiscoveryService::Impl> {
   Impl(asio::any_io_executor p, DiscoveryOptions o, Metrics& m)
-      : pool(std::move(p)), options(completed(std::move(o))), server(pool, options.dns, m),
+      : pool(std::move(p)), options(completed(std::move(o))), metrics(m), server(pool, options.dns, m),
         publishing(m.histogram("croft_dns_publish_seconds", "From a change that arrived to the zone that answers by it.")) {
     m.sampled("croft_dns_names", "Names in the zone.", [s = shared] { return s->names.load(); });
     m.sampled("croft_dns_tasks", "Instances that are named.", [s = shared] { return s->tasks.load(); });
@@ -61,6 +87,7 @@ struct DiscoveryService::Impl : std::enable_shared_from_this<DiscoveryService::I
   /// On the subscription's strand.
   void take(const catalog::Content& content, const catalog::Follower::Change& change) {
     auto begun = Steady::now();
+    if (bridge && bridge->builder.apply(content, change)) bridge->publish();
     if (!builder->apply(content, change)) return;
     publish();
     publishing.observe(std::chrono::duration<double>(Steady::now() - begun).count());
@@ -82,11 +109,13 @@ struct DiscoveryService::Impl : std::enable_shared_from_this<DiscoveryService::I
 
   asio::any_io_executor pool;
   DiscoveryOptions options;
+  Metrics& metrics;
   std::shared_ptr<Shared> shared = std::make_shared<Shared>();
   DnsServer server;
   Histogram& publishing;
   ZoneHolder newest;
   std::unique_ptr<ZoneBuilder> builder;                  // the subscription's strand
+  std::unique_ptr<BridgeView> bridge;
   std::unique_ptr<catalog::Subscription> subscription;   // last: it calls the others
 };
 
@@ -111,6 +140,11 @@ Status DiscoveryService::start() {
   i.builder = std::make_unique<ZoneBuilder>(i.options.zone);
   i.publish();
   if (auto ok = i.server.start(); !ok) return ok;
+  if (!i.options.bridge.empty()) {
+    i.bridge = std::make_unique<BridgeView>(i.pool, i.options, i.metrics);
+    i.bridge->publish();
+    if (auto ok = i.bridge->server.start(); !ok) return ok;
+  }
   i.subscription->start();
   return {};
 }
@@ -119,6 +153,7 @@ asio::awaitable<void> DiscoveryService::stop() {
   auto impl = impl_;
   co_await impl->subscription->stop();
   impl->server.stop();
+  if (impl->bridge) impl->bridge->server.stop();
 }
 
 void DiscoveryService::add_routes(net::Router& router) {
@@ -130,7 +165,7 @@ void DiscoveryService::add_routes(net::Router& router) {
   if (!o.dns.listen.empty()) info.dns_port = o.dns.listen.front().port, info.listener = o.dns.listen.front().address;
   info.timeout_seconds = static_cast<int>(std::chrono::ceil<Seconds>(o.dns.resolver_timeout).count());
   auto impl = impl_;
-  add_discovery_routes(router, std::move(info), [impl] { return impl->newest.get(); }, [impl] { return impl->stale_seconds(); });
+  add_discovery_routes(router, std::move(info), [impl](const net::Request& r) { return impl->bridge && r.local.starts_with(impl->bridge->address + ":") ? impl->bridge->newest.get() : impl->newest.get(); }, [impl] { return impl->stale_seconds(); });
 }
 
 std::uint16_t DiscoveryService::dns_port(std::size_t i) const { return impl_->server.port(i); }

@@ -22,6 +22,8 @@ struct DiscoveryOptions {
   /// first_serial 1 is replaced by the time in Unix seconds, and empty server_addresses by those listened on.
   ZoneOptions zone;
   DnsOptions dns;
+  /// Where containers ask; "" for no such place. What is on loopback is called by this address there.
+  std::string bridge;
   std::string version;
 };
 

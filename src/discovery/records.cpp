@@ -15,10 +15,10 @@ namespace {
 
 class Maker {
  public:
-  explicit Maker(std::string_view domain) : domain_(domain) {}
+  explicit Maker(std::string_view domain, std::string_view loopback_as = {}) : domain_(domain), loopback_as_(loopback_as) {}
 
   void address(std::string_view name, const std::string& ip) {
-    auto bytes = address_bytes(ip);
+    auto bytes = address_bytes(seen_from_outside(ip, loopback_as_));
     auto owner = full(name);
     if (bytes && owner) out.push_back({std::move(*owner), bytes->size() == 4 ? Kind::a : Kind::aaaa, std::move(*bytes)});
   }
@@ -33,6 +33,7 @@ class Maker {
  private:
   std::optional<std::string> full(std::string_view name) const { return to_wire(fmt::format("{}.{}", name, domain_)); }
   std::string_view domain_;
+  std::string loopback_as_;
 };
 
 std::vector<std::string_view> names_of(Protocol p) {
@@ -42,6 +43,10 @@ std::vector<std::string_view> names_of(Protocol p) {
 }
 
 }  // namespace
+
+std::string seen_from_outside(const std::string& ip, const std::string& loopback_as) {
+  return !loopback_as.empty() && ip.starts_with("127.") ? loopback_as : ip;
+}
 
 std::optional<std::string> address_bytes(const std::string& text) {
   std::array<char, 16> bytes{};
@@ -95,7 +100,7 @@ std::vector<Record> records_of(const NamedTask& task, std::string_view domain) {
 }
 
 std::vector<Record> farm_records(const catalog::Content& content, const ZoneOptions& options) {
-  Maker m(options.domain);
+  Maker m(options.domain, options.loopback_as);
   std::set<std::string> masters_seen;
   int number = 0;
   for (const auto& master : content.masters) {
@@ -134,6 +139,8 @@ std::vector<const catalog::Endpoint*> named_of(const std::vector<const catalog::
   take([&](const catalog::Endpoint& e) { return e.serves(has_checks); });
   take([](const catalog::Endpoint& e) { return e.healthy != false && !e.draining; });
   take([](const catalog::Endpoint& e) { return e.healthy != false; });
+  // When every check fails at once the cause is a common one; a service whose check asks for its own name could never recover else.
+  take([](const catalog::Endpoint&) { return true; });
   return out;
 }
 

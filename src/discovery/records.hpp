@@ -18,6 +18,8 @@ struct ZoneOptions {
   std::vector<std::string> server_addresses;       ///< what ns1.<domain> answers
   std::uint16_t marathon_port = 8080;              ///< of _framework._tcp.marathon.<domain>
   std::uint32_t first_serial = 1;                  ///< SOA serial of the first zone; each later one adds 1
+  /// Instead of 127.0.0.0/8, "" for no change: what this host is called by those who are not on it (containers of a farm on loopback).
+  std::string loopback_as;
   bool unknown_srv_is_noerror = true;              ///< as Mesos-DNS: some clients take NXDOMAIN for an SRV question as fatal
 };
 
@@ -52,10 +54,12 @@ struct Record {
 std::vector<Record> records_of(const NamedTask& task, std::string_view domain);
 /// leader, master, masterN, slave, the framework, balancers, the name server; sorted, no duplicates.
 std::vector<Record> farm_records(const catalog::Content& content, const ZoneOptions& options);
-/// Which instances of an app are named: those that serve; while there is none, those that run and have not failed; draining ones
-/// only when there is nothing else.
+/// Which instances of an app are named: those that serve; while there is none, those that run and have not failed a check, then
+/// draining ones, and when all have failed, all that run.
 std::vector<const catalog::Endpoint*> named_of(const std::vector<const catalog::Endpoint*>& endpoints, bool has_checks);
 
+/// A loopback address becomes `loopback_as`; any other, and where that is empty, stays.
+std::string seen_from_outside(const std::string& ip, const std::string& loopback_as);
 /// "10.0.0.1" or "fd01::2" as bytes; nothing for anything else (a host name, say).
 std::optional<std::string> address_bytes(const std::string& text);
 std::string address_text(std::string_view bytes);

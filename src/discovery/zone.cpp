@@ -175,6 +175,8 @@ NamedTasks ZoneBuilder::tasks_to_name(const AppId& app, const catalog::Content& 
   auto old = before.begin();
   for (const auto* e : named_of(all, has_checks)) {
     auto task = NamedTask::of(*e);
+    task.ip = seen_from_outside(task.ip, options_.loopback_as);
+    task.agent_ip = seen_from_outside(task.agent_ip, options_.loopback_as);
     while (old != before.end() && (*old)->task < task.task) ++old;
     bool same = old != before.end() && **old == task;
     out.push_back(same ? *old : std::make_shared<const NamedTask>(std::move(task)));

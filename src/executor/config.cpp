@@ -33,6 +33,10 @@ bool take(Config& c, char* line) {
     c.oom = value;
   } else if (is("seccomp")) {
     c.seccomp = value;
+  } else if (is("docker")) {
+    c.docker = value;
+  } else if (is("container")) {
+    c.container = value;
   } else if (is("user")) {
     c.has_user = true;
     c.uid = static_cast<uid_t>(strtoul(value, &value, 10));
@@ -82,8 +86,9 @@ bool read_config(Config& config) {
   }
   config.args[config.arg_count] = nullptr;
   config.env[config.env_count] = nullptr;
-  if (config.arg_count == 0) fprintf(stderr, "croft-executor: exec.conf: no arg\n");
-  return config.arg_count > 0;
+  bool good = config.docker ? config.container != nullptr : config.arg_count > 0;
+  if (!good) fprintf(stderr, "croft-executor: exec.conf: no %s\n", config.docker ? "container" : "arg");
+  return good;
 }
 
 bool write_small(const char* path, const char* text, size_t size) {

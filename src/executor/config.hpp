@@ -7,6 +7,7 @@
 //   oom=FILE        where the kernel counts OOM kills          limit=RESOURCE=SOFT:HARD
 //   grace=ms        TERM to KILL when the agent does not say   rotate=bytes:count
 //   ns=0            no namespaces                              seccomp=FILE        a BPF program to load
+//   docker=SOCKET   container=NAME     a container to start and hold, instead of arg, env, user, cgroup
 //   caps=MASK       capabilities to keep, hexadecimal
 
 #include <stddef.h>
@@ -25,6 +26,8 @@ struct Config {
   const char* dir = "/";
   const char* oom = nullptr;
   const char* seccomp = nullptr;
+  const char* docker = nullptr;
+  const char* container = nullptr;
   bool has_user = false, namespaces = true, keep_caps = false;
   uid_t uid = 0;
   gid_t gid = 0;

@@ -201,7 +201,7 @@ Started start_task(const Config& config, int stdout_fd, int stderr_fd) {
   static char failure[256];
   auto n = read(report[0], failure, sizeof failure - 1);
   close(report[0]);
-  started.init = pid;
+  started.init = started.shown = pid;
   started.pidfd = pidfd;
   started.status_pipe = status[0];
   if (n > 0) {
@@ -214,8 +214,9 @@ Started start_task(const Config& config, int stdout_fd, int stderr_fd) {
 
 void signal_task(const Started& task, int signal, bool namespaces) {
   if (task.pidfd < 0) return;
+  if (task.container && signal == SIGKILL) signal = SIGUSR1;  // to its holder, who has the Engine kill it
   syscall(SYS_pidfd_send_signal, task.pidfd, signal, nullptr, 0);
-  if (!namespaces && signal == SIGKILL) kill(-task.init, SIGKILL);
+  if (!namespaces && !task.container && signal == SIGKILL) kill(-task.init, SIGKILL);
 }
 
 void remove_cgroups(const Config& config) {

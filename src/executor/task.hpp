@@ -7,12 +7,15 @@
 struct ExitStatus {
   int code = -1, signal = 0;
   bool told = false;
+  bool oom = false;     ///< the Engine says so of a container
 };
 
 struct Started {
   pid_t init = -1;      ///< pid 1 of the task's pid namespace (or the task itself without namespaces)
   int pidfd = -1;
   int status_pipe = -1; ///< gives an ExitStatus when the task's main process ended
+  pid_t shown = 0;      ///< what people know it by: init, or the container's own first process
+  bool container = false;
   const char* error = nullptr;  ///< what failed, with errno
 };
 

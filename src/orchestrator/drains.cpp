@@ -11,7 +11,7 @@ void Orchestrator::Impl::stop_task(const cluster::Task& task, Now now, bool reco
   auto id = task.spec.id;
   if ((record || task.status.state == TaskState::unreachable) && kills.insert(id).second) background.put["kills/" + id.str()] = "{}";
   if (task.goal != link::Goal::run) return;
-  bool in_rotation = serving(task);
+  bool in_rotation = serving(task) && !task.spec.ports.empty();  // without a port nobody asks it anything
   auto app = task.spec.app;
   bool balanced = rules.contains(app) || std::any_of(task.spec.ports.begin(), task.spec.ports.end(), [](const PortSpec& p) { return p.service_port != 0; });
   if (!in_rotation) {

@@ -49,7 +49,7 @@ void LeaderService::Impl::route_messages() {
   for (const auto& cut : term->cluster.take_cuts()) {
     auto at = term->streams.find(cut.subscription);
     if (at == term->streams.end()) continue;
-    log::warn("leader", "agent={} its stream is closed: {}", cut.agent, cut.why);
+    log::info("leader", "agent={} its stream is closed: {}", cut.agent, cut.why);
     std::lock_guard guard(at->second->mutex);
     at->second->closed = true;
     touched[cut.subscription] = true;

@@ -55,11 +55,13 @@ Intent intent_of(const Request& r) {
 }
 
 /// Reads a manifest over what is stored (or over nothing) and checks it whole.
-std::expected<App, Refusal> read_app(const json::value& body, const App& over, const std::optional<AppId>& id) {
+std::expected<App, Refusal> read_app(const DockerPolicy& policy, const json::value& body, const App& over, const std::optional<AppId>& id) {
   Problems problems;
   auto app = read_manifest(body, over, problems);
   if (id) app.id = *id;
   if (!problems.any()) validate(app, problems);
+  if (app.docker)
+    for (auto& [path, words] : check_policy(*app.docker, app.volumes, policy)) problems.meaning(path, words);
   if (problems.any()) return std::unexpected(Refusal{{Errc::invalid, problems.json()}, {}});
   return app;
 }
@@ -90,7 +92,7 @@ asio::awaitable<Response> create_app(FacePtr face, Request r) {
   if (!body) co_return body.error();
   AppId id;
   Leader::Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
-    auto app = read_app(*body, App{}, std::nullopt);
+    auto app = read_app(face->options.docker, *body, App{}, std::nullopt);
     if (!app) return std::unexpected(app.error());
     id = app->id;
     if (state.app(id)) return refuse(Errc::conflict, fmt::format("An app with id [{}] already exists.", id));
@@ -123,13 +125,13 @@ std::expected<std::optional<App>, Refusal> rollback_in(const json::value& body, 
   return stored;
 }
 
-std::expected<App, Refusal> updated(const json::value& body, const Orchestrator& state, const AppId& id, bool partial, bool must_exist) {
+std::expected<App, Refusal> updated(const DockerPolicy& policy, const json::value& body, const Orchestrator& state, const AppId& id, bool partial, bool must_exist) {
   const auto* stored = state.app(id);
   if (!stored && must_exist) return refuse(Errc::not_found, fmt::format("App '{}' does not exist", id));
   auto rollback = rollback_in(body, state, id);
   if (!rollback) return std::unexpected(rollback.error());
   if (*rollback) return **rollback;
-  return read_app(body, stored && partial ? *stored : App{}, id);
+  return read_app(policy, body, stored && partial ? *stored : App{}, id);
 }
 
 asio::awaitable<Response> update_app(FacePtr face, Request r) {
@@ -140,7 +142,7 @@ asio::awaitable<Response> update_app(FacePtr face, Request r) {
   bool created = false;
   Leader::Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
     created = !state.app(id);
-    auto app = updated(*body, state, id, partial, r.method == "PATCH");
+    auto app = updated(face->options.docker, *body, state, id, partial, r.method == "PATCH");
     if (!app) return std::unexpected(app.error());
     auto intent = intent_of(r);
     intent.apps[id] = std::move(*app);
@@ -167,7 +169,7 @@ asio::awaitable<Response> update_apps(FacePtr face, Request r) {
       if (text.empty()) problems.shape(fmt::format("({})/id", i), "error.path.missing");
       auto id = read_app_id(text, "/", problems);
       if (problems.any()) return std::unexpected(Refusal{{Errc::invalid, problems.json()}, {}});
-      auto app = updated(one, state, id, partial, r.method == "PATCH");
+      auto app = updated(face->options.docker, one, state, id, partial, r.method == "PATCH");
       if (!app) return std::unexpected(app.error());
       intent.apps[id] = std::move(*app);
       ++i;

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "model/docker_policy.hpp"
 #include "net/http.hpp"
 #include "orchestrator/leader.hpp"
 
@@ -12,6 +13,7 @@ namespace croft::orchestrator {
 struct MarathonOptions {
   std::string base_url;                 ///< "http://127.0.0.1:8080", for Location and X-Marathon-Leader
   std::string leader;                   ///< "127.0.0.1:8080"
+  DockerPolicy docker;                  ///< what manifests may ask of an Engine
 };
 
 /// /v2/apps, /v2/deployments, /v2/tasks, /v2/queue, /v2/groups (read), /v2/info, /v2/leader, /v2/events, /ping;

@@ -24,7 +24,10 @@ def own_namespace():
 
 
 class Farm:
-    def __init__(self, bin_dir, settings=""):
+    """croft dev. `options` are more words for its command line."""
+
+    def __init__(self, bin_dir, settings="", options=()):
+        self.options = list(options)
         self.bin = os.path.abspath(bin_dir)
         self.dir = tempfile.mkdtemp(prefix="croft-e2e-", dir="/var/tmp")
         os.chmod(self.dir, 0o755)
@@ -36,7 +39,7 @@ class Farm:
 
     def start(self):
         out = open(os.path.join(self.dir, "croft.log"), "a")
-        self.process = subprocess.Popen([self.bin + "/croft", "dev", "--data", self.data, "--config", self.config, "--log-level", "info"],
+        self.process = subprocess.Popen([self.bin + "/croft", "dev", "--data", self.data, "--config", self.config, "--log-level", "info", *self.options],
                                         stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
         wait("the farm is up", lambda: any(h["reachable"] for h in self.get("/croft/v1/overview")["hosts"]), 10)
 
@@ -157,3 +160,45 @@ def alive(pid):
             return f.read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def under_load(url, work, connections=4):
+    """Runs `work` while wrk asks `url` without a pause. The number of answers, and what went wrong: "" when nothing did."""
+    wrk = subprocess.Popen(["wrk", "-t", "2", "-c", str(connections), "-d", "600", "--timeout", "10s", url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    time.sleep(0.3)
+    try:
+        work()
+    finally:
+        time.sleep(0.3)
+        wrk.send_signal(signal.SIGINT)
+        out, _ = wrk.communicate(timeout=20)
+    failures = "; ".join(line.strip() for line in out.splitlines() if "Non-2xx" in line or "Socket errors" in line)
+    answers = next((int(line.split()[0]) for line in out.splitlines() if " requests in " in line), 0)
+    return answers, failures
+
+
+def run_suite(names, farm, wanted, always=()):
+    """Runs the test_ functions of `names` in order against one farm, and takes it down whatever happens."""
+    tests = [(name, f) for name, f in names.items() if name.startswith("test_")]
+    failed = []
+    try:
+        farm.start()
+        for name, test in tests:
+            if wanted and name not in wanted and name not in always:
+                continue
+            begun = time.monotonic()
+            try:
+                test(farm)
+                print(f"ok      {name} ({time.monotonic() - begun:.1f} s)", flush=True)
+            except Exception as e:  # noqa: BLE001
+                failed.append(name)
+                print(f"FAILED  {name} ({time.monotonic() - begun:.1f} s): {type(e).__name__}: {e}", flush=True)
+                if name == always[0] if always else False:
+                    break
+    finally:
+        farm.down()
+    if failed:
+        print(farm.log()[-4000:])
+        print(f"the farm's files are in {farm.dir}")
+        sys.exit(f"{len(failed)} of the end-to-end tests failed: {', '.join(failed)}")
+    farm.clean()

@@ -192,7 +192,7 @@ TEST(Choice, WhileNoneServesThoseThatHaveNotFailed) {
   leaving.draining = true;
   EXPECT_EQ(ports_named(content_of({sick, unknown, leaving})), Lines{"SRV a-" + hash_of("t.new") + "-s1.marathon.mesos:3"});
   EXPECT_EQ(ports_named(content_of({sick, leaving})), Lines{"SRV a-" + hash_of("t.leaving") + "-s1.marathon.mesos:4"});
-  EXPECT_EQ(ports_named(content_of({sick})), Lines{});
+  EXPECT_EQ(ports_named(content_of({sick})), Lines{"SRV a-" + hash_of("t.sick") + "-s1.marathon.mesos:2"});
 }
 
 TEST(ZoneBuilder, KnowsNothingBeforeTheFirstContent) {

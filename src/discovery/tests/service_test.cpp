@@ -56,7 +56,7 @@ class Api : public ::testing::Test {
     ApiInfo info;
     info.version = "0.1";
     info.resolvers = {"10.0.0.1"};
-    add_discovery_routes(router_, info, [this] { return zone_; }, [this] { return stale_; });
+    add_discovery_routes(router_, info, [this](const net::Request&) { return zone_; }, [this] { return stale_; });
   }
   json::value body(const std::string& path) {
     auto a = get(router_, path);

@@ -1,0 +1,158 @@
+#include "agent/docker_engine.hpp"
+
+#include <signal.h>
+
+#include "base/json.hpp"
+#include "base/json_writer.hpp"
+#include "base/text.hpp"
+#include "net/async.hpp"
+
+namespace croft::agent {
+
+namespace {
+
+constexpr Millis quick{5'000}, slow{60'000};  // the Engine under load: 15 s for a start were seen
+constexpr std::size_t answer_max = 16u << 20;
+
+Error refused(const net::Response& response) {
+  auto parsed = json::parse(response.body);
+  auto words = parsed ? json::text(*parsed, "message") : std::string();
+  if (words.empty()) words = fmt::format("the Docker Engine answered {}", response.status);
+  auto code = response.status == 404 ? Errc::not_found : response.status == 409 ? Errc::conflict : response.status < 500 ? Errc::invalid : Errc::unavailable;
+  return {code, std::move(words)};
+}
+
+}  // namespace
+
+DockerEngine::DockerEngine(asio::any_io_executor executor, std::string socket) : client_(executor), origin_{.host = "docker", .port = 80, .unix_path = std::move(socket)} {}
+
+asio::awaitable<Result<net::Response>> DockerEngine::call(std::string method, std::string target, std::string body, Millis limit) {
+  net::Request request;
+  request.method = std::move(method);
+  request.target = "/v1.41" + target;
+  request.body = std::move(body);
+  if (!request.body.empty()) request.headers.set("Content-Type", "application/json");
+  net::ClientOptions options;
+  options.timeout = limit;
+  options.body_max = answer_max;
+  options.keep_alive = false;  // a connection that an Engine's restart has cut must not be met again
+  auto response = co_await client_.request(origin_, std::move(request), options);
+  if (!response) co_return fail(response.error().code, "the Docker Engine at {} does not answer: {}", origin_.unix_path, response.error().context);
+  if (response->status >= 400) co_return fail(refused(*response));
+  co_return std::move(*response);
+}
+
+asio::awaitable<Result<DockerEngine::Info>> DockerEngine::info() {
+  auto response = co_await call("GET", "/info", {}, quick);
+  if (!response) co_return fail(std::move(response).error());
+  auto parsed = json::parse(response->body);
+  if (!parsed) co_return fail(std::move(parsed).error());
+  co_return Info{json::text(*parsed, "ServerVersion"), json::boolean(*parsed, "LiveRestoreEnabled"), !json::text(*parsed, "InitBinary").empty()};
+}
+
+asio::awaitable<Result<bool>> DockerEngine::has_image(std::string image) {
+  auto response = co_await call("GET", "/images/" + image + "/json", {}, slow);
+  if (response) co_return true;
+  if (response.error().code == Errc::not_found) co_return false;
+  co_return fail(std::move(response).error());
+}
+
+asio::awaitable<Status> DockerEngine::pull(std::string name, std::string tag, std::optional<std::string> auth, Millis limit, std::function<Status(const boost::json::value&)> line) {
+  auto until = std::chrono::steady_clock::now() + limit;
+  net::Request request;
+  request.method = "POST";
+  request.target = fmt::format("/v1.41/images/create?fromImage={}&tag={}", url_encode(name), url_encode(tag));
+  if (auth) request.headers.set("X-Registry-Auth", *auth);
+  net::ClientOptions options;
+  options.timeout = options.idle_timeout = limit;
+  options.keep_alive = false;
+  auto stream = co_await client_.open(origin_, std::move(request), options);
+  if (!stream) co_return fail(stream.error().code, "the Docker Engine does not answer: {}", stream.error().context);
+  auto& reader = **stream;
+  // The reader's deadline is one of silence; the pull's own is of the whole.
+  asio::steady_timer timer(co_await asio::this_coro::executor, until);
+  std::weak_ptr<net::StreamReader> weak;
+  std::shared_ptr<net::StreamReader> held = std::move(*stream);
+  weak = held;
+  timer.async_wait([weak](boost::system::error_code ec) {
+    if (auto alive = weak.lock(); alive && !ec) alive->cancel();
+  });
+  std::string whole;
+  for (;;) {
+    auto text = co_await reader.read_line(1 << 20);
+    if (std::chrono::steady_clock::now() >= until) co_return fail(Errc::timeout, "took longer than {} s", limit.count() / 1000);
+    if (!text) co_return fail(text.error().code, "the Docker Engine broke off: {}", text.error().context);
+    if (!*text) break;
+    if (reader.head().status >= 400) {
+      whole += **text;
+      continue;
+    }
+    auto parsed = json::parse(**text);
+    if (!parsed) continue;
+    if (auto ok = line(*parsed); !ok) co_return ok;
+  }
+  if (reader.head().status < 400) co_return Status{};
+  net::Response response;
+  response.status = reader.head().status;
+  response.body = whole;
+  co_return fail(refused(response));
+}
+
+asio::awaitable<Status> DockerEngine::create(std::string name, std::string body) {
+  auto response = co_await call("POST", "/containers/create?name=" + url_encode(name), std::move(body), slow);
+  if (!response) co_return fail(std::move(response).error());
+  co_return Status{};
+}
+
+asio::awaitable<Result<boost::json::value>> DockerEngine::inspect(std::string name) {
+  auto response = co_await call("GET", "/containers/" + name + "/json", {}, slow);
+  if (!response) co_return fail(std::move(response).error());
+  co_return json::parse(response->body);
+}
+
+asio::awaitable<Status> DockerEngine::remove(std::string name) {
+  auto response = co_await call("DELETE", "/containers/" + name + "?force=1&v=1", {}, slow);
+  if (response || response.error().code == Errc::not_found) co_return Status{};
+  co_return fail(std::move(response).error());
+}
+
+asio::awaitable<Result<std::vector<DockerEngine::Container>>> DockerEngine::list(std::string label) {
+  JsonWriter filter;
+  filter.begin_object().key("label").begin_array().value(label).end_array().end_object();
+  auto response = co_await call("GET", "/containers/json?all=1&filters=" + url_encode(filter.str()), {}, slow);
+  if (!response) co_return fail(std::move(response).error());
+  auto parsed = json::parse(response->body);
+  if (!parsed) co_return fail(std::move(parsed).error());
+  std::vector<Container> out;
+  if (parsed->is_array())
+    for (const auto& c : parsed->get_array()) out.push_back({json::text(c, "Id"), json::find(c, "Labels") ? json::text(*json::find(c, "Labels"), "croft.task") : ""});
+  co_return out;
+}
+
+asio::awaitable<Result<int>> DockerEngine::exec(std::string name, std::vector<std::string> words, Millis limit) {
+  auto until = std::chrono::steady_clock::now() + limit;
+  JsonWriter body;
+  body.begin_object().key("Cmd").begin_array();
+  for (const auto& word : words) body.value(word);
+  body.end_array().field("AttachStdout", false).field("AttachStderr", false).end_object();
+  auto made = co_await call("POST", "/containers/" + name + "/exec", body.str(), limit);
+  if (!made) co_return fail(std::move(made).error());
+  auto parsed = json::parse(made->body);
+  auto id = parsed ? json::text(*parsed, "Id") : std::string();
+  auto started = co_await call("POST", "/exec/" + id + "/start", R"({"Detach":true})", limit);
+  if (!started) co_return fail(std::move(started).error());
+  for (Millis pause{5};; pause = std::min(pause * 2, Millis(200))) {
+    auto response = co_await call("GET", "/exec/" + id + "/json", {}, quick);
+    if (!response) co_return fail(std::move(response).error());
+    auto state = json::parse(response->body);
+    if (!state) co_return fail(std::move(state).error());
+    if (!json::boolean(*state, "Running") && json::find(*state, "ExitCode")) co_return static_cast<int>(json::integer(*state, "ExitCode"));
+    if (std::chrono::steady_clock::now() >= until) {
+      if (auto pid = json::integer(*state, "Pid"); pid > 1) ::kill(static_cast<pid_t>(pid), SIGKILL);
+      co_return fail(Errc::timeout, "the command took longer than {} s", std::max<std::int64_t>(limit.count() / 1000, 1));
+    }
+    co_await net::sleep_for(pause);
+  }
+}
+
+}  // namespace croft::agent

@@ -1,0 +1,46 @@
+#pragma once
+// A Docker Engine, by its HTTP API on its unix socket. Source: Engine API 1.41.
+
+#include <boost/json/value.hpp>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time.hpp"
+#include "net/http_client.hpp"
+
+namespace croft::agent {
+
+namespace asio = boost::asio;
+
+/// Shape    each call is one exchange with a deadline of its own.
+/// Errors   the Engine's own words; not_found for 404, conflict for 409, unavailable when it does not answer.
+/// Threads  as its executor.
+class DockerEngine {
+ public:
+  DockerEngine(asio::any_io_executor executor, std::string socket);
+
+  struct Info { std::string version; bool live_restore = false, init = false; };
+  asio::awaitable<Result<Info>> info();
+  asio::awaitable<Result<bool>> has_image(std::string image);
+  /// `line` gets each progress line; an error of its ends the pull.
+  asio::awaitable<Status> pull(std::string name, std::string tag, std::optional<std::string> auth, Millis limit, std::function<Status(const boost::json::value&)> line);
+  asio::awaitable<Status> create(std::string name, std::string body);
+  asio::awaitable<Result<boost::json::value>> inspect(std::string name);
+  asio::awaitable<Status> remove(std::string name);      ///< kills it first; one that is gone is no error
+  struct Container { std::string name, task; };
+  asio::awaitable<Result<std::vector<Container>>> list(std::string label);
+  /// Runs a command in a container; its exit code. Killed when it takes longer.
+  asio::awaitable<Result<int>> exec(std::string name, std::vector<std::string> words, Millis limit);
+
+  [[nodiscard]] const std::string& socket() const { return origin_.unix_path; }
+
+ private:
+  asio::awaitable<Result<net::Response>> call(std::string method, std::string target, std::string body, Millis limit);
+  net::HttpClient client_;
+  net::Origin origin_;
+};
+
+}  // namespace croft::agent

@@ -1,0 +1,216 @@
+#include "agent/docker_runtime.hpp"
+
+#include <boost/asio/strand.hpp>
+#include <boost/json/serialize.hpp>
+
+#include <mutex>
+
+#include "agent/docker_engine.hpp"
+#include "agent/run_folder.hpp"
+#include "agent/usage.hpp"
+#include "base/files.hpp"
+#include "base/json.hpp"
+#include "base/log.hpp"
+#include "net/async.hpp"
+
+namespace croft::agent {
+
+namespace {
+
+std::string container_of(const TaskSpec& spec) { return "croft-" + spec.id.str(); }
+
+/// One pull that several launches may wait for: a hundred instances of an app ask the registry once.
+struct Pull {
+  std::shared_ptr<net::Signal> signal = net::Signal::make();
+  std::mutex mutex;
+  std::optional<Status> result;
+  std::string progress;
+};
+
+class DockerRuntime final : public Runtime {
+ public:
+  DockerRuntime(asio::any_io_executor executor, DockerOptions options) : executor_(executor), options_(std::move(options)), engine_(executor, options_.socket) {}
+
+  asio::awaitable<Result<ExecPlan>> prepare(Launch launch, Progress progress) override {
+    const auto& spec = launch.spec;
+    if (auto problems = check_policy(*spec.docker, spec.volumes, options_.policy); !problems.empty()) co_return fail(Errc::forbidden, "{}", problems[0].words);
+    if (auto ok = check_links(spec); !ok) co_return fail(std::move(ok).error());
+    if (auto ok = make_volume_folders(launch); !ok) co_return fail(std::move(ok).error());
+    auto ready = co_await have_image(launch, progress);
+    if (!ready) co_return fail(std::move(ready).error());
+    auto host = options_.host;
+    host.init = init_;
+    auto body = create_request(launch, host);
+    if (!body) co_return fail(std::move(body).error());
+    auto name = container_of(spec);
+    auto text = boost::json::serialize(*body);
+    auto made = co_await engine_.create(name, text);
+    if (!made && made.error().code == Errc::conflict) {  // left over from an earlier attempt at this very task
+      (void)co_await engine_.remove(name);
+      made = co_await engine_.create(name, text);
+    }
+    if (!made) co_return fail(made.error().code, "the container cannot be made: {}", made.error().context);
+    ExecPlan plan;
+    plan.dir = launch.sandbox.string();
+    plan.grace = spec.kill_grace.value_or(Millis(3000));
+    plan.docker_socket = options_.socket;
+    plan.container = name;
+    co_return plan;
+  }
+
+  asio::awaitable<Result<int>> run_inside(Launch launch, std::string command, Millis limit) override {
+    std::vector<std::string> words{"/bin/sh", "-c", std::move(command)};
+    co_return co_await engine_.exec(container_of(launch.spec), std::move(words), limit);
+  }
+
+  Usage usage(const Launch& launch) override {
+    auto started = read_started(launch.run);
+    auto u = started ? usage_of_process(started->pid) : Usage{};
+    u.memory_limit = static_cast<std::uint64_t>(launch.spec.resources.mem) * 1024 * 1024 / 1000;
+    return u;
+  }
+
+  asio::awaitable<std::optional<std::string>> address(Launch launch) override {
+    auto found = co_await engine_.inspect(container_of(launch.spec));
+    if (!found) co_return std::nullopt;
+    const auto* settings = json::find(*found, "NetworkSettings");
+    if (!settings) co_return std::nullopt;
+    auto ip = json::text(*settings, "IPAddress");
+    for (const auto& [name, network] : json::members(*settings, "Networks"))
+      if (ip.empty()) ip = json::text(network, "IPAddress");
+    if (ip.empty()) co_return std::nullopt;
+    co_return ip;
+  }
+
+  asio::awaitable<void> cleanup(Launch launch) override {
+    auto ok = co_await engine_.remove(container_of(launch.spec));
+    if (!ok) log::warn("agent", "task={} its container stays for now: {}", launch.spec.id, ok.error().context);
+  }
+
+  bool outlives_executor() const override { return true; }
+
+  asio::awaitable<bool> available() override {
+    auto found = co_await engine_.info();
+    if (found && !was_there_) {
+      log::info("agent", "Docker Engine {} at {}", found->version, options_.socket);
+      if (!found->live_restore) log::warn("agent", "the Docker Engine has no live-restore: its restart ends every container. Set \"live-restore\": true in /etc/docker/daemon.json");
+      init_ = found->init;
+    } else if (!found && was_there_) {
+      log::warn("agent", "{}", found.error().context);
+    }
+    was_there_ = found.has_value();
+    co_return was_there_;
+  }
+
+  asio::awaitable<void> reap(std::set<TaskId> known) override {
+    auto found = co_await engine_.list("croft.node=" + options_.host.node);
+    if (!found) co_return;
+    for (const auto& c : *found) {
+      if (known.contains(TaskId(c.task))) continue;
+      log::warn("agent", "task={} is a container that no run folder knows: removed", c.task);
+      (void)co_await engine_.remove(c.name);
+    }
+  }
+
+ private:
+  /// A link in a permitted folder must not lead out of it.
+  Status check_links(const TaskSpec& spec) const {
+    for (const auto& v : spec.volumes) {
+      if (!v.host_path.starts_with('/')) continue;
+      std::error_code ec;
+      auto real = fs::weakly_canonical(v.host_path, ec);
+      if (ec || !path_within(real.string(), options_.policy.host_paths)) return fail(Errc::forbidden, "volume {}: leads to {}, which may not be mounted", v.host_path, real.string());
+    }
+    return {};
+  }
+
+  static Status make_volume_folders(const Launch& launch) {
+    for (const auto& v : launch.spec.volumes)
+      if (!v.host_path.empty() && !v.host_path.starts_with('/'))
+        if (auto ok = make_dirs(launch.sandbox / v.host_path, 0777); !ok) return ok;
+    return {};
+  }
+
+  asio::awaitable<Status> have_image(const Launch& launch, const Progress& progress) {
+    const auto& image = launch.spec.docker->image;
+    if (!launch.spec.docker->force_pull) {
+      auto there = co_await engine_.has_image(image);
+      if (!there) co_return fail(std::move(there).error());
+      if (*there) co_return Status{};
+    }
+    auto name = parse_image(image);
+    auto auth = registry_auth(launch.sandbox, name);
+    if (!auth) co_return fail(std::move(auth).error());
+    auto pull = joined_pull(name, *auth);
+    std::string told;
+    for (;;) {
+      auto ticket = pull->signal->ticket();
+      std::optional<Status> result;
+      std::string now;
+      {
+        std::lock_guard guard(pull->mutex);
+        result = pull->result;
+        now = pull->progress;
+      }
+      if (result && *result) co_return Status{};
+      if (result) co_return fail(result->error().code, "pull of {}: {}", image, result->error().context);
+      if (now != told) progress(told = now);
+      (void)co_await pull->signal->wait(ticket, Millis(1000));
+    }
+  }
+
+  std::shared_ptr<Pull> joined_pull(const ImageName& name, const std::optional<std::string>& auth) {
+    auto key = name.name + "\n" + name.tag + "\n" + auth.value_or("");
+    std::lock_guard guard(mutex_);
+    auto& slot = pulls_[key];
+    if (auto running = slot.lock()) {
+      std::lock_guard inner(running->mutex);
+      if (!running->result) return running;
+    }
+    auto pull = std::make_shared<Pull>();
+    pull->progress = PullProgress().text(name.name + ":" + name.tag);
+    slot = pull;
+    std::erase_if(pulls_, [](const auto& e) { return e.second.expired(); });
+    auto job = carry_out(pull, name, auth);
+    net::spawn(executor_, "pull", std::move(job));
+    return pull;
+  }
+
+  asio::awaitable<void> carry_out(std::shared_ptr<Pull> pull, ImageName name, std::optional<std::string> auth) {
+    constexpr std::chrono::milliseconds pace{500};
+    auto sums = std::make_shared<PullProgress>();
+    auto last = std::make_shared<std::chrono::steady_clock::time_point>();
+    auto shown = name.name + ":" + name.tag;
+    std::function<Status(const boost::json::value&)> line = [=](const boost::json::value& v) -> Status {
+      auto ok = sums->take(v);
+      auto now = std::chrono::steady_clock::now();
+      if (!ok || now - *last < pace) return ok;
+      *last = now;
+      {
+        std::lock_guard guard(pull->mutex);
+        pull->progress = sums->text(shown);
+      }
+      pull->signal->notify();
+      return ok;
+    };
+    auto done = co_await engine_.pull(name.name, name.tag, auth, options_.pull_limit, line);
+    {
+      std::lock_guard guard(pull->mutex);
+      pull->result = std::move(done);
+    }
+    pull->signal->notify();
+  }
+
+  asio::any_io_executor executor_;
+  DockerOptions options_;
+  DockerEngine engine_;
+  std::atomic<bool> was_there_{false}, init_{false};
+  std::mutex mutex_;
+  std::map<std::string, std::weak_ptr<Pull>> pulls_;
+};
+
+}  // namespace
+
+std::unique_ptr<Runtime> make_docker_runtime(asio::any_io_executor executor, DockerOptions options) { return std::make_unique<DockerRuntime>(executor, std::move(options)); }
+
+}  // namespace croft::agent

@@ -1,0 +1,82 @@
+#include "model/docker_policy.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.hpp"
+
+namespace croft {
+
+namespace {
+
+constexpr bool inside = false, beyond = true;
+
+constexpr DockerOption options[] = {
+    {"add-host", inside}, {"annotation", inside}, {"blkio-weight", inside}, {"cap-add", beyond}, {"cap-drop", inside}, {"cgroup-parent", beyond}, {"cgroupns", beyond},
+    {"cpu-period", inside}, {"cpu-quota", inside}, {"cpu-shares", inside}, {"cpus", inside}, {"cpuset-cpus", inside}, {"cpuset-mems", inside}, {"device", beyond},
+    {"device-cgroup-rule", beyond}, {"dns", inside}, {"dns-option", inside}, {"dns-search", inside}, {"domainname", inside}, {"entrypoint", inside}, {"env", inside},
+    {"expose", inside}, {"group-add", inside}, {"hostname", inside}, {"init", inside}, {"ip", inside}, {"ipc", beyond}, {"label", inside}, {"log-driver", inside},
+    {"log-opt", inside}, {"mac-address", inside}, {"memory-reservation", inside}, {"memory-swap", inside}, {"memory-swappiness", inside}, {"network", beyond},
+    {"network-alias", inside}, {"no-healthcheck", inside}, {"oom-kill-disable", beyond}, {"oom-score-adj", beyond}, {"pid", beyond}, {"pids-limit", inside},
+    {"privileged", beyond}, {"read-only", inside}, {"runtime", beyond}, {"security-opt", beyond}, {"shm-size", inside}, {"stop-signal", inside}, {"stop-timeout", inside},
+    {"sysctl", beyond}, {"tmpfs", inside}, {"ulimit", inside}, {"user", inside}, {"userns", beyond}, {"uts", beyond}, {"volume", beyond}, {"volume-driver", beyond},
+    {"volumes-from", beyond}, {"workdir", inside},
+};
+
+constexpr std::pair<std::string_view, std::string_view> aliases[] = {{"e", "env"}, {"h", "hostname"}, {"l", "label"}, {"u", "user"}, {"w", "workdir"}, {"v", "volume"},
+                                                                     {"net", "network"}, {"net-alias", "network-alias"}, {"dns-opt", "dns-option"}, {"c", "cpu-shares"}};
+
+std::string joined(const std::vector<std::string>& all) {
+  std::string out;
+  for (const auto& one : all) out += (out.empty() ? "" : ", ") + one;
+  return out.empty() ? "none" : out;
+}
+
+}  // namespace
+
+const DockerOption* find_docker_option(std::string_view key) {
+  while (key.starts_with('-')) key.remove_prefix(1);
+  for (const auto& [alias, name] : aliases)
+    if (key == alias) key = name;
+  const auto* at = std::find_if(std::begin(options), std::end(options), [&](const auto& o) { return o.name == key; });
+  return at == std::end(options) ? nullptr : at;
+}
+
+bool path_within(std::string_view path, const std::vector<std::string>& folders) {
+  auto plain = [](std::string_view text) {
+    auto out = std::filesystem::path(text).lexically_normal().string();
+    while (out.size() > 1 && out.ends_with('/')) out.pop_back();
+    return out;
+  };
+  auto wanted = plain(path);
+  if (!wanted.starts_with('/')) return false;
+  return std::any_of(folders.begin(), folders.end(), [&](const auto& folder) {
+    auto root = plain(folder);
+    return root == "/" || wanted == root || (wanted.starts_with(root) && wanted[root.size()] == '/');
+  });
+}
+
+std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vector<Volume>& volumes, const DockerPolicy& policy) {
+  std::vector<PolicyProblem> out;
+  if (docker.privileged && !policy.privileged) out.push_back({"/container/docker/privileged", "privileged containers are not allowed on this farm (allow_privileged)"});
+  for (std::size_t i = 0; i < docker.parameters.size(); ++i) {
+    const auto& key = docker.parameters[i].first;
+    auto path = fmt::format("/container/docker/parameters({})/key", i);
+    const auto* option = find_docker_option(key);
+    auto allowed = [&](std::string_view name) { return std::any_of(policy.parameters.begin(), policy.parameters.end(), [&](const auto& p) { return p == "*" || p == name; }); };
+    if (!option) out.push_back({path, fmt::format("'{}' is not a parameter that croft can give to Docker", key)});
+    else if (option->beyond && !allowed(option->name)) out.push_back({path, fmt::format("'{}' reaches beyond the container and is not allowed on this farm (allow_docker_parameters)", key)});
+  }
+  for (std::size_t i = 0; i < volumes.size(); ++i) {
+    const auto& host = volumes[i].host_path;
+    auto path = fmt::format("/container/volumes({})/hostPath", i);
+    auto steps = std::filesystem::path(host).lexically_normal();
+    if (host.empty()) continue;
+    if (!host.starts_with('/') && steps.begin() != steps.end() && *steps.begin() == "..") out.push_back({path, "must not leave the sandbox"});
+    if (host.starts_with('/') && !path_within(host, policy.host_paths))
+      out.push_back({path, fmt::format("'{}' is in none of the folders that may be mounted on this farm (allow_host_paths): {}", host, joined(policy.host_paths))});
+  }
+  return out;
+}
+
+}  // namespace croft

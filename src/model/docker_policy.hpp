@@ -1,0 +1,36 @@
+#pragma once
+// What a manifest may ask of the Docker Engine. The master refuses what breaks it when it is posted, the agent once more at the start.
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/task.hpp"
+
+namespace croft {
+
+/// An option of `docker run` that a manifest may give as a parameter.
+struct DockerOption {
+  std::string_view name;      ///< the long form, without dashes
+  bool beyond = false;        ///< gives something outside of the container: only where the policy names it
+};
+/// By any spelling: "env", "--env", "-e", "e". Null: not known, or not a manifest's business (ports, names, restarts are croft's).
+const DockerOption* find_docker_option(std::string_view key);
+
+/// What gives root on a host is refused unless the farm's operator allows it.
+struct DockerPolicy {
+  bool privileged = false;
+  std::vector<std::string> host_paths;   ///< folders that may be mounted, with what is below; "/" allows all
+  std::vector<std::string> parameters;   ///< long names of options beyond the container; "*" allows all
+};
+
+struct PolicyProblem {
+  std::string path;           ///< in the manifest: "/container/docker/parameters(0)/key"
+  std::string words;
+};
+std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vector<Volume>& volumes, const DockerPolicy& policy);
+/// Whether `path` lies in one of `folders`, after "." and ".." are resolved on paper. Links are the agent's to look at.
+bool path_within(std::string_view path, const std::vector<std::string>& folders);
+
+}  // namespace croft
