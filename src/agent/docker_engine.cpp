@@ -18,7 +18,7 @@ Error refused(const net::Response& response) {
   auto parsed = json::parse(response.body);
   auto words = parsed ? json::text(*parsed, "message") : std::string();
   if (words.empty()) words = fmt::format("the Docker Engine answered {}", response.status);
-  auto code = response.status == 404 ? Errc::not_found : response.status == 409 ? Errc::conflict : response.status < 500 ? Errc::invalid : Errc::unavailable;
+  auto code = response.status == 404 ? Errc::not_found : response.status == 409 ? Errc::conflict : response.status < 500 ? Errc::invalid : Errc::io;
   return {code, std::move(words)};
 }
 

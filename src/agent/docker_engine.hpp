@@ -16,7 +16,8 @@ namespace croft::agent {
 namespace asio = boost::asio;
 
 /// Shape    each call is one exchange with a deadline of its own.
-/// Errors   the Engine's own words; not_found for 404, conflict for 409, unavailable when it does not answer.
+/// Errors   the Engine's own words: not_found for 404, conflict for 409, invalid for the rest of these, io for its own troubles; unavailable when
+///          it does not answer or broke off.
 /// Threads  as its executor.
 class DockerEngine {
  public:

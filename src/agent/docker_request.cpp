@@ -353,7 +353,7 @@ Result<std::optional<std::string>> registry_auth(const std::filesystem::path& sa
 }
 
 Status PullProgress::take(const bj::value& line) {
-  if (auto error = json::text(line, "error"); !error.empty()) return fail(Errc::unavailable, "{}", error);
+  if (auto error = json::text(line, "error"); !error.empty()) return fail(Errc::invalid, "{}", error);
   auto id = json::text(line, "id"), status = json::text(line, "status");
   if (id.empty() || status.starts_with("Pulling from")) return {};
   auto& layer = layers_[id];

@@ -193,7 +193,21 @@ class DockerRuntime final : public Runtime {
       pull->signal->notify();
       return ok;
     };
-    auto done = co_await engine_.pull(name.name, name.tag, auth, options_.pull_limit, line);
+    auto until = std::chrono::steady_clock::now() + options_.pull_limit;
+    Status done;
+    for (;;) {
+      auto left = std::chrono::duration_cast<Millis>(until - std::chrono::steady_clock::now());
+      done = co_await engine_.pull(name.name, name.tag, auth, std::max(left, Millis(1)), line);
+      if (done || done.error().code != Errc::unavailable || left <= Millis(0)) break;
+      // The Engine went away in the middle; what it has of the layers it keeps.
+      {
+        std::lock_guard guard(pull->mutex);
+        pull->progress = fmt::format("pulling {}: waiting for the Docker Engine", shown);
+      }
+      pull->signal->notify();
+      co_await net::sleep_for(std::chrono::milliseconds(1000));
+      *sums = PullProgress();
+    }
     {
       std::lock_guard guard(pull->mutex);
       pull->result = std::move(done);

@@ -95,6 +95,7 @@ struct Options {
   std::string cluster_id;
   std::uint64_t epoch = 0, commit = 0;
   std::uint64_t unacked_max = 1000; ///< deltas that an agent may be behind with; then its stream is cut
+  bool look_at_all = false;         ///< placement without the index: the yardstick of its benchmark
 };
 
 /// Shape    the leader calls in with what happened and takes out what to send (take_messages) and what changed (take_events).

@@ -177,7 +177,7 @@ PlaceResult Cluster::place(const Shape& shape, std::uint32_t count) {
   std::uint32_t floor = 0;
   result.placed.reserve(count);
   while (result.placed.size() < count) {
-    auto pick = i.index.best(want, floor, judge);
+    auto pick = i.options.look_at_all ? i.index.scan(want, judge) : i.index.best(want, floor, judge);
     if (!pick) break;
     floor = pick->handicap;
     auto& agent = *i.by_slot[pick->slot];

@@ -189,6 +189,7 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
     co_return refuse(Errc::unavailable, "this master no longer leads");
   }
   auto now = system_now();
+  auto begun = std::chrono::steady_clock::now();
   auto intent = make(term->core, now);
   if (!intent) {
     unlock();
@@ -199,16 +200,19 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
     unlock();
     co_return std::unexpected(std::move(proposal).error());
   }
+  held_since(begun);
   auto number = co_await commit(proposal->batch);
   if (!number) {
     unlock();
     co_return std::unexpected(Refusal{std::move(number).error(), {}});
   }
   now = system_now();
+  begun = std::chrono::steady_clock::now();
   term->core.apply(*proposal, now);
   changes.add();
   turn(now);
   publish(now);
+  held_since(begun);
   unlock();
   co_return Accepted{proposal->version, proposal->deployment, published};
 }

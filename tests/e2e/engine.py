@@ -21,9 +21,10 @@ class Engine:
         self.run = tempfile.mkdtemp(prefix="croft-e2e-", dir="/run")
         self.socket = self.run + "/docker.sock"
         self.process = None
+        self.live_restore = True
 
     def start(self):
-        self.process = subprocess.Popen(["dockerd", "--host", "unix://" + self.socket, "--bip", BRIDGE + "/16", "--live-restore", "--data-root", self.folder + "/docker",
+        self.process = subprocess.Popen(["dockerd", "--host", "unix://" + self.socket, "--bip", BRIDGE + "/16", *(["--live-restore"] if self.live_restore else []), "--data-root", self.folder + "/docker",
                                          "--exec-root", self.run + "/exec", "--pidfile", self.run + "/docker.pid"],
                                         stdin=subprocess.DEVNULL, stdout=open(self.folder + "/dockerd.log", "a"), stderr=subprocess.STDOUT, start_new_session=True)
         wait("the Docker Engine answers", lambda: self.docker("version", check=False).returncode == 0, 60, 0.1)

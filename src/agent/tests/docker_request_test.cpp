@@ -1,0 +1,144 @@
+#include "agent/docker_request.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/json.hpp"
+#include "base/text.hpp"
+
+namespace croft::agent {
+namespace {
+
+Launch launch_of(std::vector<std::pair<std::string, std::string>> parameters = {}) {
+  Launch l;
+  l.spec.id = TaskId("web.1");
+  l.spec.app = AppId("/web");
+  l.spec.resources = {500, 256'000, 0, 0};
+  l.spec.docker = DockerSpec{};
+  l.spec.docker->image = "nginx";
+  l.spec.docker->parameters = std::move(parameters);
+  l.sandbox = "/sandbox";
+  return l;
+}
+
+std::string made(const Launch& l, DockerHost host = {}) {
+  auto body = create_request(l, host);
+  return body ? json::print(*body) : body.error().context;
+}
+
+bool has(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
+
+TEST(ImageName, IsTakenApart) {
+  EXPECT_EQ(parse_image("nginx"), (ImageName{"nginx", "latest", "docker.io"}));
+  EXPECT_EQ(parse_image("library/nginx:1.9"), (ImageName{"library/nginx", "1.9", "docker.io"}));
+  EXPECT_EQ(parse_image("127.0.0.1:5002/fibonacci"), (ImageName{"127.0.0.1:5002/fibonacci", "latest", "127.0.0.1:5002"}));
+  EXPECT_EQ(parse_image("reg.example.com/a/b:2"), (ImageName{"reg.example.com/a/b", "2", "reg.example.com"}));
+  EXPECT_EQ(parse_image("localhost/a@sha256:00ff"), (ImageName{"localhost/a", "sha256:00ff", "localhost"}));
+  EXPECT_EQ(parse_image("reg:5000/a:1@sha256:00ff"), (ImageName{"reg:5000/a", "sha256:00ff", "reg:5000"}));
+}
+
+TEST(CreateRequest, LimitsAndLabels) {
+  auto text = made(launch_of({{"label", "croft.task=forged"}, {"label", "team=x"}}), {.farm = "f", .node = "n"});
+  EXPECT_TRUE(has(text, "\"CpuShares\":512")) << text;
+  EXPECT_TRUE(has(text, "\"Memory\":268435456,\"MemorySwap\":268435456") || (has(text, "\"Memory\":268435456") && has(text, "\"MemorySwap\":268435456"))) << text;
+  EXPECT_TRUE(has(text, "\"croft.task\":\"web.1\"") && has(text, "\"team\":\"x\"") && has(text, "\"MESOS_TASK_ID\":\"web.1\"")) << text;
+  EXPECT_FALSE(has(text, "forged")) << text;
+  EXPECT_TRUE(has(text, "/sandbox:/mnt/mesos/sandbox")) << text;
+}
+
+TEST(CreateRequest, PortsAreBoundWhereTheFarmIs) {
+  auto l = launch_of();
+  PortSpec p;
+  p.host_port = 31000;
+  p.container_port = 80;
+  p.protocol = Protocol::both;
+  l.spec.ports = {p};
+  auto text = made(l, {.publish = {"127.0.0.1", "172.17.42.1"}});
+  EXPECT_TRUE(has(text, "\"80/udp\":[{\"HostIp\":\"127.0.0.1\",\"HostPort\":\"31000\"},{\"HostIp\":\"172.17.42.1\",\"HostPort\":\"31000\"}]")) << text;
+  EXPECT_TRUE(has(made(l), "\"HostIp\":\"\"")) << "a farm with an address of its own binds all";
+  l.spec.docker->network = NetworkMode::host;
+  EXPECT_FALSE(has(made(l), "PortBindings"));
+}
+
+TEST(CreateRequest, CommandsAsMarathonRunsThem) {
+  auto l = launch_of();
+  l.spec.cmd = "echo $X";
+  EXPECT_TRUE(has(made(l, {.init = true}), "\"Entrypoint\":[\"/bin/sh\"],\"Cmd\":[\"-c\",\"echo $X\"]")) << made(l);
+  EXPECT_TRUE(has(made(l, {.init = true}), "\"Init\":true"));
+  l.spec.cmd.reset();
+  l.spec.args = std::vector<std::string>{"a", "b c"};
+  auto text = made(l);
+  EXPECT_TRUE(has(text, "\"Cmd\":[\"a\",\"b c\"]") && !has(text, "Entrypoint")) << text;
+}
+
+TEST(CreateRequest, EveryKnownParameterHasAPlace) {
+  for (auto [key, value, wanted] : {std::tuple{"dns", "1.2.3.4", "\"Dns\":[\"1.2.3.4\"]"}, {"-e", "A=b=c", "A=b=c"}, {"--hostname", "h", "\"Hostname\":\"h\""},
+                                    {"ulimit", "nofile=1:2", "{\"Name\":\"nofile\",\"Soft\":1,\"Hard\":2}"}, {"log-opt", "tag=x", "\"tag\":\"x\""}, {"shm-size", "64m", "\"ShmSize\":67108864"},
+                                    {"cpus", "1.5", "\"NanoCpus\":1500000000"}, {"tmpfs", "/t:size=1m", "\"Tmpfs\":{\"/t\":\"size=1m\"}"}, {"read-only", "true", "\"ReadonlyRootfs\":true"},
+                                    {"device", "/dev/fuse", "\"PathInContainer\":\"/dev/fuse\""}, {"memory-swap", "-1", "\"MemorySwap\":-1"}, {"log-driver", "syslog", "\"Type\":\"syslog\""},
+                                    {"network-alias", "db", "\"Aliases\":[\"db\"]"}, {"entrypoint", "/x", "\"Entrypoint\":[\"/x\"]"}})
+    EXPECT_TRUE(has(made(launch_of({{key, value}})), wanted)) << key << ": " << made(launch_of({{key, value}}));
+  for (auto [key, value] : {std::pair{"ulimit", "nofile"}, {"shm-size", "much"}, {"cpus", "-1"}, {"pids-limit", "x"}, {"memory-swap", "99999999999999999999"}, {"publish", "80:80"}}) {
+    auto text = made(launch_of({{key, value}}));
+    EXPECT_TRUE(has(text, std::string("parameter ") + key)) << text;
+  }
+}
+
+class Auth : public ::testing::Test {
+ protected:
+  Auth() { std::filesystem::create_directories(folder_ / ".docker"); }
+  ~Auth() override { std::filesystem::remove_all(folder_); }
+  void put(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
+  std::filesystem::path folder_ = std::filesystem::temp_directory_path() / ("croft-auth-" + random_uuid());
+};
+
+TEST_F(Auth, IsFoundForTheImagesRegistry) {
+  EXPECT_EQ(*registry_auth(folder_, parse_image("a")), std::nullopt);
+  put(".docker/config.json", R"({"auths":{"https://index.docker.io/v1/":{"auth":"YW5uOnMzY3JldA=="},"reg:5000":{"username":"bob","password":"p:w"}}})");
+  auto hub = *registry_auth(folder_, parse_image("nginx"));
+  ASSERT_TRUE(hub);
+  auto plain = *hub;
+  for (auto& c : plain) c = c == '-' ? '+' : c == '_' ? '/' : c;
+  EXPECT_TRUE(has(*base64_decode(plain), R"("username":"ann","password":"s3cret")")) << *base64_decode(plain);
+  EXPECT_TRUE(registry_auth(folder_, parse_image("reg:5000/x"))->has_value());
+  EXPECT_EQ(*registry_auth(folder_, parse_image("other:5000/x")), std::nullopt);
+}
+
+TEST_F(Auth, ABrokenFileIsNamed) {
+  put(".dockercfg", "{");
+  auto bad = registry_auth(folder_, parse_image("a"));
+  ASSERT_FALSE(bad);
+  EXPECT_TRUE(has(bad.error().context, ".dockercfg"));
+  put(".dockercfg", R"({"docker.io":{"auth":"!!"}})");
+  EXPECT_FALSE(registry_auth(folder_, parse_image("a")));
+}
+
+TEST(PullProgress, SumsUpLayersAndKeepsTheRegistrysWords) {
+  PullProgress p;
+  for (const char* line : {R"({"status":"Pulling from x","id":"1"})", R"({"status":"Downloading","id":"a","progressDetail":{"current":1000000,"total":4000000}})",
+                           R"({"status":"Already exists","id":"b","progressDetail":{}})"})
+    EXPECT_TRUE(p.take(*json::parse(line)));
+  EXPECT_EQ(p.text("x:1"), "pulling x:1: 1.0 of 4.0 MB, 1 of 2 layers done");
+  auto ended = p.take(*json::parse(R"({"errorDetail":{"message":"m"},"error":"manifest unknown"})"));
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().context, "manifest unknown");
+}
+
+TEST(Policy, WhatGivesTheHostIsRefused) {
+  DockerSpec d;
+  d.privileged = true;
+  d.parameters = {{"cap-add", "SYS_ADMIN"}, {"-v", "/:/x"}, {"env", "A=b"}, {"nonsense", "1"}};
+  std::vector<Volume> volumes{{"/a", "/srv/data", "RW"}, {"/b", "/srv/../etc", "RO"}, {"/c", "/srvx", "RO"}, {"/d", "../../x", "RW"}, {"/e", "inside", "RW"}};
+  auto problems = check_policy(d, volumes, {.privileged = false, .host_paths = {"/srv"}, .parameters = {}});
+  std::vector<std::string> paths;
+  for (const auto& p : problems) paths.push_back(p.path);
+  EXPECT_EQ(paths, (std::vector<std::string>{"/container/docker/privileged", "/container/docker/parameters(0)/key", "/container/docker/parameters(1)/key", "/container/docker/parameters(3)/key",
+                                             "/container/volumes(1)/hostPath", "/container/volumes(2)/hostPath", "/container/volumes(3)/hostPath"}));
+  d.parameters.pop_back();
+  EXPECT_EQ(check_policy(d, {}, {.privileged = true, .host_paths = {}, .parameters = {"cap-add", "volume"}}).size(), 0u);
+}
+
+}  // namespace
+}  // namespace croft::agent
