@@ -25,6 +25,9 @@ inline void no_delay(Socket& socket) {
   ::setsockopt(socket.native_handle(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);  // fails on unix sockets, which need it not
 }
 
+/// Whether a header's value (or a request's target) stays within its line.
+inline bool one_line(std::string_view text) { return text.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos; }
+
 inline void copy_fields(const http::fields& from, Headers& to) {
   for (const auto& field : from) to.add(std::string_view(field.name_string().data(), field.name_string().size()), std::string_view(field.value().data(), field.value().size()));
 }

@@ -15,7 +15,9 @@
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -63,12 +65,13 @@ namespace {
 
 constexpr std::size_t idle_max = 8;
 constexpr auto idle_life = std::chrono::seconds(30);
+constexpr std::size_t buffer_max = 256u << 10;  // bounds what Beast does not: chunk extensions and trailers
 
 /// One connection on a strand of its own: Beast's time-outs run there, whatever executor the caller is on.
 struct Connection {
   explicit Connection(asio::any_io_executor executor) : stream(asio::any_io_executor(asio::make_strand(std::move(executor)))) {}
   Stream stream;
-  beast::flat_buffer buffer;
+  beast::flat_buffer buffer{buffer_max};
   bool reused = false;
   std::chrono::steady_clock::time_point idle_since{};
 };
@@ -87,6 +90,7 @@ asio::awaitable<error_code> connect(ConnectionPtr c, Origin to, std::chrono::mil
   error_code ec;
   c->stream.expires_after(limit);
   if (!to.unix_path.empty()) {
+    if (to.unix_path.size() > 107) co_return asio::error::name_too_long;  // the end point would throw
     asio::local::stream_protocol::endpoint local(to.unix_path);
     asio::generic::stream_protocol::endpoint endpoint(local);
     co_await c->stream.async_connect(endpoint, redirect_error(use_awaitable, ec));
@@ -119,6 +123,17 @@ asio::awaitable<error_code> connect(ConnectionPtr c, Origin to, std::chrono::mil
   co_return ec;
 }
 
+/// Targets and fields come from manifests, too: none may add a line or a second request.
+std::optional<Error> malformed(const Origin& to, const Request& what) {
+  auto bad_in_target = [](unsigned char c) { return c <= ' ' || c == 0x7f; };
+  auto bad_in_name = [](unsigned char c) { return c <= ' ' || c >= 0x7f || c == ':'; };
+  if (what.method.empty() || std::any_of(what.method.begin(), what.method.end(), bad_in_name)) return Error{Errc::invalid, fmt::format("{}: '{}' is no method", to.str(), what.method)};
+  if (what.target.empty() || std::any_of(what.target.begin(), what.target.end(), bad_in_target)) return Error{Errc::invalid, fmt::format("{}: '{}' cannot be asked for", to.str(), what.target)};
+  for (const auto& [name, value] : what.headers.all())
+    if (name.empty() || std::any_of(name.begin(), name.end(), bad_in_name) || !one_line(value)) return Error{Errc::invalid, fmt::format("{}: the field '{}' is malformed", to.str(), name)};
+  return std::nullopt;
+}
+
 template <class Body>
 void fill_head(http::request<Body>& out, const Origin& to, const Request& what, bool keep_alive) {
   out.version(11);
@@ -126,7 +141,10 @@ void fill_head(http::request<Body>& out, const Origin& to, const Request& what, 
   out.target(what.target);
   bool usual_port = to.port == 80 || !to.unix_path.empty();
   out.set(http::field::host, usual_port ? (to.host.empty() ? "localhost" : to.host) : fmt::format("{}:{}", to.host, to.port));
-  for (const auto& [name, value] : what.headers.all()) out.set(name, value);
+  for (const auto& [name, value] : what.headers.all()) {
+    if (iequals(name, "Host")) out.set(name, value);
+    else out.insert(name, value);
+  }
   if (!keep_alive) out.set(http::field::connection, "close");
 }
 
@@ -197,12 +215,18 @@ asio::awaitable<Exchanged> exchange(ConnectionPtr c, Origin to, Request what, Bo
       co_return out;
     }
     auto message = parser.release();
-    out.keep = message.keep_alive() && !send_error && options.keep_alive;
+    out.keep = message.keep_alive() && !send_error && options.keep_alive && c->buffer.size() == 0;
     out.response.status = static_cast<int>(message.result_int());
     copy_fields(message, out.response.headers);
     out.response.body = std::move(message.body());
     co_return out;
   }
+}
+
+/// An idle connection has nothing to say: its end, or an answer nobody asked for, makes it useless.
+bool silent(Connection& c) {
+  char byte;
+  return ::recv(c.stream.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 class Reader final : public StreamReader {
@@ -222,13 +246,14 @@ class Reader final : public StreamReader {
     std::size_t searched = 0;
     for (;;) {
       if (auto newline = pending_.find('\n', searched); newline != std::string::npos) {
+        if (newline > max) co_return too_long(max);
         std::string line = pending_.substr(0, newline);
         pending_.erase(0, newline + 1);
         if (line.ends_with('\r')) line.pop_back();
         co_return std::optional<std::string>(std::move(line));
       }
       searched = pending_.size();
-      if (searched > max) co_return fail(Errc::too_large, "{}: a line longer than {} bytes", to_.str(), max);
+      if (searched > max) co_return too_long(max);
       auto job = next(this);
       auto more = co_await asio::co_spawn(c_->stream.get_executor(), std::move(job), use_awaitable);
       if (!more) co_return fail(std::move(more).error());
@@ -259,8 +284,10 @@ class Reader final : public StreamReader {
   }
 
  private:
+  [[nodiscard]] std::unexpected<Error> too_long(std::size_t max) const { return fail(Errc::too_large, "{}: a line longer than {} bytes", to_.str(), max); }
   static asio::awaitable<Result<std::string>> next(Reader* self) {
     if (self->parser_.is_done()) co_return std::string();
+    if (self->failed_) co_return fail(*self->failed_);
     std::string block(65536, '\0');
     error_code ec;
     auto& body = self->parser_.get().body();
@@ -273,7 +300,9 @@ class Reader final : public StreamReader {
     if (ec == http::error::need_buffer) ec = {};
     auto got = block.size() - body.size;
     if (got == 0 && !ec && !self->parser_.is_done()) co_return co_await next(self);
-    if (got == 0 && ec) co_return fail(error_of(ec, self->to_, "receive"));
+    // Kept: Asio waits for ever when a socket is read again behind its end.
+    if (ec) self->failed_ = error_of(ec, self->to_, "receive");
+    if (got == 0 && ec) co_return fail(*self->failed_);
     block.resize(got);
     co_return block;
   }
@@ -291,6 +320,7 @@ class Reader final : public StreamReader {
   http::response_parser<http::buffer_body> parser_;
   Response head_;
   std::string pending_;
+  std::optional<Error> failed_;
 };
 
 }  // namespace
@@ -305,7 +335,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     while (!fresh && !kept.empty()) {
       auto c = kept.back();
       kept.pop_back();
-      if (now - c->idle_since > idle_life) continue;
+      if (now - c->idle_since > idle_life || !silent(*c)) continue;
       c->reused = true;
       return c;
     }
@@ -341,6 +371,7 @@ asio::awaitable<Result<Response>> HttpClient::request(Origin to, Request what, C
 
 asio::awaitable<Result<Response>> HttpClient::upload(Origin to, Request what, BodySource body, ClientOptions options) {
   auto impl = impl_;
+  if (auto bad = malformed(to, what)) co_return fail(std::move(*bad));
   for (bool fresh = !options.keep_alive || body;; fresh = true) {
     auto c = impl->take(to, fresh);
     auto job = exchange(c, to, what, body, options);
@@ -356,6 +387,7 @@ asio::awaitable<Result<Response>> HttpClient::upload(Origin to, Request what, Bo
 }
 
 asio::awaitable<Result<std::unique_ptr<StreamReader>>> HttpClient::open(Origin to, Request what, ClientOptions options) {
+  if (auto bad = malformed(to, what)) co_return fail(std::move(*bad));
   auto c = std::make_shared<Connection>(impl_->executor);
   auto reader = std::make_unique<Reader>(c, to, options);
   auto job = reader->start(std::move(what));

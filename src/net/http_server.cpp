@@ -3,6 +3,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -36,6 +37,7 @@ using error_code = boost::system::error_code;
 namespace {
 
 constexpr std::size_t gzip_from = 1024;
+constexpr std::size_t buffer_spare = 64u << 10;                // read ahead of what is parsed
 constexpr std::size_t drained_max = 256u << 20;               // of a body that was refused, so that the peer can read why
 constexpr std::chrono::milliseconds drain_limit{5000};
 
@@ -115,6 +117,40 @@ bool compressible(const Response& response) {
   return type.starts_with("text/") || type.find("json") != std::string_view::npos || type.find("javascript") != std::string_view::npos || type.find("xml") != std::string_view::npos;
 }
 
+bool accepts_gzip(std::string_view list) {
+  for (const auto& piece : split(list, ',')) {
+    auto words = split(piece, ';');
+    if (!iequals(trim(words[0]), "gzip")) continue;
+    for (std::size_t i = 1; i < words.size(); ++i)
+      if (auto word = trim(words[i]); word.starts_with("q=")) return to_double(word.substr(2)).value_or(1) > 0;
+    return true;
+  }
+  return false;
+}
+
+/// Values may hold what a peer or a task chose, a file's name for one: a line break in it must not begin another field.
+void put_fields(const Headers& from, http::fields& to) {
+  for (const auto& [name, value] : from.all()) {
+    if (one_line(value)) {
+      to.insert(name, value);
+      continue;
+    }
+    auto flat = value;
+    for (char& c : flat)
+      if (!one_line({&c, 1})) c = ' ';
+    to.insert(name, flat);
+  }
+}
+
+/// From any thread. On the connection's strand, because only there it is sure that the descriptor is still this connection's.
+void hang_up(const std::shared_ptr<Connection>& connection) {
+  connection->gone = true;
+  asio::post(connection->stream.get_executor(), [connection] {
+    error_code ec;
+    connection->stream.socket().shutdown(Socket::shutdown_both, ec);
+  });
+}
+
 }  // namespace
 
 struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
@@ -154,12 +190,16 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
     if (count >= options.connections_max) {
       std::shared_ptr<Connection> oldest;
       for (auto& weak : all)
-        if (auto c = weak.lock(); c && c->idle) {
+        if (auto c = weak.lock(); c && c->idle && !c->gone) {
           oldest = c;
           break;
         }
-      if (oldest) ::shutdown(oldest->stream.socket().native_handle(), SHUT_RDWR);
-      else return false;
+      if (!oldest) {
+        constexpr std::string_view full = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        (void)::send(connection->stream.socket().native_handle(), full.data(), full.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        return false;
+      }
+      hang_up(oldest);
     }
     ++count;
     if (open) open->set(static_cast<double>(count));
@@ -204,7 +244,8 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Connection> c) {
   c->local = address_text(c->stream.socket(), false);
   while (!stopping && !c->gone) {
     if (c->buffer.size() == 0) {
-      c->buffer = {};  // an idle connection holds no buffer but this first small one
+      // An idle connection holds no buffer but this first small one. Its bound is for what has no other: chunk extensions and trailers.
+      c->buffer = beast::flat_buffer(options.header_max + buffer_spare);
       error_code ec;
       c->idle = true;
       c->stream.expires_after(options.idle_timeout);
@@ -226,9 +267,8 @@ asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> 
   auto status_for = [](const error_code& ec) {
     if (ec == http::error::header_limit) return 431;
     if (ec == http::error::body_limit) return 413;
-    if (ec == beast::error::timeout) return 408;
     if (ec.category() == make_error_code(http::error::bad_method).category() && ec != http::error::end_of_stream && ec != http::error::partial_message) return 400;
-    return -1;
+    return -1;  // gone, or so slow that Beast's deadline has closed the socket
   };
   error_code ec;
   parser.header_limit(static_cast<std::uint32_t>(options.header_max));
@@ -236,6 +276,11 @@ asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> 
   c->stream.expires_after(options.header_timeout);
   co_await http::async_read_header(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
   if (ec) co_return status_for(ec);
+  // Beast lets codings pass that it does not know and then takes the body's bytes for the next request.
+  if (auto codings = parser.get().count(http::field::transfer_encoding); codings > 0) {
+    auto coding = parser.get()[http::field::transfer_encoding];
+    if (codings > 1 || !iequals(trim(std::string_view(coding.data(), coding.size())), "chunked")) co_return 400;
+  }
   std::string_view target(parser.get().target().data(), parser.get().target().size());
   auto path = url_decode(target.substr(0, target.find('?'))).value_or("");
   std::string method(parser.get().method_string());
@@ -306,8 +351,8 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
   }
   request.peer = c->peer;
   request.local = c->local;
-  bool head = request.method == "HEAD", keep = message.keep_alive() && !stopping;
-  bool gzip_ok = options.gzip && request.headers.get("Accept-Encoding").find("gzip") != std::string_view::npos;
+  bool head = request.method == "HEAD", keep = message.keep_alive();
+  bool gzip_ok = options.gzip && accepts_gzip(request.headers.get("Accept-Encoding"));
   c->stream.expires_never();
   auto response = co_await call(std::move(request));
   if (auto* counter = by_class[std::clamp(response.status / 100, 1, 5)]) counter->add();
@@ -316,7 +361,7 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
     co_return false;
   }
   if (seconds) seconds->observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count());
-  co_return co_await send(c, std::move(response), message.version(), head, keep, gzip_ok);
+  co_return co_await send(c, std::move(response), message.version(), head, keep && !stopping, gzip_ok);
 }
 
 asio::awaitable<bool> HttpServer::Impl::send(std::shared_ptr<Connection> c, Response response, unsigned version, bool head, bool keep, bool gzip_ok) {
@@ -327,10 +372,10 @@ asio::awaitable<bool> HttpServer::Impl::send(std::shared_ptr<Connection> c, Resp
   }
   http::response<http::string_body> out(static_cast<http::status>(response.status), version);
   out.reason(std::string(reason_phrase(response.status)));
-  for (const auto& [name, value] : response.headers.all()) out.insert(name, value);
+  put_fields(response.headers, out);
   out.keep_alive(keep);
   bool bodyless = response.status == 204 || response.status == 304 || response.status < 200;
-  if (!bodyless) out.content_length(response.body.size());
+  if (!bodyless && !response.stream) out.content_length(response.body.size());
   if (!head && !bodyless) out.body() = std::move(response.body);
   error_code ec;
   c->stream.expires_after(options.write_timeout);
@@ -341,7 +386,7 @@ asio::awaitable<bool> HttpServer::Impl::send(std::shared_ptr<Connection> c, Resp
 asio::awaitable<void> HttpServer::Impl::send_stream(std::shared_ptr<Connection> c, Response response, unsigned version) {
   http::response<http::empty_body> out(static_cast<http::status>(response.status), version);
   out.reason(std::string(reason_phrase(response.status)));
-  for (const auto& [name, value] : response.headers.all()) out.insert(name, value);
+  put_fields(response.headers, out);
   bool chunked = version >= 11;
   if (chunked) out.chunked(true);
   out.keep_alive(false);
@@ -430,10 +475,7 @@ asio::awaitable<void> HttpServer::stop(std::chrono::milliseconds grace) {
       std::lock_guard lock(impl->mutex);
       left = impl->count;
       for (auto& weak : impl->all)
-        if (auto c = weak.lock(); c && (c->idle || c->streaming || last)) {
-          c->gone = true;
-          ::shutdown(c->stream.socket().native_handle(), SHUT_RDWR);
-        }
+        if (auto c = weak.lock(); c && (c->idle || c->streaming || last)) hang_up(c);
     }
     if (left == 0 || std::chrono::steady_clock::now() > end + grace) co_return;
     co_await sleep_for(std::chrono::milliseconds(5));

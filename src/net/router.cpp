@@ -12,7 +12,7 @@ std::vector<std::string> segments_of(std::string_view path) {
   std::vector<std::string> out;
   for (auto& piece : split(path, '/'))
     if (!piece.empty()) out.push_back(std::move(piece));
-  if (path.size() > 1 && path.ends_with('/')) out.emplace_back();
+  if (!out.empty() && path.ends_with('/')) out.emplace_back();
   return out;
 }
 

@@ -1,0 +1,340 @@
+// Peers that are broken, slow or mean.
+
+#include <gtest/gtest.h>
+
+#include "net/async.hpp"
+#include "net/gzip.hpp"
+#include "wire.hpp"
+
+namespace croft::net {
+namespace {
+
+/// Counts what gets through to a handler.
+class Hostile : public ::testing::Test {
+ protected:
+  Served& serve(ServerOptions options = {}, std::function<void(Router&)> more = {}) {
+    Router router;
+    auto seen = [this](Request r) -> asio::awaitable<Response> {
+      ++calls_;
+      co_return Response::text("seen " + r.method + " " + r.path + " " + std::to_string(r.body.size()));
+    };
+    router.on("*", "/", seen);
+    router.on("*", "/{*rest}", seen);
+    if (more) more(router);
+    served_ = std::make_unique<Served>(std::move(router), std::move(options));
+    return *served_;
+  }
+  bool all_gone() {
+    return comes_true([&] { return served_->server().connections() == 0; });
+  }
+  std::atomic<int> calls_{0};
+  std::unique_ptr<Served> served_;
+};
+
+TEST_F(Hostile, ABodyAboveTheLimitIs413) {
+  auto& s = serve({.body_max = 1000}, [](Router& r) {
+    auto ok = [](Request q) -> asio::awaitable<Response> { co_return Response::text(std::to_string(q.body.size())); };
+    r.on("POST", "/large", ok);
+    r.on("POST", "/tiny/{id}", ok);
+    r.body_limit("/large", 1 << 20);
+    r.body_limit("/tiny/{id}", 10);
+  });
+  auto chunked = [](std::string_view target, std::size_t size) { return fmt::format("POST {} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", target, chunk_of(std::string(size, 'x'))); };
+  EXPECT_EQ(s.ask(post("/x", std::string(1000, 'x'))).status, 200);
+  EXPECT_EQ(s.ask(chunked("/x", 1000)).status, 200);
+  EXPECT_EQ(calls_, 2);
+  EXPECT_EQ(s.ask(post("/x", std::string(1001, 'x'))).status, 413);
+  EXPECT_EQ(s.ask(chunked("/x", 1001)).status, 413);
+  EXPECT_EQ(calls_, 2);
+  EXPECT_EQ(s.ask(post("/large", std::string(100'000, 'x'))).body, "100000");
+  EXPECT_EQ(s.ask(chunked("/large", 100'000)).body, "100000");
+  EXPECT_EQ(s.ask(post("/tiny/%61", std::string(11, 'x'))).status, 413);
+  EXPECT_EQ(s.ask(chunked("//tiny/a", 11)).status, 413);
+  EXPECT_EQ(s.ask(post("/tiny/a", std::string(10, 'x'))).status, 200);
+}
+
+TEST_F(Hostile, ManySmallChunksAreAddedUp) {
+  auto& s = serve({.body_max = 1000});
+  auto wire = s.connect();
+  wire.send("POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+  std::string chunks;
+  for (int i = 0; i < 101; ++i) chunks += chunk_of("0123456789");
+  wire.send(chunks);
+  EXPECT_EQ(wire.answer().status, 413);
+  EXPECT_EQ(calls_, 0);
+}
+
+TEST_F(Hostile, ARefusedUploadCanReadWhy) {
+  auto& s = serve({.body_max = 1000});
+  auto wire = s.connect();
+  // Far more than the socket buffers hold: without draining, the reset would overtake the answer.
+  EXPECT_TRUE(wire.send(post("/x", std::string(24 << 20, 'x'))));
+  auto a = wire.answer();
+  EXPECT_EQ(a.status, 413);
+  EXPECT_EQ(a.headers.get("Connection"), "close");
+  wire.close();
+  EXPECT_TRUE(all_gone());
+}
+
+TEST_F(Hostile, ALengthThatNobodyHasIs413OrRefused) {
+  auto& s = serve();
+  EXPECT_EQ(s.ask("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551615\r\n\r\n").status, 413);
+  EXPECT_EQ(s.ask("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551616\r\n\r\n").status, 400);
+  EXPECT_EQ(s.ask("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n").status, 413);
+  EXPECT_EQ(s.ask("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000000\r\n").status, 400);
+  EXPECT_EQ(calls_, 0);
+}
+
+TEST_F(Hostile, AHeaderAboveTheLimitIs431) {
+  auto& s = serve({.header_max = 4096});
+  EXPECT_EQ(s.ask(get("/", "X: " + std::string(3500, 'x') + "\r\n")).status, 200);
+  EXPECT_EQ(s.ask(get("/", "X: " + std::string(4096, 'x') + "\r\n")).status, 431);
+  EXPECT_EQ(s.ask(get("/" + std::string(5000, 'x'))).status, 431);
+  std::string many;
+  for (int i = 0; i < 600; ++i) many += "A: b\r\n";
+  EXPECT_EQ(s.ask(get("/", many.substr(0, 3600))).status, 200);
+  EXPECT_EQ(s.ask(get("/", many + many)).status, 431);
+  EXPECT_EQ(calls_, 2);
+}
+
+TEST_F(Hostile, ARequestLineWithoutEndIsCutOff) {
+  auto& s = serve({.header_max = 4096});
+  auto wire = s.connect();
+  EXPECT_TRUE(wire.send("GET /" + std::string(20'000, 'a')));
+  EXPECT_EQ(wire.answer().status, 431);
+  EXPECT_TRUE(wire.closed());
+  auto method = s.connect();
+  method.send(std::string(20'000, 'A'));
+  EXPECT_EQ(method.answer().status, 431);
+}
+
+TEST_F(Hostile, ChunkSizesAndTrailersWithoutEndAreCutOff) {
+  auto& s = serve({.body_max = 1 << 20, .header_max = 4096});
+  for (std::string start : {"5;x=", "0\r\nTrailer: "}) {
+    auto wire = s.connect();
+    wire.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + start);
+    std::string block(1 << 20, 'x');
+    // The answer must come after some of it, not when 64 MiB lie in memory.
+    for (int i = 0; i < 4; ++i) wire.send(block);
+    EXPECT_EQ(wire.answer().status, 400) << start;
+  }
+  EXPECT_EQ(calls_, 0);
+}
+
+TEST_F(Hostile, WhoSendsAHeaderSlowlyIsClosedAtItsDeadline) {
+  auto& s = serve({.header_timeout = Ms(60)});
+  auto wire = s.connect();
+  auto begun = Steady::now();
+  wire.send("GET / HTTP/1.1\r\nX: ");
+  // A byte now and then must not put the deadline off.
+  bool closed = false;
+  while (!closed && Steady::now() - begun < Ms(1500)) {
+    wire.send("a");
+    closed = wire.closed(Ms(10));
+  }
+  EXPECT_TRUE(closed);
+  EXPECT_GE(Steady::now() - begun, Ms(60));
+  EXPECT_LT(Steady::now() - begun, Ms(1000));
+  EXPECT_TRUE(all_gone());
+  EXPECT_EQ(calls_, 0);
+}
+
+TEST_F(Hostile, WhoSendsABodySlowlyIsClosedAtItsDeadline) {
+  auto& s = serve({.header_timeout = Ms(3000), .body_timeout = Ms(60)});
+  auto wire = s.connect();
+  auto begun = Steady::now();
+  wire.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
+  bool closed = false;
+  while (!closed && Steady::now() - begun < Ms(1500)) {
+    wire.send("a");
+    closed = wire.closed(Ms(10));
+  }
+  EXPECT_TRUE(closed);
+  EXPECT_GE(Steady::now() - begun, Ms(60));
+  EXPECT_TRUE(all_gone());
+  EXPECT_EQ(calls_, 0);
+}
+
+TEST_F(Hostile, AnIdleConnectionIsClosedAtItsDeadlineAndNotWhileAHandlerWorks) {
+  auto& s = serve({.header_timeout = Ms(40), .body_timeout = Ms(40), .idle_timeout = Ms(60), .write_timeout = Ms(40)}, [](Router& r) {
+    r.on("GET", "/slow", [](Request) -> asio::awaitable<Response> {
+      co_await sleep_for(Ms(150));
+      co_return Response::text("slow");
+    });
+  });
+  auto never = s.connect(), once = s.connect();
+  once.send(get("/slow"));
+  EXPECT_EQ(once.answer().body, "slow") << "a handler may take longer than any of the peer's deadlines";
+  EXPECT_TRUE(once.closed());
+  EXPECT_TRUE(never.closed(Ms(1000)));
+  EXPECT_TRUE(all_gone());
+}
+
+TEST_F(Hostile, MalformedRequestsAre400AndTheEnd) {
+  auto& s = serve();
+  const std::vector<std::string> bad{
+      "nonsense\r\n\r\n",
+      "GET\r\n\r\n",
+      "GET /\r\n\r\n",
+      "GET / HTTP/2.0\r\n\r\n",
+      "GET / HTTP/1.1 extra\r\n\r\n",
+      "GET / HTTX/1.1\r\n\r\n",
+      "G(T / HTTP/1.1\r\n\r\n",
+      "GET /a\x01z HTTP/1.1\r\n\r\n",
+      "GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n",
+      "GET /%00 HTTP/1.1\r\nHost: h\r\n\r\n",
+      "GET relative HTTP/1.1\r\nHost: h\r\n\r\n",
+      "GET / HTTP/1.1\r\nNo colon\r\n\r\n",
+      "GET / HTTP/1.1\r\nSpace : x\r\n\r\n",
+      "GET / HTTP/1.1\r\n: no name\r\n\r\n",
+      std::string("GET / HTTP/1.1\r\nX: a\0b\r\n\r\n", 27),
+      "GET / HTTP/1.1\r\nX: a\rb\r\n\r\n",
+      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
+      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1x\r\n\r\na",
+      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\na",
+      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+      "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+      "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+      "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n",
+      std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11) + "tls\r\n\r\n",
+  };
+  for (const auto& bytes : bad) {
+    SCOPED_TRACE(bytes);
+    auto wire = s.connect();
+    wire.send(bytes + get("/smuggled"));
+    try {
+      EXPECT_EQ(wire.answer().status, 400);
+    } catch (const std::exception& e) {
+      ADD_FAILURE() << e.what();
+    }
+    EXPECT_TRUE(wire.closed());
+    EXPECT_EQ(calls_.exchange(0), 0);
+  }
+}
+
+TEST_F(Hostile, TwoWaysToTellABodysLengthAreRefused) {
+  auto& s = serve();
+  auto begin = "POST / HTTP/1.1\r\nHost: h\r\n";
+  for (std::string fields : {"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", "Transfer-Encoding: identity\r\nContent-Length: 4\r\n",
+                             "Transfer-Encoding: identity\r\n", "Transfer-Encoding: xchunked\r\n", "Transfer-Encoding: chunked, identity\r\n", "Transfer-Encoding: gzip, chunked\r\n",
+                             "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "Transfer-Encoding:\r\n", "Transfer-Encoding : chunked\r\n"}) {
+    SCOPED_TRACE(fields);
+    auto wire = s.connect();
+    wire.send(begin + fields + "\r\n0\r\n\r\n" + get("/smuggled"));
+    try {
+      EXPECT_EQ(wire.answer().status, 400);
+    } catch (const std::exception& e) {
+      ADD_FAILURE() << e.what();
+    }
+    EXPECT_TRUE(wire.closed());
+    EXPECT_EQ(calls_.exchange(0), 0) << "a body's bytes may not become a request";
+  }
+}
+
+TEST_F(Hostile, AGoodRequestBeforeABadOneIsAnswered) {
+  auto& s = serve();
+  auto wire = s.connect();
+  wire.send(get("/first") + "bad\r\n\r\n");
+  EXPECT_EQ(wire.answer().body, "seen GET /first 0");
+  EXPECT_EQ(wire.answer().status, 400);
+  EXPECT_TRUE(wire.closed());
+}
+
+TEST_F(Hostile, APeerThatClosesInTheMiddleReachesNoHandler) {
+  auto& s = serve();
+  for (std::string bytes : {"", "G", "GET / HTTP/1.1\r\nHost", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf",
+                            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"})
+    for (bool hard : {false, true}) {
+      auto wire = s.connect();
+      wire.send(bytes);
+      EXPECT_TRUE(comes_true([&] { return s.server().connections() == 1; }));
+      if (hard) wire.reset();
+      else {
+        wire.end_sending();
+        EXPECT_TRUE(wire.closed()) << bytes;
+      }
+      EXPECT_TRUE(all_gone()) << bytes;
+    }
+  EXPECT_EQ(calls_, 0);
+}
+
+TEST_F(Hostile, WhoOnlyEndsItsSendingGetsItsAnswer) {
+  auto& s = serve();
+  auto wire = s.connect();
+  wire.send(get("/a") + get("/b"));
+  wire.end_sending();
+  EXPECT_EQ(wire.answer().body, "seen GET /a 0");
+  EXPECT_EQ(wire.answer().body, "seen GET /b 0");
+  EXPECT_TRUE(wire.closed());
+}
+
+TEST_F(Hostile, AnEmptyLineBetweenRequestsDoesNotHoldTheConnectionUp) {
+  auto& s = serve({.header_timeout = Ms(500)});
+  auto wire = s.connect();
+  wire.send(post("/a", "x"));
+  EXPECT_EQ(wire.answer().status, 200);
+  wire.send("\r\n" + get("/b"));  // some clients end a body with an empty line of their own
+  auto a = wire.answer();
+  EXPECT_TRUE(a.status == 200 || a.status == 400) << a.status;
+}
+
+TEST_F(Hostile, AHandlersHeaderCannotAddLinesToTheAnswer) {
+  auto& s = serve({}, [](Router& r) {
+    r.on("GET", "/to", [](Request q) -> asio::awaitable<Response> { co_return Response::redirect(q.query.get("url").value_or("")); });
+    r.on("GET", "/stream", [](Request q) -> asio::awaitable<Response> {
+      auto response = Response::redirect(q.query.get("url").value_or(""));
+      response.stream = [](std::shared_ptr<StreamWriter> w) -> asio::awaitable<void> { co_await w->write("x"); };
+      co_return response;
+    });
+  });
+  for (auto target : {"/to", "/stream"})
+    for (auto evil : {"/a%0d%0aSet-Cookie:%20x=y", "/a%0aSet-Cookie:%20x=y", "/a%0d%0a%0d%0a%3chtml%3e"}) {
+      auto a = s.ask(get(fmt::format("{}?url={}", target, evil)));
+      EXPECT_EQ(a.status, 302);
+      EXPECT_FALSE(a.headers.has("Set-Cookie")) << evil;
+      EXPECT_EQ(a.body.find("html"), std::string::npos);
+      EXPECT_TRUE(a.headers.get("Location").starts_with("/a"));
+    }
+}
+
+TEST_F(Hostile, BeyondTheBoundTheOldestIdleGoesElse503) {
+  Router router;
+  auto go = Signal::make();
+  std::atomic<int> busy{0};
+  router.on("GET", "/wait", [&busy, go](Request) -> asio::awaitable<Response> {
+    ++busy;
+    (void)co_await go->wait(0, Ms(3000));
+    co_return Response::text("waited");
+  });
+  router.on("GET", "/", [](Request) -> asio::awaitable<Response> { co_return Response::text("hello"); });
+  Served s(std::move(router), {.connections_max = 3});
+  auto first = s.connect(), second = s.connect();
+  for (auto* w : {&first, &second}) w->send(get("/wait"));
+  EXPECT_TRUE(comes_true([&] { return busy == 2; }));
+  auto idle = s.connect();
+  idle.send(get("/"));
+  EXPECT_EQ(idle.answer().body, "hello");
+  auto third = s.connect();
+  third.send(get("/wait"));
+  EXPECT_TRUE(idle.closed());
+  EXPECT_TRUE(comes_true([&] { return busy == 3; }));
+  EXPECT_TRUE(comes_true([&] { return s.server().connections() == 3; }));
+  auto fourth = s.connect();
+  fourth.send(get("/"));
+  EXPECT_EQ(fourth.answer().status, 503);
+  EXPECT_TRUE(fourth.closed());
+  go->notify();
+  for (auto* w : {&first, &second, &third}) EXPECT_EQ(w->answer().body, "waited");
+}
+
+TEST_F(Hostile, ABurstBeyondTheBoundClosesAsManyAsItBrings) {
+  auto& s = serve({.connections_max = 20});
+  std::vector<Wire> wires;
+  for (int i = 0; i < 200; ++i) wires.push_back(s.connect());
+  EXPECT_TRUE(comes_true([&] { return s.server().connections() <= 20; })) << s.server().connections();
+  wires.back().send(get("/"));
+  EXPECT_EQ(wires.back().answer().status, 200);
+}
+
+}  // namespace
+}  // namespace croft::net
