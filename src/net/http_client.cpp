@@ -209,12 +209,16 @@ asio::awaitable<Exchanged> exchange(ConnectionPtr c, Origin to, Request what, Bo
       co_return out;
     }
     if (parser.get().result_int() >= 100 && parser.get().result_int() < 200) continue;
-    if (!parser.is_done()) co_await http::async_read(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
+    if (!parser.is_done()) {
+      make_room(c->buffer, parser);
+      co_await http::async_read(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
+    }
     if (ec) {
       out.error = error_of(ec, to, "receive");
       co_return out;
     }
     auto message = parser.release();
+    if (c->buffer.size() == 0 && c->buffer.capacity() > 4096) c->buffer.shrink_to_fit();  // it may be idle for long now
     out.keep = message.keep_alive() && !send_error && options.keep_alive && c->buffer.size() == 0;
     out.response.status = static_cast<int>(message.result_int());
     copy_fields(message, out.response.headers);
@@ -278,6 +282,7 @@ class Reader final : public StreamReader {
     co_await http::async_write(c_->stream, request, redirect_error(use_awaitable, ec));
     if (!ec) co_await http::async_read_header(c_->stream, c_->buffer, parser_, redirect_error(use_awaitable, ec));
     if (ec) co_return error_of(ec, to_, "receive");
+    make_room(c_->buffer, parser_);
     head_.status = static_cast<int>(parser_.get().result_int());
     copy_fields(parser_.get(), head_.headers);
     co_return std::nullopt;

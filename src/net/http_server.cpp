@@ -294,6 +294,7 @@ asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> 
     co_await http::async_write(c->stream, go_on, redirect_error(use_awaitable, ec));
     if (ec) co_return -1;
   }
+  make_room(c->buffer, parser);
   c->stream.expires_after(options.body_timeout);
   co_await http::async_read(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
   co_return ec ? status_for(ec) : 0;
