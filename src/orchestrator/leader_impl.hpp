@@ -8,6 +8,8 @@
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <time.h>
+
 #include <atomic>
 #include <deque>
 #include <map>
@@ -45,6 +47,17 @@ struct LeaderTerm {
   catalog::Publisher catalog;
   Orchestrator core;
   std::map<std::string, std::shared_ptr<AgentStream>> streams;  ///< by subscription
+};
+
+/// When a piece of work began on the strand, by the wall's clock and by its thread's: the difference is what other programs took.
+struct HoldClock {
+  static double thread_seconds() {
+    timespec t{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
+  }
+  std::chrono::steady_clock::time_point wall = std::chrono::steady_clock::now();
+  double cpu = thread_seconds();
 };
 
 struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
@@ -87,7 +100,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   }
   template <class F>
   static asio::awaitable<std::invoke_result_t<F>> run_here(std::shared_ptr<Impl> self, F work) {
-    auto begun = std::chrono::steady_clock::now();
+    HoldClock begun;
     if constexpr (std::is_void_v<std::invoke_result_t<F>>) {
       work();
       self->held_since(begun);
@@ -98,10 +111,11 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
       co_return answer;
     }
   }
-  void held_since(std::chrono::steady_clock::time_point begun) {
-    auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+  void held_since(const HoldClock& begun) {
+    auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun.wall).count();
     strand_hold.observe(seconds);
     strand_hold_max.raise_to(seconds);
+    strand_cpu_max.raise_to(HoldClock::thread_seconds() - begun.cpu);
   }
 
   asio::any_io_executor pool;
@@ -139,7 +153,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
 
   Counter& changes;
   Histogram &commit_seconds, &strand_hold;
-  Gauge& strand_hold_max;
+  Gauge &strand_hold_max, &strand_cpu_max;
 };
 
 }  // namespace croft::orchestrator

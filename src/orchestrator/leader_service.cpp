@@ -21,7 +21,8 @@ LeaderService::Impl::Impl(asio::any_io_executor p, std::unique_ptr<coordination:
       changes(metrics.counter("croft_leader_changes_total", "Changes of intent committed.")),
       commit_seconds(metrics.histogram("croft_leader_commit_seconds", "Time of a commit to the store.")),
       strand_hold(metrics.histogram("croft_leader_strand_hold_seconds", "How long one piece of work held the leader's strand.")),
-      strand_hold_max(metrics.gauge("croft_leader_strand_hold_max_seconds", "Longest hold of the leader's strand since the start.")) {}
+      strand_hold_max(metrics.gauge("croft_leader_strand_hold_max_seconds", "Longest hold of the leader's strand since the start.")),
+      strand_cpu_max(metrics.gauge("croft_leader_strand_cpu_max_seconds", "Most CPU time that one piece of work spent on the leader's strand since the start.")) {}
 
 asio::awaitable<Status> LeaderService::Impl::take_over() {
   auto elected = co_await election->campaign();
@@ -71,7 +72,7 @@ asio::awaitable<void> LeaderService::Impl::timer_loop() {
     boost::system::error_code ec;
     co_await wake.async_wait(asio::redirect_error(asio::use_awaitable, ec));
     if (stopping || !term) break;
-    auto begun = std::chrono::steady_clock::now();
+    HoldClock begun;
     auto now = system_now();
     wake.expires_at(now.mono + tick_max);
     term->cluster.tick(now);
@@ -189,7 +190,7 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
     co_return refuse(Errc::unavailable, "this master no longer leads");
   }
   auto now = system_now();
-  auto begun = std::chrono::steady_clock::now();
+  HoldClock begun;
   auto intent = make(term->core, now);
   if (!intent) {
     unlock();
@@ -207,7 +208,7 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
     co_return std::unexpected(Refusal{std::move(number).error(), {}});
   }
   now = system_now();
-  begun = std::chrono::steady_clock::now();
+  begun = HoldClock();
   term->core.apply(*proposal, now);
   changes.add();
   turn(now);
