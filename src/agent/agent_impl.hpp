@@ -89,7 +89,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   net::HttpClient client;
   AgentCore core{Membership{}};                     // strand
   std::map<TaskId, RunPtr> runs;                    // strand
-  std::optional<net::Origin> leader;                // strand
+  std::optional<net::Origin> leader, pointed_at;    // strand: followed now; named by a master that does not lead
   std::weak_ptr<net::StreamReader> stream;          // strand
   std::shared_ptr<net::Signal> report_signal = net::Signal::make();
   std::string boot;

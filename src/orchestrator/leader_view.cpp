@@ -100,7 +100,8 @@ asio::awaitable<std::optional<std::vector<BusEvent>>> LeaderService::events_afte
   auto impl = impl_;
   if (sequence == 0) sequence = impl->bus_newest;
   auto ticket = impl->bus_signal->ticket();
-  if (impl->bus_newest <= sequence) (void)co_await impl->bus_signal->wait(ticket, limit);
+  if (impl->leads && impl->bus_newest <= sequence) (void)co_await impl->bus_signal->wait(ticket, limit);
+  if (!impl->leads) co_return std::nullopt;  // events go on at the next leader
   std::vector<BusEvent> out;
   std::lock_guard guard(impl->bus_mutex);
   if (impl->bus.empty() || impl->bus_newest <= sequence) co_return out;
