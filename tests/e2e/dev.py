@@ -50,7 +50,7 @@ class Ground:
             with open(started) as f:
                 pids[started.split("/")[-2]] = re.search(r"pid=(\d+)", f.read()).group(1)
         return {"version": app["version"], "tasks": sorted((t["id"], t["startedAt"]) for t in app["tasks"]), "pids": pids, "rules": self.get("/api/services", 8000),
-                "haproxy": pids_of("haproxy"), "croft": self.croft(), "engine": pids_of("dockerd"), "registry": pids_of("docker-registry"), "deployments": self.get("/v2/deployments")}
+                "haproxy": roots_of("haproxy"), "croft": self.croft(), "engine": pids_of("dockerd"), "registry": pids_of("docker-registry"), "deployments": self.get("/v2/deployments")}
 
     def croft(self):
         with open(self.state + "/farm/croft.pid") as f:
@@ -77,6 +77,16 @@ def here():
 
 def pids_of(comm):
     return sorted(pid for pid, name in here().items() if name == comm)
+
+
+def roots_of(comm):
+    """Without the children of the same name: HAProxy's master, not the worker that a reload replaces."""
+    pids = pids_of(comm)
+    parents = {}
+    for pid in pids:
+        with open(f"/proc/{pid}/stat") as f:
+            parents[pid] = int(f.read().rsplit(")", 1)[1].split()[1])
+    return [pid for pid in pids if parents[pid] not in pids]
 
 
 def leftovers(ground, namespaces):
