@@ -1,9 +1,6 @@
 #include "agent/agent_service.hpp"
 
-#include <sys/socket.h>
 #include <sys/statvfs.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <set>
@@ -22,19 +19,6 @@ namespace {
 constexpr std::chrono::milliseconds pause_first{20}, pause_max{1000};
 constexpr std::chrono::milliseconds connect_limit{700};  // masters are near; one whose host is down must not hold up the search for the next
 constexpr std::chrono::milliseconds silence_max{3000};   // three of the leader's heartbeats
-
-/// A folder whose record cannot be read may still have a task behind it. Nobody would ever end that one: it is killed.
-void kill_unknown(const fs::path& folder) {
-  int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  auto path = (folder / "ctl").string();
-  if (fd >= 0 && path.size() < sizeof address.sun_path) {
-    path.copy(address.sun_path, path.size());
-    if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && ::send(fd, "kill\n", 5, MSG_NOSIGNAL) < 0) log::warn("agent", "{}: cannot be killed", path);
-  }
-  if (fd >= 0) ::close(fd);
-}
 
 }  // namespace
 
@@ -88,7 +72,7 @@ void AgentService::Impl::recover_run(const fs::path& folder) {
   auto record = read_record(folder);
   if (!record) {
     log::error("agent", "task={} lost, its record is damaged: {}", folder.filename().string(), record.error().context);
-    kill_unknown(folder);
+    (void)tell_kill(folder);  // a task may still be behind it, and nobody would ever end that one
     std::error_code ec;
     auto aside = options.work_dir / "damaged";
     fs::create_directories(aside, ec);
@@ -108,6 +92,12 @@ void AgentService::Impl::recover_run(const fs::path& folder) {
     held.status.state = TaskState::running;
     held.status.ready = record->spec.readiness_checks.empty();
     held.status.started_at = started->at;
+    auto verdict = record->boot_id == boot && !read_exit(folder) ? read_verdict(folder) : std::nullopt;
+    if (verdict && verdict->alive.size() == record->spec.health_checks.size()) {
+      run->recalled = verdict;
+      held.status.ready = held.status.ready || verdict->ready;
+      held.status.healthy = combined(verdict->alive);
+    }
   }
   core.adopt(std::move(held));
   // A launch that was cut off before its executor was made is begun again.
