@@ -4,7 +4,9 @@ import base64
 import json
 import os
 import ssl
+import subprocess
 import sys
+import threading
 import time
 import traceback
 import urllib.error
@@ -69,6 +71,50 @@ def tasks(app=APP):
     return get("/v2/apps" + app)["app"]["tasks"]
 
 
+def reachable(node):
+    return any(h["hostname"] == node.name and h["reachable"] for h in get("/croft/v1/overview")["hosts"])
+
+
+class Load:
+    """A client that asks without a pause and without retries, a new connection each time, through the HAProxies in turn."""
+
+    def __init__(self, path=APP + "/3"):
+        self.path, self.count, self.failures, self.slowest, self.stopping = path, 0, [], 0.0, False
+
+    def _run(self):
+        while not self.stopping:
+            m = MASTERS[self.count % len(MASTERS)]
+            begun = time.monotonic()
+            try:
+                with urllib.request.urlopen(f"http://{m.address}:5000{self.path}", timeout=10) as answer:
+                    text = answer.read().decode()
+                if text != "2":
+                    self.failures.append(f"{m.name}: {text[:80]}")
+            except OSError as e:
+                self.failures.append(f"{time.strftime('%H:%M:%S')} {m.name}: {e}")
+            self.slowest = max(self.slowest, time.monotonic() - begun)
+            self.count += 1
+            time.sleep(0.02)
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        self.go_on(20)
+        return self
+
+    def __exit__(self, *_):
+        self.stopping = True
+        self.thread.join(15)
+
+    def go_on(self, requests):
+        """Returns when so many more were answered."""
+        until = self.count + requests
+        wait("requests are answered", lambda: self.count >= until, 60)
+
+    def said(self):
+        return f"{self.count} requests, slowest {self.slowest * 1000:.0f} ms, " + ("; ".join(self.failures[:5]) + f" ({len(self.failures)} failed)" if self.failures else "none failed")
+
+
 def console(path, login=True):
     context = ssl.create_default_context(cafile=DIR + "/pki/ca.crt")
     headers = {"Authorization": "Basic " + base64.b64encode(b"croft:farm").decode()} if login else {}
@@ -81,7 +127,6 @@ def publish_box():
     if "box" in ssh(node, "docker image ls --format '{{.Repository}}' log1:5002/box").stdout:
         return "log1:5002/box:1"
     with open(BUSYBOX, "rb") as f:
-        import subprocess
         subprocess.run(machines.ssh_words(node) + ["mkdir -p /var/cache/box && cat >/var/cache/box/busybox && chmod 755 /var/cache/box/busybox"], stdin=f, check=True, timeout=60)
     ssh(node, "cd /var/cache/box && printf 'FROM scratch\\nCOPY busybox /bin/busybox\\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\\n' >Dockerfile && "
               "DOCKER_BUILDKIT=0 docker build -q -t log1:5002/box:1 . && docker push -q log1:5002/box:1", timeout=120)
@@ -163,7 +208,7 @@ def test_what_is_too_big_waits_and_says_why():
     try:
         queue = wait("it is in the queue with its refusals", lambda: [q for q in get("/v2/queue")["queue"] if q["app"]["id"] == "/huge"])
         assert queue[0]["delay"] is not None
-        done = lab.subprocess.run([lab.BUILD + "/bin/croft", "--url", f"http://{MASTERS[0].address}:8080", "explain", "/huge"], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([lab.BUILD + "/bin/croft", "--url", f"http://{MASTERS[0].address}:8080", "explain", "/huge"], capture_output=True, text=True, timeout=20)
         for node in NODES:
             assert node.name in done.stdout, done.stdout + done.stderr
         assert "cpus" in done.stdout, done.stdout
@@ -209,21 +254,65 @@ def test_restarting_every_unit_restarts_no_task():
 
 
 def test_a_native_task_outlives_its_agent():
-    app = {"id": "/native", "cmd": "exec sleep 10000", "cpus": 0.1, "mem": 32, "constraints": [["hostname", "CLUSTER", "node2"]]}
-    assert master("PUT", "/v2/apps/native", app)[0] == 201
+    assert master("PUT", "/v2/apps/native", {"id": "/native", "cmd": "exec sleep 12345", "cpus": 0.1, "mem": 32})[0] == 201
     settled()
     try:
-        pid = ssh(NODES[1], "pgrep -x sleep -u nobody || pgrep -f 'sleep 10000'").stdout.split()[0]
-        where = ssh(NODES[1], f"cat /proc/{pid}/cgroup").stdout
+        task = tasks("/native")[0]
+        node = HOSTS[task["host"]]
+        pid = ssh(node, "pgrep -f '^sleep 12345'").stdout.split()[0]
+        where = ssh(node, f"cat /proc/{pid}/cgroup").stdout
         assert "croft-tasks.service" in where and "croft-node.service" not in where, where
-        ssh(NODES[1], "systemctl kill -s KILL croft-node; sleep 0.3; systemctl stop croft-node; systemctl start croft-node")
-        ssh(NODES[1], f"kill -0 {pid}")
-        task = tasks("/native")[0]["id"]
-        wait("the agent is back with its task", lambda: [h for h in get("/croft/v1/overview")["hosts"] if h["name"] == "node2" and h["reachable"]])
-        assert [t["id"] for t in tasks("/native")] == [task]
+        ssh(node, "systemctl kill -s KILL croft-node; sleep 0.3; systemctl stop croft-node; systemctl restart croft-tasks; systemctl start croft-node")
+        ssh(node, f"kill -0 {pid}")
+        wait("the agent is back", lambda: reachable(node))
+        assert [t["id"] for t in tasks("/native")] == [task["id"]]
     finally:
         master("DELETE", "/v2/apps/native?force=true")
         settled()
+    wait("the task is gone with its app", lambda: ssh(node, f"kill -0 {pid}", check=False).returncode != 0)
+
+
+def test_a_node_cut_off_and_healed_in_time_keeps_its_tasks():
+    before = sorted(t["id"] for t in tasks())
+    with Load() as load:
+        machines.cut(NODES[2])
+        try:
+            time.sleep(3)  # less than any time-out for agents
+        finally:
+            machines.heal(NODES[2])
+        wait("the node is heard again", lambda: reachable(NODES[2]), 30)
+        wait("all tasks are healthy", lambda: get("/v2/apps" + APP)["app"]["tasksHealthy"] == 3, 30)
+        load.go_on(1)
+    print(f"    {load.said()}")
+    assert sorted(t["id"] for t in tasks()) == before
+
+
+def test_a_node_without_power_comes_back():
+    victim = NODES[1]
+    machines.kill(victim)
+    assert not machines.running(victim)
+    for m in MASTERS:
+        wait(f"{m.name} goes on with the others", lambda m=m: call("GET", f"http://{m.address}:5000{APP}/1")[0] == 200, 30)
+    lab.boot_all([victim], lab.base.path())
+    wait("it is heard again", lambda: reachable(victim), 60)
+    wait("three instances are healthy", lambda: get("/v2/apps" + APP)["app"]["tasksHealthy"] == 3, 120)
+    wait("nothing runs twice", lambda: len(tasks()) == 3, 60)
+    for m in MASTERS:
+        wait(f"610 from {m.name}", lambda m=m: call("GET", f"http://{m.address}:5000{APP}/15")[1] == 610, 30)
+
+
+def test_a_rolling_upgrade_loses_no_request():
+    before = {t["id"]: t["startedAt"] for t in tasks()}
+    os.utime(os.path.join(lab.TOP, "deploy/croft.toml"))
+    lab.package()
+    with Load() as load:
+        lab.ansible("upgrade.yml", quiet=True)
+    print(f"    {load.said()}")
+    assert load.count > 100 and not load.failures, load.said()
+    versions = {h.name: ssh(h, "dpkg-query -W -f='${Version}' croft").stdout for h in HOSTS.values()}
+    assert len(set(versions.values())) == 1, versions
+    wait("all tasks are healthy", lambda: get("/v2/apps" + APP)["app"]["tasksHealthy"] == 3)
+    assert {t["id"]: t["startedAt"] for t in tasks()} == before
 
 
 def run(wanted, keep):
