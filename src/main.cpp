@@ -19,6 +19,7 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "cli/cli.hpp"
+#include "config_check.hpp"
 #include "net/async.hpp"
 #include "roles.hpp"
 #include "sim/sim.hpp"
@@ -123,6 +124,13 @@ int serve(const cli::ServeOptions& o) {
   return run_roles(s, {at->second});
 }
 
+int config_check(const std::filesystem::path& file, const std::filesystem::path& zoo_cfg) {
+  auto mistakes = check_config(file, zoo_cfg);
+  for (const auto& line : mistakes) std::fprintf(stderr, "%s\n", line.c_str());
+  if (mistakes.empty()) std::printf("%s: in order\n", file.c_str());
+  return mistakes.empty() ? cli::ok : cli::usage;
+}
+
 /// Seeds one after the other; the first failure is printed with the command that repeats it. With a planted bug, a failure is the success.
 int simulate(const cli::SimOptions& o) {
   auto bug = sim::bug_named(o.bug);
@@ -152,6 +160,7 @@ int main(int argc, char** argv) {
   programs.down = croft::down;
   programs.sim = croft::simulate;
   programs.serve = croft::serve;
+  programs.config_check = croft::config_check;
   programs.version = croft::croft_version;
   return croft::cli::run(argc, argv, programs);
 }

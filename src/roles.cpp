@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agent/agent_service.hpp"
+#include "agent/cgroups.hpp"
 #include "agent/docker_runtime.hpp"
 #include "agent/native_runtime.hpp"
 #include "balancer/balancer_service.hpp"
@@ -189,11 +190,14 @@ class NodeRole final : public Role {
     o.executor = own_folder() / "croft-executor";
     if (::access(o.executor.c_str(), X_OK) != 0) return fail(Errc::not_found, "{}: the executor must stand beside croft", o.executor.string());
     o.masters = s.master_origins();
+    auto cgroup_parent = s.cgroup.empty() ? s.instance : s.cgroup;
+    // Executors inherit it. Where the tasks' cgroups have a unit of their own, what holds them goes there too.
+    if (!s.cgroup.empty()) ::setenv("CROFT_EXECUTOR_CGROUPS", join(agent::executor_cgroups(agent::CgroupHost::find(), cgroup_parent), ":").c_str(), 1);
     o.info.hostname = hostname_of(s);
     o.info.ip = s.ip;
     o.info.port = s.agent_port;
     o.info.attributes = s.attributes;
-    o.info.total = agent::discover_resources(o.work_dir, s.reserve_cpus, s.reserve_mem);
+    o.info.total = agent::discover_resources(o.work_dir, cgroup_parent, s.reserve_cpus, s.reserve_mem);
     if (s.cpus) o.info.total.cpus = to_milli(*s.cpus);
     if (s.mem) o.info.total.mem = to_milli(*s.mem);
     auto ports = PortSet::parse(s.ports);
@@ -207,7 +211,7 @@ class NodeRole final : public Role {
     if (s.docker) docker = agent::make_docker_runtime(host_.io.get_executor(), docker_options(s, o));
     agent::NativeOptions native;
     native.executor = o.executor;
-    native.cgroup_parent = s.instance;
+    native.cgroup_parent = cgroup_parent;
     agent_ = agent::AgentService::make(host_.io.get_executor(), o, agent::make_native_runtime(native, blocking_), std::move(docker), host_.metrics);
     if (auto ok = agent_->start(); !ok) return ok;
     logs::ShipperOptions ship;
@@ -257,6 +261,7 @@ class BalancerRole final : public Role {
     o.address = s.bind == "0.0.0.0" ? "" : s.bind;
     o.shared_ports = s.balancer_ports;
     o.optional_ports = s.balancer_optional_ports;
+    o.haproxy_by_unit = s.haproxy == "unit";
     if (auto ok = make_dirs(o.run_dir, 0750); !ok) return ok;
     balancer_ = std::make_unique<balancer::BalancerService>(host_.io.get_executor(), o, host_.metrics);
     if (auto ok = balancer_->start(); !ok) return ok;
@@ -342,7 +347,7 @@ class LogRole final : public Role {
     auto page = std::make_shared<net::Router>();
     console::add_page(*page, host_.io.get_executor(), s.master_origins(), logs_origin(s), false);
     add_common(*page, host_.metrics);
-    return listeners_.add("console", {s.bind}, s.console_port, page);
+    return listeners_.add("console", {s.console_bind.empty() ? s.bind : s.console_bind}, s.console_port, page);
   }
 
   asio::awaitable<void> stop() override { co_await listeners_.stop(); }

@@ -27,7 +27,7 @@ std::vector<net::Origin> Settings::master_origins() const {
 
 namespace {
 
-/// Takes known keys out of a table; what is left over is a mistake.
+/// Takes known keys out of a table; what is left over is a mistake. All mistakes are kept, to be mended in one go.
 class Keys {
  public:
   Keys(toml::table& table, std::string file) : table_(table), file_(std::move(file)) {}
@@ -35,13 +35,16 @@ class Keys {
   template <class T, class Into>
   void take(std::string_view key, Into& into) {
     auto* node = table_.get(key);
-    if (!node || failed_) return;
+    if (!node) return;
     auto value = node->value_exact<T>();
     if constexpr (std::is_same_v<T, double>)
       if (!value) value = node->value<double>();
-    if (!value) failed_ = Error{Errc::invalid, fmt::format("{}:{}: '{}' has the wrong type", file_, node->source().begin.line, key)};
+    if (!value) wrong(*node, "'{}' must be {}", key, kind<T>());
     else if constexpr (std::is_same_v<Into, std::uint16_t>) {
-      if (*value < 0 || *value > 65535) failed_ = Error{Errc::invalid, fmt::format("{}:{}: '{}' must be a port, 0 to 65535", file_, node->source().begin.line, key)};
+      if (*value < 0 || *value > 65535) wrong(*node, "'{}' must be a port, 0 to 65535", key);
+      else into = static_cast<Into>(*value);
+    } else if constexpr (!std::is_same_v<T, std::string> && !std::is_same_v<T, bool>) {
+      if (*value < 0) wrong(*node, "'{}' must not be negative", key);
       else into = static_cast<Into>(*value);
     } else {
       into = static_cast<Into>(*value);
@@ -50,38 +53,50 @@ class Keys {
   }
   void take(std::string_view key, std::vector<std::string>& into) {
     auto* node = table_.get(key);
-    if (!node || failed_) return;
+    if (!node) return;
     into.clear();
     auto* list = node->as_array();
     if (list)
       for (auto& e : *list) {
         auto text = e.value_exact<std::string>();
         if (text) into.push_back(*text);
-        else list = nullptr;
-        if (!list) break;
+        else wrong(e, "'{}' must be a list of texts", key);
       }
-    if (!list) failed_ = Error{Errc::invalid, fmt::format("{}:{}: '{}' must be a list of texts", file_, node->source().begin.line, key)};
+    else wrong(*node, "'{}' must be a list of texts", key);
     table_.erase(key);
   }
   void take(std::string_view key, Labels& into) {
     auto* node = table_.get(key);
-    auto* table = node ? node->as_table() : nullptr;
-    if (!node || failed_) return;
-    if (!table) failed_ = Error{Errc::invalid, fmt::format("{}:{}: '{}' must be a table", file_, node->source().begin.line, key)};
-    else
-      for (auto& [k, v] : *table) into[std::string(k.str())] = v.value<std::string>().value_or("");
+    if (!node) return;
+    if (auto* table = node->as_table())
+      for (auto& [k, v] : *table)
+        if (auto text = v.value_exact<std::string>()) into[std::string(k.str())] = *text;
+        else wrong(v, "'{}.{}' must be a text", key, k.str());
+    else wrong(*node, "'{}' must be a table", key);
     table_.erase(key);
   }
   Status done() {
-    if (failed_) return fail(*failed_);
-    for (auto& [k, v] : table_) return fail(Errc::invalid, "{}:{}: '{}' is not a setting of croft", file_, v.source().begin.line, k.str());
+    for (auto& [k, v] : table_) wrong(v, "'{}' is not a setting of croft", k.str());
+    if (!mistakes_.empty()) return fail(Errc::invalid, "{}", join(mistakes_, "\n"));
     return {};
   }
 
  private:
+  template <class T>
+  static constexpr const char* kind() {
+    if constexpr (std::is_same_v<T, std::string>) return "a text in quotation marks";
+    else if constexpr (std::is_same_v<T, bool>) return "true or false";
+    else if constexpr (std::is_same_v<T, double>) return "a number";
+    else return "a whole number";
+  }
+  template <class... A>
+  void wrong(const toml::node& at, fmt::format_string<A...> text, A&&... a) {
+    mistakes_.push_back(fmt::format("{}:{}: {}", file_, at.source().begin.line, fmt::format(text, std::forward<A>(a)...)));
+  }
+
   toml::table& table_;
   std::string file_;
-  std::optional<Error> failed_;
+  std::vector<std::string> mistakes_;
 };
 
 }  // namespace
@@ -97,6 +112,7 @@ Status read_settings(const std::filesystem::path& file, Settings& s) {
   k.take<std::string>("hostname", s.hostname);
   k.take<std::string>("ip", s.ip);
   k.take<std::string>("bind", s.bind);
+  k.take<std::string>("console_bind", s.console_bind);
   k.take("masters", s.masters);
   k.take<std::string>("zookeeper", s.zookeeper);
   k.take<std::string>("zookeeper_tree", s.zookeeper_tree);
@@ -125,6 +141,8 @@ Status read_settings(const std::filesystem::path& file, Settings& s) {
   if (mem > 0) s.mem = mem;
   k.take<std::string>("ports", s.ports);
   k.take<std::string>("instance", s.instance);
+  k.take<std::string>("cgroup", s.cgroup);
+  k.take<std::string>("haproxy", s.haproxy);
   k.take<std::int64_t>("drain_ms", s.drain_ms);
   k.take<std::int64_t>("agent_timeout_ms", s.agent_timeout_ms);
   k.take<std::int64_t>("log_retain_days", s.log_retain_days);

@@ -16,6 +16,7 @@ namespace croft {
 struct Settings {
   std::filesystem::path data = "/var/lib/croft";     ///< state of all roles, a folder each
   std::string hostname, ip = "127.0.0.1", bind = "127.0.0.1";
+  std::string console_bind;                          ///< of the log host's console, where it differs from `bind`
   std::vector<std::string> masters;                  ///< "host:port" of the masters' Marathon face; default: this host
   std::string zookeeper;                             ///< "zk://[user:password@]h1:2181,h2:2181,h3:2181/mesos"; "": one master, standalone
   std::string zookeeper_tree = "/croft";             ///< where croft's own records are, beside the election's path
@@ -35,7 +36,9 @@ struct Settings {
   std::optional<double> cpus, mem;                   ///< of the node, instead of what is found
   std::string ports = "31000-32000";
   Labels attributes;
-  std::string instance = "croft";                    ///< name of the farm's cgroup folder
+  std::string instance = "croft";                    ///< the farm's name in containers' labels, and of its cgroup folder
+  std::string cgroup;                                ///< the folder in every hierarchy where tasks stand; "": `instance`
+  std::string haproxy = "own";                       ///< who starts HAProxy: "own", the balancer, or "unit", a systemd unit
   std::int64_t drain_ms = 10'000, agent_timeout_ms = 10'000;
   int log_retain_days = 30;
   std::uint64_t log_retain_bytes = 0;
@@ -45,7 +48,7 @@ struct Settings {
   [[nodiscard]] std::vector<net::Origin> master_origins() const;
 };
 
-/// Errors   invalid, naming file, line and key.
+/// Errors   invalid: every mistake, a line each, with file, line and key.
 Status read_settings(const std::filesystem::path& file, Settings& into);
 /// The address of docker0 or the first container bridge; "" when there is none.
 std::string find_bridge();

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "agent/agent_impl.hpp"
+#include "agent/cgroups.hpp"
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
@@ -22,13 +23,16 @@ constexpr std::chrono::milliseconds silence_max{3000};   // three of the leader'
 
 }  // namespace
 
-Resources discover_resources(const fs::path& work_dir, double reserve_cpus, double reserve_mem) {
+Resources discover_resources(const fs::path& work_dir, const std::string& cgroup_parent, double reserve_cpus, double reserve_mem) {
   Resources r;
-  r.cpus = std::max<Milli>(100, to_milli(std::thread::hardware_concurrency()) - to_milli(reserve_cpus));
+  auto limits = limits_above(CgroupHost::find(), cgroup_parent);
+  auto cpus = to_milli(std::thread::hardware_concurrency());
+  r.cpus = std::max<Milli>(100, std::min(cpus, limits.cpus.value_or(cpus)) - to_milli(reserve_cpus));
   if (auto text = read_file("/proc/meminfo"))
     for (const auto& line : split(*text, '\n'))
       if (line.starts_with("MemTotal:"))
-        if (auto kib = to_int(trim(line.substr(9, line.find("kB") - 9)))) r.mem = std::max<Milli>(to_milli(64), *kib * 1000 / 1024 - to_milli(reserve_mem));
+        if (auto kib = to_int(trim(line.substr(9, line.find("kB") - 9)))) r.mem = *kib * 1000 / 1024;
+  r.mem = std::max<Milli>(to_milli(64), std::min(r.mem, limits.mem.value_or(r.mem)) - to_milli(reserve_mem));
   struct statvfs fs_info{};
   if (::statvfs(work_dir.c_str(), &fs_info) == 0) r.disk = static_cast<Milli>(fs_info.f_bavail * fs_info.f_frsize / (1024 * 1024)) * 1000;
   return r;

@@ -31,8 +31,8 @@ struct AgentOptions {
   std::function<bool(const std::filesystem::path& sandbox)> shipped;  ///< whether logs of a sandbox are safe to collect; none: always
 };
 
-/// What this host has, less a reserve: cpus and MiB that stay for the host itself.
-Resources discover_resources(const std::filesystem::path& work_dir, double reserve_cpus, double reserve_mem);
+/// What this host has, or the kernel lets its tasks' cgroup have, less a reserve: cpus and MiB that stay for the host itself.
+Resources discover_resources(const std::filesystem::path& work_dir, const std::string& cgroup_parent, double reserve_cpus, double reserve_mem);
 
 /// Shape    start() recovers what runs, then follows the leader until stop(); tasks go on after stop().
 /// Threads  its own strand; public methods from anywhere. Errors: start: io, corrupt (work_dir).

@@ -33,6 +33,8 @@ CgroupHost CgroupHost::find() {
       for (auto name : wanted)
         for (const auto& option : split(f[3], ','))
           if (option == name) host.v1.emplace_back(std::string(name), f[1]);
+      for (const auto& option : split(f[3], ','))
+        if (option == "name=systemd") host.named = f[1];
     }
   }
   return host;
@@ -41,17 +43,16 @@ CgroupHost CgroupHost::find() {
 Status prepare_cgroups(const CgroupHost& host, const std::string& parent) {
   if (host.v2) {
     auto top = fs::path(host.unified);
+    if (auto made = make_dirs(top / parent); !made) return made;
+    std::vector<fs::path> levels{top};
+    for (const auto& part : fs::path(parent)) levels.push_back(levels.back() / part);
     // Controllers are handed down level by level; a host that does not give one runs without that limit.
-    for (auto controller : {"+cpu", "+memory", "+pids"}) {
-      std::string text(controller);
-      for (const auto& folder : {top, top / parent}) {
-        if (auto made = make_dirs(top / parent); !made) return made;
+    for (auto controller : {"+cpu", "+memory", "+pids"})
+      for (const auto& folder : levels)
         if (auto* f = ::fopen((folder / "cgroup.subtree_control").c_str(), "w")) {
-          ::fputs(text.c_str(), f);
+          ::fputs(controller, f);
           ::fclose(f);
         }
-      }
-    }
     return {};
   }
   for (const auto& [controller, mount] : host.v1)
@@ -93,6 +94,56 @@ CgroupPlan plan_cgroups(const CgroupHost& host, const std::string& parent, const
     }
   }
   return plan;
+}
+
+std::vector<std::string> executor_cgroups(const CgroupHost& host, const std::string& parent) {
+  // In version 2 a folder that hands controllers down may hold no process itself.
+  if (host.v2) return {host.unified + "/" + parent + "/executors"};
+  std::vector<std::string> out;
+  for (const auto& [controller, mount] : host.v1) out.push_back(mount + "/" + parent);
+  for (const auto& mount : {host.named, host.unified})
+    if (!mount.empty()) out.push_back(mount + "/" + parent);
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+CgroupLimits limits_above(const CgroupHost& host, const std::string& parent) {
+  CgroupLimits limits;
+  auto least = [](std::optional<Milli>& into, Milli value) { into = std::min(into.value_or(value), value); };
+  auto numbers = [](const fs::path& file) {
+    std::vector<std::optional<std::int64_t>> out;
+    if (auto text = read_file(file, 256))
+      for (const auto& word : split(trim(*text), ' ')) out.push_back(to_int(word));  // "max" is none
+    return out;
+  };
+  auto memory = [&](const fs::path& file) {
+    auto n = numbers(file);
+    if (!n.empty() && n[0] && *n[0] < (std::int64_t{1} << 60)) least(limits.mem, *n[0] / 1024 * 1000 / 1024);
+  };
+  auto cpus = [&](std::optional<std::int64_t> quota, std::optional<std::int64_t> period) {
+    if (quota && period && *quota > 0 && *period > 0) least(limits.cpus, *quota * 1000 / *period);
+  };
+  auto walk = [&](const std::string& mount, auto look) {
+    auto folder = fs::path(mount);
+    look(folder);
+    for (const auto& part : fs::path(parent)) look(folder /= part);
+  };
+  if (host.v2)
+    walk(host.unified, [&](const fs::path& f) {
+      memory(f / "memory.max");
+      auto n = numbers(f / "cpu.max");
+      if (n.size() > 1) cpus(n[0], n[1]);
+    });
+  for (const auto& [controller, mount] : host.v1) {
+    if (controller == "memory") walk(mount, [&](const fs::path& f) { memory(f / "memory.limit_in_bytes"); });
+    if (controller == "cpu")
+      walk(mount, [&](const fs::path& f) {
+        auto quota = numbers(f / "cpu.cfs_quota_us"), period = numbers(f / "cpu.cfs_period_us");
+        if (!quota.empty() && !period.empty()) cpus(quota[0], period[0]);
+      });
+  }
+  return limits;
 }
 
 void remove_cgroup_parents(const CgroupHost& host, const std::string& parent) {

@@ -15,7 +15,7 @@ namespace croft::balancer {
 namespace {
 
 constexpr std::chrono::milliseconds look_every{100};      // whether HAProxy still lives
-constexpr std::chrono::milliseconds confirm_every{700};
+constexpr std::chrono::milliseconds confirm_every{250};
 constexpr std::chrono::milliseconds retry_after{500};
 
 bool port_is_free(const std::string& address, std::uint16_t port) {
@@ -32,7 +32,7 @@ bool port_is_free(const std::string& address, std::uint16_t port) {
 }  // namespace
 
 BalancerService::Impl::Impl(asio::any_io_executor pool, BalancerOptions o, Metrics& metrics)
-    : options(std::move(o)), strand(asio::make_strand(pool)), client(pool), haproxy({options.run_dir, "/usr/sbin/haproxy"}),
+    : options(std::move(o)), strand(asio::make_strand(pool)), client(pool), haproxy({options.run_dir, "/usr/sbin/haproxy", options.haproxy_by_unit}),
       reloads(metrics.counter("croft_balancer_reloads_total", "HAProxy reloads.")), commands(metrics.counter("croft_balancer_commands_total", "Runtime commands sent to HAProxy.")),
       failures(metrics.counter("croft_balancer_failures_total", "Changes that HAProxy did not take at once.")),
       apply_seconds(metrics.histogram("croft_balancer_apply_seconds", "From a change in the catalog to HAProxy having it.")),

@@ -24,6 +24,7 @@ struct BalancerOptions {
   std::string address;                        ///< front ends bind here; "" for all
   std::vector<std::uint16_t> shared_ports{5000};   ///< must be ours
   std::vector<std::uint16_t> optional_ports{80};   ///< left out where somebody else has them
+  bool haproxy_by_unit = false;               ///< systemd starts HAProxy when there is a configuration; we wait for it
 };
 
 /// Shape    start() adopts a running HAProxy of ours or starts one once the catalog is known; stop() leaves HAProxy running.

@@ -68,15 +68,17 @@ bool Haproxy::running() const { return ask("show info").has_value(); }
 
 Status Haproxy::start() {
   auto dir = options_.run_dir;
-  std::error_code ec;
-  fs::remove(dir / "master.sock", ec);
-  auto ran = run_haproxy({options_.program, "-W", "-D", "-S", (dir / "master.sock").string() + ",mode,600", "-p", (dir / "haproxy.pid").string(), "-f", config_file().string()});
-  if (ran.code != 0) return fail(Errc::io, "HAProxy does not start: {}", words_of(ran.said));
+  if (!options_.by_unit) {
+    std::error_code ec;
+    fs::remove(dir / "master.sock", ec);
+    auto ran = run_haproxy({options_.program, "-W", "-D", "-S", (dir / "master.sock").string() + ",mode,600", "-p", (dir / "haproxy.pid").string(), "-f", config_file().string()});
+    if (ran.code != 0) return fail(Errc::io, "HAProxy does not start: {}", words_of(ran.said));
+  }
   for (int i = 0; i < 200; ++i) {
     if (running()) return {};
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  return fail(Errc::timeout, "HAProxy was started and does not answer");
+  return fail(Errc::timeout, "{}", options_.by_unit ? "croft-haproxy.service has not started HAProxy yet" : "HAProxy was started and does not answer");
 }
 
 Status Haproxy::reload() {

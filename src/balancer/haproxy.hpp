@@ -13,6 +13,7 @@ namespace croft::balancer {
 struct HaproxyOptions {
   std::filesystem::path run_dir;               ///< haproxy.cfg, haproxy.sock, master.sock, haproxy.pid
   std::string program = "/usr/sbin/haproxy";
+  bool by_unit = false;                        ///< somebody else starts it when it is not there
 };
 
 class Haproxy {
@@ -20,7 +21,7 @@ class Haproxy {
   explicit Haproxy(HaproxyOptions options) : options_(std::move(options)) {}
   /// Whether one of ours answers on its sockets.
   [[nodiscard]] bool running() const;
-  /// Master and worker, on their own: they outlive us.
+  /// Master and worker, on their own: they outlive us. With `by_unit`: waits until somebody has started them.
   Status start();
   /// The worker is replaced by one with the configuration on disk; listeners are handed over. Returns when the new one answers.
   Status reload();

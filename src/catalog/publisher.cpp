@@ -133,7 +133,7 @@ std::vector<std::shared_ptr<const std::string>> Publisher::since(std::optional<I
 void Publisher::confirm(const Confirmation& c, Now now) {
   auto [at, fresh] = leases_.try_emplace(c.balancer.id);
   auto& lease = at->second;
-  lease.until = now.mono + options_.lease;
+  lease.heard = now.mono;
   lease.balancer = c.balancer;
   if (fresh) lease.applied = {at_.epoch, 0};
   if (c.applied.epoch == at_.epoch) {
@@ -144,14 +144,18 @@ void Publisher::confirm(const Confirmation& c, Now now) {
 }
 
 void Publisher::tick(Now now) {
+  auto forget = [&](const BalancerId& id) {
+    if (content_.balancers.erase(id) > 0) opened(dirty_).balancers.insert(id);
+  };
   for (auto at = leases_.begin(); at != leases_.end();) {
-    if (at->second.until > now.mono) {
-      ++at;
+    auto silence = now.mono - at->second.heard;
+    if (silence >= options_.lease) {
+      forget(at->first);
+      at = leases_.erase(at);
       continue;
     }
-    content_.balancers.erase(at->first);
-    opened(dirty_).balancers.insert(at->first);
-    at = leases_.erase(at);
+    if (silence >= options_.silent && content_.balancers.size() > 1) forget(at->first);
+    ++at;
   }
 }
 

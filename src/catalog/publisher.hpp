@@ -16,7 +16,9 @@ namespace croft::catalog {
 /// balancers have confirmed what. Pure; on the leader's strand.
 class Publisher {
  public:
-  struct Options { std::uint64_t epoch = 0; Millis lease{3000}; std::size_t backlog_max = 1u << 20; /* bytes of deltas kept */ };
+  /// Balancers confirm every 250 ms. One that is silent is no longer named to clients; drains go on waiting for it until its lease ends, since its
+  /// HAProxy may well serve on.
+  struct Options { std::uint64_t epoch = 0; Millis lease{3000}, silent{600}; std::size_t backlog_max = 1u << 20; /* bytes of deltas kept */ };
   explicit Publisher(Options options);
 
   // Changes are collected and become one delta at flush(). Setting what is already so is nothing.
@@ -37,7 +39,7 @@ class Publisher {
 
   // --- leases and confirmations ---
   void confirm(const Confirmation& c, Now now);     ///< of another epoch: renews the lease only
-  void tick(Now now);                               ///< ends leases
+  void tick(Now now);                               ///< ends leases, and names no balancer that has fallen silent unless it is the last
   /// The live balancers at this moment: the set that a drain waits for.
   [[nodiscard]] std::vector<BalancerId> live() const;
   /// Whether every balancer of `wait_for` that still has a lease has confirmed `at` or later.
@@ -46,7 +48,7 @@ class Publisher {
   [[nodiscard]] std::uint32_t open_requests(const TaskId& task) const;
 
  private:
-  struct Lease { Balancer balancer; Index applied; Mono until; std::map<TaskId, std::uint32_t> open; };
+  struct Lease { Balancer balancer; Index applied; Mono heard; std::map<TaskId, std::uint32_t> open; };
   struct Kept { Index at; std::shared_ptr<const std::string> line; };
   /// What changed since the last flush, by name: the delta takes the values that hold then.
   struct Dirty {

@@ -18,7 +18,7 @@ struct Arguments {
   SimOptions sim;
   DeployOptions deploy;
   ChangeOptions change;
-  std::string app, deployment, query;
+  std::string app, deployment, query, zoo_cfg;
   int instances = 0, lines = 100;
   bool follow = false;
 };
@@ -110,6 +110,9 @@ void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& 
   auto* serve = command(root, "serve", "one role of a farm, as a systemd unit runs it", chosen, [&] { return programs.serve(a.serve); });
   serve->add_option("--role", a.serve.role, "master, node, balancer, dns or log")->required()->check(CLI::IsMember({"master", "node", "balancer", "dns", "log"}));
   serve->add_option("--config", a.serve.config_file, "croft.toml")->default_val("/etc/croft/croft.toml");
+  auto* check = command(*group(root, "config", "croft.toml"), "check", "explain every mistake in a configuration, with file and line", chosen, [&] { return programs.config_check(a.serve.config_file, a.zoo_cfg); });
+  check->add_option("file", a.serve.config_file, "croft.toml")->default_val("/etc/croft/croft.toml");
+  check->add_option("--zookeeper", a.zoo_cfg, "configuration of the ZooKeeper server on this host, if there is one")->default_val("/etc/zookeeper/conf/zoo.cfg");
   auto* sim = command(root, "sim", "the farm's cores under a virtual clock and a bad network", chosen, [&] { return programs.sim(a.sim); });
   sim->add_option("--seed", a.sim.seed, "first seed")->capture_default_str();
   sim->add_option("--seeds", a.sim.seeds, "how many seeds")->capture_default_str();

@@ -47,6 +47,7 @@ struct Programs {
   std::function<int(const std::filesystem::path& data)> down;
   std::function<int(const DevOptions&)> dev;
   std::function<int(const ServeOptions&)> serve;
+  std::function<int(const std::filesystem::path& file, const std::filesystem::path& zoo_cfg)> config_check;
   std::string version;
 };
 

@@ -123,6 +123,23 @@ void finish() {
   tell_all(exit_line);
 }
 
+/// Out of the agent's unit, so that systemd ends nothing of ours with it. Where a folder is not there, we stay.
+void enter_own_cgroups() {
+  const char* given = getenv("CROFT_EXECUTOR_CGROUPS");
+  char* folders = given ? strdup(given) : nullptr;
+  char* rest = nullptr;
+  for (char* at = folders ? strtok_r(folders, ":", &rest) : nullptr; at; at = strtok_r(nullptr, ":", &rest)) {
+    char path[4096];
+    mkdir(at, 0755);
+    snprintf(path, sizeof path, "%s/cgroup.procs", at);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) continue;
+    if (write(fd, "0", 1) < 0) perror(path);
+    close(fd);
+  }
+  free(folders);
+}
+
 void fail_start(const char* what) {
   if (errno) snprintf(exit_line, sizeof exit_line, "failed %.200s: %s\n", what, strerror(errno));
   else snprintf(exit_line, sizeof exit_line, "failed %.400s\n", what);
@@ -232,6 +249,7 @@ int main(int argc, char** argv) {
   // The agent waits for this first process only; the one that holds the task belongs to nobody.
   if (fork() != 0) _exit(0);
   setsid();
+  enter_own_cgroups();
   signal(SIGPIPE, SIG_IGN);
   signal(SIGHUP, SIG_IGN);
   signal(SIGTERM, SIG_IGN);

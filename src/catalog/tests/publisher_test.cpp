@@ -143,6 +143,27 @@ TEST(DrainLedger, ABalancerWhoseLeaseEndsLeavesTheSet) {
   EXPECT_EQ(p.content().balancers.size(), 1u);
 }
 
+TEST(DrainLedger, ASilentBalancerIsNotNamedAndStillWaitedFor) {
+  auto p = publisher();
+  p.confirm(confirmation("b1", {1, 0}), at_ms(0));
+  p.confirm(confirmation("b2", {1, 0}), at_ms(300));
+  p.set(endpoint("t1"));
+  auto at = p.flush();
+  p.tick(at_ms(599));
+  EXPECT_EQ(p.content().balancers.size(), 2u);
+  p.tick(at_ms(600));
+  EXPECT_GT(p.flush(), at);
+  EXPECT_EQ(p.content().balancers.size(), 1u);
+  EXPECT_TRUE(p.content().balancers.contains(BalancerId("b2")));
+  EXPECT_EQ(p.live().size(), 2u);
+  p.tick(at_ms(1000));
+  EXPECT_EQ(p.content().balancers.size(), 1u);  // the last one stays until its lease ends
+  p.confirm(confirmation("b1", {1, 0}), at_ms(1100));
+  EXPECT_EQ(p.content().balancers.size(), 2u);
+  p.tick(at_ms(1101));
+  EXPECT_FALSE(p.content().balancers.contains(BalancerId("b2")));
+}
+
 TEST(DrainLedger, AConfirmationOfAnotherEpochOnlyRenewsTheLease) {
   auto p = publisher(5);
   p.set(endpoint("t1"));

@@ -1,0 +1,345 @@
+#!/usr/bin/env python3
+"""Tests on the seven hosts.   usage: run.py [--keep] [TEST...]   Makes the lab where it is not up, and takes it down again unless it was there before."""
+import base64
+import json
+import os
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import urllib.error
+import urllib.request
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lab  # noqa: E402
+import machines  # noqa: E402
+from machines import DIR, HOSTS, ssh  # noqa: E402
+
+APP = lab.APP
+SERVICE = "_fibonacci-service._tcp.marathon.mesos."
+MASTERS = [h for h in HOSTS.values() if h.kind == "master"]
+NODES = [h for h in HOSTS.values() if h.kind == "node"]
+LOG = HOSTS["log1"]
+BUSYBOX = "/bin/busybox"
+
+
+def call(method, url, body=None, timeout=10, headers=None, context=None):
+    """(status, parsed body or text)"""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:
+            status, text = answer.status, answer.read()
+    except urllib.error.HTTPError as e:
+        status, text = e.code, e.read()
+    try:
+        return status, json.loads(text)
+    except ValueError:
+        return status, text.decode(errors="replace")
+
+
+def master(method, path, body=None):
+    return call(method, f"http://{MASTERS[0].address}:8080{path}", body)
+
+
+def get(path):
+    status, body = master("GET", path)
+    assert status == 200, f"GET {path}: {status} {body}"
+    return body
+
+
+def wait(what, true, limit=20.0, every=0.1):
+    end, last = time.monotonic() + limit, None
+    while time.monotonic() < end:
+        try:
+            got = true()
+            if got:
+                return got
+        except (OSError, AssertionError, KeyError, ValueError) as e:
+            last = e
+        time.sleep(every)
+    raise AssertionError(f"waited {limit} s for: {what}" + (f" ({last})" if last else ""))
+
+
+def settled(limit=60):
+    wait("no deployment is under way", lambda: get("/v2/deployments") == [], limit)
+
+
+def tasks(app=APP):
+    return get("/v2/apps" + app)["app"]["tasks"]
+
+
+def reachable(node):
+    return any(h["hostname"] == node.name and h["reachable"] for h in get("/croft/v1/overview")["hosts"])
+
+
+class Load:
+    """A client that asks without a pause and without retries, a new connection each time, through the HAProxies in turn."""
+
+    def __init__(self, path=APP + "/3"):
+        self.path, self.count, self.failures, self.slowest, self.stopping = path, 0, [], 0.0, False
+
+    def _run(self):
+        while not self.stopping:
+            m = MASTERS[self.count % len(MASTERS)]
+            begun = time.monotonic()
+            try:
+                with urllib.request.urlopen(f"http://{m.address}:5000{self.path}", timeout=10) as answer:
+                    text = answer.read().decode()
+                if text != "2":
+                    self.failures.append(f"{m.name}: {text[:80]}")
+            except OSError as e:
+                self.failures.append(f"{time.strftime('%H:%M:%S')} {m.name}: {e}")
+            self.slowest = max(self.slowest, time.monotonic() - begun)
+            self.count += 1
+            time.sleep(0.02)
+
+    def __enter__(self):
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        self.go_on(20)
+        return self
+
+    def __exit__(self, *_):
+        self.stopping = True
+        self.thread.join(15)
+
+    def go_on(self, requests):
+        """Returns when so many more were answered."""
+        until = self.count + requests
+        wait("requests are answered", lambda: self.count >= until, 60)
+
+    def said(self):
+        return f"{self.count} requests, slowest {self.slowest * 1000:.0f} ms, " + ("; ".join(self.failures[:5]) + f" ({len(self.failures)} failed)" if self.failures else "none failed")
+
+
+def console(path, login=True):
+    context = ssl.create_default_context(cafile=DIR + "/pki/ca.crt")
+    headers = {"Authorization": "Basic " + base64.b64encode(b"croft:farm").decode()} if login else {}
+    return call("GET", f"https://{LOG.address}:5601{path}", headers=headers, context=context)
+
+
+def publish_box():
+    """An image with a shell, in the lab's registry."""
+    node = NODES[0]
+    if "box" in ssh(node, "docker image ls --format '{{.Repository}}' log1:5002/box").stdout:
+        return "log1:5002/box:1"
+    with open(BUSYBOX, "rb") as f:
+        subprocess.run(machines.ssh_words(node) + ["mkdir -p /var/cache/box && cat >/var/cache/box/busybox && chmod 755 /var/cache/box/busybox"], stdin=f, check=True, timeout=60)
+    ssh(node, "cd /var/cache/box && printf 'FROM scratch\\nCOPY busybox /bin/busybox\\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\\n' >Dockerfile && "
+              "DOCKER_BUILDKIT=0 docker build -q -t log1:5002/box:1 . && docker push -q log1:5002/box:1", timeout=120)
+    return "log1:5002/box:1"
+
+
+def test_every_host_gets_610_from_every_balancer():
+    for host in HOSTS.values():
+        for m in MASTERS:
+            said = ssh(host, f"curl -sS -m 10 http://{m.name}:5000{APP}/15").stdout
+            assert said == "610", (host.name, m.name, said)
+
+
+def test_three_containers_on_three_nodes():
+    hosts = sorted(t["host"] for t in tasks())
+    assert hosts == ["node1", "node2", "node3"], hosts
+    for node in NODES:
+        said = ssh(node, "docker ps --format '{{.Image}}'").stdout
+        assert "log1:5002/fibonacci" in said, (node.name, said)
+
+
+def test_a_node_offers_its_limits_less_the_reserve():
+    for node in NODES:
+        status, state = call("GET", f"http://{node.address}:5051/state")
+        assert status == 200, (status, state)
+        have = state["resources"]
+        assert have["cpus"] == node.cpus and abs(have["mem"] - (node.mem_mib - 256)) < 1, (node.name, have)
+
+
+def test_a_container_asks_discovery_without_a_login():
+    image = publish_box()
+    app = {"id": "/asker", "cmd": f"wget -q -O - http://172.17.42.1:8123/v1/services/{SERVICE}; echo; nslookup fibonacci-service.marathon.mesos; nslookup log1.lab.example; echo done; exec sleep 10000",
+           "cpus": 0.1, "mem": 32, "instances": 3, "constraints": [["hostname", "UNIQUE"]], "container": {"type": "DOCKER", "docker": {"image": image, "network": "BRIDGE"}}}
+    status, body = master("PUT", "/v2/apps/asker", app)
+    assert status in (200, 201), (status, body)
+    settled()
+    try:
+        for node in NODES:
+            text = wait(f"{node.name}'s container has asked", lambda: (lambda t: "done" in t and t)(ssh(node, "docker logs $(docker ps -q -f ancestor=log1:5002/box:1 | head -1) 2>&1").stdout))
+            answers = json.loads(text[text.index("["):text.index("]") + 1])
+            assert sorted(a["ip"] for a in answers) == [n.address for n in NODES], (node.name, text)
+            names = text[text.index("]"):]
+            assert any(n.address in names or "172.17." in names for n in NODES), text
+            assert LOG.address in names, text
+    finally:
+        master("DELETE", "/v2/apps/asker?force=true")
+        settled()
+
+
+def test_names_on_the_nodes():
+    for node in NODES:
+        assert ssh(node, "getent hosts leader.mesos").stdout.split()[:1] == [MASTERS[0].address]
+        assert ssh(node, "getent hosts log1.lab.example").stdout.split()[:1] == [LOG.address]
+        srv = ssh(node, f"dig +short SRV {SERVICE}").stdout.split("\n")
+        assert len([line for line in srv if line]) == 3, srv
+        balancers = set(ssh(node, "dig +short balancer.mesos").stdout.split())
+        assert balancers == {m.address for m in MASTERS}, balancers
+
+
+def test_a_dead_balancer_leaves_the_names_within_a_second():
+    victim, node = MASTERS[2], NODES[0]
+    count = lambda: len(ssh(node, "dig +short balancer.mesos").stdout.split())  # noqa: E731
+    wait("all three are named", lambda: count() == 3)
+    ssh(victim, "systemctl kill -s KILL croft-balancer; systemctl stop croft-balancer")
+    begun = time.monotonic()
+    try:
+        wait("two are named", lambda: count() == 2, 5, 0.02)
+        took = time.monotonic() - begun
+        print(f"    gone from DNS after {took:.2f} s")
+        assert took < 1.3, took  # with the time that the question itself takes over SSH
+    finally:
+        ssh(victim, "systemctl start croft-balancer")
+    wait("three again", lambda: count() == 3)
+
+
+def test_what_is_too_big_waits_and_says_why():
+    status, body = master("PUT", "/v2/apps/huge", {"id": "/huge", "cmd": "sleep 1000", "cpus": 3, "mem": 32})
+    assert status == 201, (status, body)
+    try:
+        queue = wait("it is in the queue with its refusals", lambda: [q for q in get("/v2/queue")["queue"] if q["app"]["id"] == "/huge"])
+        assert queue[0]["delay"] is not None
+        done = subprocess.run([lab.BUILD + "/bin/croft", "--url", f"http://{MASTERS[0].address}:8080", "explain", "/huge"], capture_output=True, text=True, timeout=20)
+        for node in NODES:
+            assert node.name in done.stdout, done.stdout + done.stderr
+        assert "cpus" in done.stdout, done.stdout
+    finally:
+        master("DELETE", "/v2/apps/huge?force=true")
+        settled()
+
+
+def test_logs_of_all_nodes_through_nginx():
+    status, body = console("/", login=False)
+    assert status == 401, (status, body)
+    for node in NODES:
+        ssh(node, f"curl -sS -o /dev/null http://master1:5000{APP}/8")
+
+    def hosts():
+        status, found = console("/croft/v1/logs?q=" + urllib.request.quote(f'app:"{APP}"'))
+        assert status == 200, (status, found)
+        hits = found["hits"]["hits"] if "hits" in found else found
+        return {h.get("_source", h).get("host") for h in hits} >= {n.name for n in NODES}
+
+    wait("lines of all three nodes are found", hosts)
+
+
+def test_the_second_run_changes_nothing():
+    before = sorted(t["id"] for t in tasks())
+    said = lab.ansible("site.yml", quiet=True)
+    recap = said[said.index("PLAY RECAP"):]
+    assert recap.count("changed=0") == len(HOSTS), recap
+    assert sorted(t["id"] for t in tasks()) == before
+
+
+def test_restarting_every_unit_restarts_no_task():
+    before = {t["id"]: t["startedAt"] for t in tasks()}
+    pids = {m.name: ssh(m, "systemctl show -P MainPID croft-haproxy").stdout for m in MASTERS}
+    for node in NODES:
+        ssh(node, "systemctl restart croft-node croft-dns")
+    for m in MASTERS:
+        ssh(m, "systemctl restart croft-balancer" + (" croft-master" if m is MASTERS[0] else ""))
+    ssh(LOG, "systemctl restart croft-log")
+    wait("all tasks are healthy", lambda: get("/v2/apps" + APP)["app"]["tasksHealthy"] == 3)
+    assert {t["id"]: t["startedAt"] for t in tasks()} == before
+    assert {m.name: ssh(m, "systemctl show -P MainPID croft-haproxy").stdout for m in MASTERS} == pids
+
+
+def test_a_native_task_outlives_its_agent():
+    assert master("PUT", "/v2/apps/native", {"id": "/native", "cmd": "exec sleep 12345", "cpus": 0.1, "mem": 32})[0] == 201
+    settled()
+    try:
+        task = tasks("/native")[0]
+        node = HOSTS[task["host"]]
+        pid = ssh(node, "pgrep -f '^sleep 12345'").stdout.split()[0]
+        where = ssh(node, f"cat /proc/{pid}/cgroup").stdout
+        assert "croft-tasks.service" in where and "croft-node.service" not in where, where
+        ssh(node, "systemctl kill -s KILL croft-node; sleep 0.3; systemctl stop croft-node; systemctl restart croft-tasks; systemctl start croft-node")
+        ssh(node, f"kill -0 {pid}")
+        wait("the agent is back", lambda: reachable(node))
+        assert [t["id"] for t in tasks("/native")] == [task["id"]]
+    finally:
+        master("DELETE", "/v2/apps/native?force=true")
+        settled()
+    wait("the task is gone with its app", lambda: ssh(node, f"kill -0 {pid}", check=False).returncode != 0)
+
+
+def test_a_node_cut_off_and_healed_in_time_keeps_its_tasks():
+    before = sorted(t["id"] for t in tasks())
+    with Load() as load:
+        machines.cut(NODES[2])
+        try:
+            time.sleep(3)  # less than any time-out for agents
+        finally:
+            machines.heal(NODES[2])
+        wait("the node is heard again", lambda: reachable(NODES[2]), 30)
+        wait("all tasks are healthy", lambda: get("/v2/apps" + APP)["app"]["tasksHealthy"] == 3, 30)
+        load.go_on(1)
+    print(f"    {load.said()}")
+    assert sorted(t["id"] for t in tasks()) == before
+
+
+def test_a_node_without_power_comes_back():
+    victim = NODES[1]
+    machines.kill(victim)
+    assert not machines.running(victim)
+    for m in MASTERS:
+        wait(f"{m.name} goes on with the others", lambda m=m: call("GET", f"http://{m.address}:5000{APP}/1")[0] == 200, 30)
+    lab.boot_all([victim], lab.base.path())
+    wait("it is heard again", lambda: reachable(victim), 60)
+    wait("three instances are healthy", lambda: get("/v2/apps" + APP)["app"]["tasksHealthy"] == 3, 120)
+    wait("nothing runs twice", lambda: len(tasks()) == 3, 60)
+    for m in MASTERS:
+        wait(f"610 from {m.name}", lambda m=m: call("GET", f"http://{m.address}:5000{APP}/15")[1] == 610, 30)
+
+
+def test_a_rolling_upgrade_loses_no_request():
+    before = {t["id"]: t["startedAt"] for t in tasks()}
+    os.utime(os.path.join(lab.TOP, "deploy/croft.toml"))
+    lab.package()
+    with Load() as load:
+        lab.ansible("upgrade.yml", quiet=True)
+    print(f"    {load.said()}")
+    assert load.count > 100 and not load.failures, load.said()
+    versions = {h.name: ssh(h, "dpkg-query -W -f='${Version}' croft").stdout for h in HOSTS.values()}
+    assert len(set(versions.values())) == 1, versions
+    wait("all tasks are healthy", lambda: get("/v2/apps" + APP)["app"]["tasksHealthy"] == 3)
+    assert {t["id"]: t["startedAt"] for t in tasks()} == before
+
+
+def run(wanted, keep):
+    tests = [(name, f) for name, f in globals().items() if name.startswith("test_") and (not wanted or name in wanted)]
+    if wanted and len(tests) != len(wanted):
+        sys.exit("unknown tests: " + " ".join(set(wanted) - {n for n, _ in tests}))
+    there = all(machines.running(h) for h in HOSTS.values())
+    failed = []
+    try:
+        if not there:
+            lab.up()
+        for name, test in tests:
+            begun = time.monotonic()
+            try:
+                test()
+                print(f"ok    {name} ({time.monotonic() - begun:.1f} s)", flush=True)
+            except Exception:  # every test is judged
+                failed.append(name)
+                traceback.print_exc()
+                print(f"FAIL  {name}", flush=True)
+    finally:
+        if not there and not keep:
+            lab.down()
+    print(f"{len(tests) - len(failed)} of {len(tests)} passed" + (": " + " ".join(failed) + " did not" if failed else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    sys.exit(run([w for w in words if not w.startswith("--")], "--keep" in words))
