@@ -18,6 +18,7 @@ void LeaderService::Impl::note(const std::vector<cluster::Event>& events) {
     if (event.task.empty()) continue;
     changed_tasks.insert(event.task);
     if (event.kind == Kind::task_gone && event.last) {
+      ++building.ended_by_state[static_cast<std::size_t>(event.last->status.state)];
       building.ended.insert(building.ended.begin(), std::make_shared<const cluster::Task>(*event.last));
       if (building.ended.size() > ended_max) building.ended.pop_back();
     }

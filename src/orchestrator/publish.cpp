@@ -42,8 +42,10 @@ void Orchestrator::Impl::publish_service(const AppId& id) {
   s.instances = app.instances;
   s.version = app.version;
   bool mapped = !app.networks.empty() && app.networks[0].mode != NetworkMode::host;
-  for (const auto& p : app.ports)
-    s.ports.push_back({mapped ? p.service_port : p.port, mapped ? p.container_port : std::uint16_t(0), p.protocol, p.name, p.labels});
+  for (const auto& p : app.ports) {
+    auto host_port = mapped ? p.host_port.value_or(0) : app.require_ports ? p.port : std::uint16_t(0);
+    s.ports.push_back({mapped ? p.service_port : p.port, mapped ? p.container_port : std::uint16_t(0), p.protocol, p.name, p.labels, host_port});
+  }
   catalog.set(std::move(s));
 }
 
