@@ -98,7 +98,6 @@ std::uint64_t LeaderService::newest_event() const { return impl_->bus_newest; }
 
 asio::awaitable<std::optional<std::vector<BusEvent>>> LeaderService::events_after(std::uint64_t sequence, Millis limit) {
   auto impl = impl_;
-  if (sequence == 0) sequence = impl->bus_newest;
   auto ticket = impl->bus_signal->ticket();
   if (impl->bus_newest <= sequence) (void)co_await impl->bus_signal->wait(ticket, limit);
   std::vector<BusEvent> out;
