@@ -99,7 +99,6 @@ std::uint64_t LeaderService::newest_event() const { return impl_->bus_newest; }
 
 asio::awaitable<std::optional<std::vector<BusEvent>>> LeaderService::events_after(std::uint64_t sequence, Millis limit) {
   auto impl = impl_;
-  if (sequence == 0) sequence = impl->bus_newest;
   auto ticket = impl->bus_signal->ticket();
   if (impl->leads && impl->bus_newest <= sequence) (void)co_await impl->bus_signal->wait(ticket, limit);
   if (!impl->leads) co_return std::nullopt;  // events go on at the next leader
