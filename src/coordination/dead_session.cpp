@@ -20,6 +20,7 @@ namespace croft::coordination {
 namespace {
 
 constexpr int ask_timeout_ms = 4000;
+constexpr int end_tries = 3;
 
 fs::path identity_file(const fs::path& folder) { return folder / "session.json"; }
 
@@ -92,6 +93,27 @@ void forget_session(const fs::path& folder) {
   fs::remove(identity_file(folder), ignored);
 }
 
+/// Connects with the identity and, when its session still lives, ends it. True when it lived.
+static Result<bool> end_once(const SessionIdentity& identity, Millis limit) {
+  clientid_t client{};
+  client.client_id = identity.id;
+  std::memcpy(client.passwd, identity.password.data(), sizeof client.passwd);
+  Waiting waiting;
+  auto quiet = [](const char* line) { log::debug("zookeeper", "{}", line); };
+  auto* handle = zookeeper_init2(identity.servers.c_str(), on_state, ask_timeout_ms, &client, &waiting, 0, quiet);
+  if (!handle) return fail(Errc::unavailable, "ZooKeeper at {}: {}", identity.servers, errno_error("the client cannot start", errno).context);
+  int state;
+  {
+    std::unique_lock lock(waiting.mutex);
+    auto known = [&] { return waiting.state == ZOO_CONNECTED_STATE || waiting.state == ZOO_EXPIRED_SESSION_STATE || waiting.state == ZOO_AUTH_FAILED_STATE; };
+    state = waiting.wake.wait_for(lock, limit, known) ? waiting.state : 0;
+  }
+  zookeeper_close(handle);  // on a connected handle this ends the session
+  if (state == 0) return fail(Errc::unavailable, "ZooKeeper at {} did not answer within {} ms", identity.servers, limit.count());
+  if (state == ZOO_AUTH_FAILED_STATE) return fail(Errc::forbidden, "ZooKeeper at {} refuses the kept session", identity.servers);
+  return state == ZOO_CONNECTED_STATE;
+}
+
 Result<bool> end_kept_session(const fs::path& folder, Millis limit) {
   auto text = read_file(identity_file(folder), 64u << 10);
   if (!text && text.error().code == Errc::not_found) return false;
@@ -101,26 +123,18 @@ Result<bool> end_kept_session(const fs::path& folder, Millis limit) {
     forget_session(folder);
     return fail(std::move(identity).error().within(folder.string()));
   }
-  clientid_t client{};
-  client.client_id = identity->id;
-  std::memcpy(client.passwd, identity->password.data(), sizeof client.passwd);
-  Waiting waiting;
-  auto quiet = [](const char* line) { log::debug("zookeeper", "{}", line); };
-  auto* handle = zookeeper_init2(identity->servers.c_str(), on_state, ask_timeout_ms, &client, &waiting, 0, quiet);
-  if (!handle) return fail(Errc::unavailable, "ZooKeeper at {}: {}", identity->servers, errno_error("the client cannot start", errno).context);
-  int state;
-  {
-    std::unique_lock lock(waiting.mutex);
-    auto known = [&] { return waiting.state == ZOO_CONNECTED_STATE || waiting.state == ZOO_EXPIRED_SESSION_STATE || waiting.state == ZOO_AUTH_FAILED_STATE; };
-    waiting.wake.wait_for(lock, limit, known);
-    state = known() ? waiting.state : 0;
+  // The library does not tell whether its close reached the server, so we ask again until ZooKeeper says that the session is gone.
+  bool ended = false;
+  for (int attempt = 0; attempt < end_tries; ++attempt) {
+    auto lived = end_once(*identity, limit);
+    if (!lived) return fail(std::move(lived).error());
+    if (!*lived) {
+      forget_session(folder);
+      return ended;
+    }
+    ended = true;
   }
-  int closed = zookeeper_close(handle);  // on a connected handle this ends the session
-  if (state == 0) return fail(Errc::unavailable, "ZooKeeper at {} did not answer within {} ms", identity->servers, limit.count());
-  if (state == ZOO_AUTH_FAILED_STATE) return fail(Errc::forbidden, "ZooKeeper at {} refuses the kept session", identity->servers);
-  if (state == ZOO_CONNECTED_STATE && closed != ZOK) return fail(Errc::unavailable, "ZooKeeper at {}: ending the session: {}", identity->servers, zerror(closed));
-  forget_session(folder);
-  return state == ZOO_CONNECTED_STATE;
+  return fail(Errc::unavailable, "ZooKeeper at {} keeps the session of the dead process", identity->servers);
 }
 
 Result<bool> end_dead_session(const fs::path& folder, Millis limit) {
