@@ -220,6 +220,29 @@ def test_what_is_missing_is_installed(ground, _):
     ground.env = plain
 
 
+def test_without_privileges(ground, _):
+    """./dev up as a user who has sudo for the packages only: the farm is that user's own."""
+    for name in ("croft", "croft-executor", "fibonacci"):
+        shutil.copy(f"{TOP}/build/{ground.env['CROFT_DEV_PRESET']}/bin/{name}", ground.dir)
+    home = ground.dir + "/nobody"
+    os.makedirs(home)
+    shutil.chown(home, "nobody", "nogroup")
+    as_nobody = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
+    croft = ground.dir + "/croft"
+    with open(ground.dir + "/nobody.log", "w") as log:
+        farm = subprocess.Popen([*as_nobody, croft, "dev", "--data", home + "/farm", "--no-docker"], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        wait("the farm is up", lambda: any(h["reachable"] for h in ground.get("/croft/v1/overview")["hosts"]))
+        done = subprocess.run([croft, "app", "deploy", TOP + "/examples/fibonacci/native.json", "--set", "bin=" + ground.dir, "--timeout", "30"], capture_output=True, text=True)
+        assert done.returncode == 0, done
+        pids = [int(re.search(r"pid=(\d+)", open(f).read()).group(1)) for f in glob.glob(home + "/farm/node/runs/*/started")]
+        assert len(pids) == 3 and all(os.stat(f"/proc/{pid}").st_uid != 0 for pid in pids), pids
+    finally:
+        subprocess.run([*as_nobody, croft, "down", "--data", home + "/farm"], timeout=60)
+        farm.wait(20)
+    assert not any(alive(pid) for pid in pids), "no process outlives its farm, also without privileges"
+
+
 def test_a_stranger_on_our_port(ground, _):
     server = subprocess.Popen([sys.executable, "-c", "import http.server\nclass H(http.server.BaseHTTPRequestHandler):\n def do_GET(s):\n  s.send_response(200); s.end_headers()\nhttp.server.HTTPServer(('127.0.0.1', 8080), H).serve_forever()"],
                               stderr=subprocess.DEVNULL)
@@ -234,7 +257,7 @@ def test_a_stranger_on_our_port(ground, _):
 
 def main():
     preset, wanted = sys.argv[1], sys.argv[2:] or ["words", "native", "docker"]
-    stories = {"words": (test_words, test_what_is_missing_is_installed, test_a_stranger_on_our_port), "native": (test_up, test_status_and_env, test_the_tour, test_down), "docker": (test_up, test_status_and_env, test_the_tour, test_down)}
+    stories = {"words": (test_words, test_what_is_missing_is_installed, test_without_privileges, test_a_stranger_on_our_port), "native": (test_up, test_status_and_env, test_the_tour, test_down), "docker": (test_up, test_status_and_env, test_the_tour, test_down)}
     for form in wanted:
         ground = Ground(preset)
         try:
