@@ -39,33 +39,6 @@ Target target_of(const std::string& base, const std::string& path) {
   return {{.host = url->host, .port = url->port, .unix_path = {}}, prefix + path};
 }
 
-asio::awaitable<bool> read_lines(net::HttpClient& client, Target to, std::string accept, net::ClientOptions options,
-                                 const std::function<bool(std::string_view)>& each, std::optional<Error>& error) {
-  net::Request request;
-  request.method = "GET";
-  request.target = to.path;
-  request.headers.set("Accept", accept);
-  auto opened = co_await client.open(to.origin, std::move(request), options);
-  if (!opened) {
-    error = opened.error();
-    co_return false;
-  }
-  auto reader = std::move(*opened);
-  if (reader->head().status != 200) {
-    error = Error{Errc::unavailable, fmt::format("answered {}", reader->head().status)};
-    co_return false;
-  }
-  for (;;) {
-    auto line = co_await reader->read_line();
-    if (!line) {
-      error = line.error();
-      co_return false;
-    }
-    if (!*line) co_return false;
-    if (!each(**line)) co_return true;
-  }
-}
-
 }  // namespace
 
 Session::Session(const Common& common) : common_(common) {}
@@ -77,7 +50,7 @@ boost::json::value Session::Answer::json() const {
   return std::move(*parsed);
 }
 
-Session::Answer Session::send(const std::string& base, std::string_view setting, std::string_view method, std::string target, std::string body) {
+Session::Answer Session::send(const std::string& base, std::string_view setting, std::string_view method, const std::string& target, std::string body) {
   asio::io_context io;
   net::ClientOptions options;
   options.keep_alive = false;
@@ -97,32 +70,19 @@ Session::Answer Session::send(const std::string& base, std::string_view setting,
   return {answer->status, std::move(answer->body), std::move(answer->headers)};
 }
 
-Session::Answer Session::call(std::string_view method, std::string target, std::string body) {
-  return send(common_.url, "Another address: --url or CROFT_URL", method, std::move(target), std::move(body));
+Session::Answer Session::call(std::string_view method, const std::string& target, std::string body) {
+  return send(common_.url, "Another address: --url or CROFT_URL", method, target, std::move(body));
 }
 
-Session::Answer Session::logs(std::string_view method, std::string target, std::string body) {
-  return send(common_.logs_url, "Another address of the logs: --logs-url or CROFT_LOGS_URL", method, std::move(target), std::move(body));
+Session::Answer Session::logs(std::string_view method, const std::string& target, std::string body) {
+  return send(common_.logs_url, "Another address of the logs: --logs-url or CROFT_LOGS_URL", method, target, std::move(body));
 }
 
-Session::Answer Session::must(std::string_view method, std::string target, std::string body) {
-  auto answer = call(method, std::move(target), std::move(body));
+Session::Answer Session::must(std::string_view method, const std::string& target, std::string body) {
+  auto answer = call(method, target, std::move(body));
   if (answer.status < 400) return answer;
   auto code = answer.status == 404 ? not_found : answer.status == 409 ? conflict : answer.status == 400 || answer.status == 422 ? usage : failed;
   throw Ended{code, words_of(answer)};
-}
-
-bool Session::stream(std::string target, std::string accept, std::chrono::milliseconds limit, const std::function<bool(std::string_view)>& each) {
-  asio::io_context io;
-  net::ClientOptions options;
-  options.keep_alive = false;
-  net::HttpClient client(io.get_executor(), options);
-  std::optional<Error> error;
-  auto work = read_lines(client, target_of(common_.url, target), std::move(accept), options, each, error);
-  auto result = asio::co_spawn(io, std::move(work), asio::use_future);
-  io.run_for(limit);
-  if (result.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return false;
-  return result.get();
 }
 
 std::string words_of(const Session::Answer& answer) {

@@ -3,10 +3,9 @@
 
 #include <boost/json/value.hpp>
 
-#include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cli/cli.hpp"
 #include "net/http_client.hpp"
@@ -37,17 +36,15 @@ class Session {
     net::Headers headers;
     [[nodiscard]] boost::json::value json() const;   ///< throws Ended when it is none
   };
-  Answer call(std::string_view method, std::string target, std::string body = {});
+  Answer call(std::string_view method, const std::string& target, std::string body = {});
   /// As call, and an Ended for every status from 400 on, with the farm's own words.
-  Answer must(std::string_view method, std::string target, std::string body = {});
-  Answer logs(std::string_view method, std::string target, std::string body);
-  /// Reads a stream line by line until `each` says stop (false), the stream ends or `limit` passes. True when `each` stopped it.
-  bool stream(std::string target, std::string accept, std::chrono::milliseconds limit, const std::function<bool(std::string_view)>& each);
+  Answer must(std::string_view method, const std::string& target, std::string body = {});
+  Answer logs(std::string_view method, const std::string& target, std::string body);
   [[nodiscard]] const Common& common() const { return common_; }
 
  private:
   /// `setting` names where `base` comes from, for the words of an error.
-  Answer send(const std::string& base, std::string_view setting, std::string_view method, std::string target, std::string body);
+  Answer send(const std::string& base, std::string_view setting, std::string_view method, const std::string& target, std::string body);
   Common common_;
 };
 

@@ -191,6 +191,58 @@ def test_words(ground, _):
     assert not err and took < 5, ("nothing is missing: nothing is done, and quickly", took, err)
 
 
+def test_what_is_missing_is_installed(ground, _):
+    """With an apt-get of the test's own: what is missing is asked for, by sudo where we are not root, and no service may start meanwhile."""
+    tools = ground.dir + "/tools"
+    os.makedirs(tools)
+    policy = "/usr/sbin/policy-rc.d"
+    before = open(policy).read() if os.path.exists(policy) else None
+    for name, text in {"dpkg-query": 'shift 2; for p in "$@"; do [ "$p" = haproxy ] || [ "$p" = mold ] || echo "$p:install ok installed"; done; exit 1',
+                       "apt-get": f'echo "$(test -x {policy} && sh {policy}; echo $?) $*" >>{tools}/log; [ ! -e {tools}/fail ]', "sudo": f'echo "sudo $1" >>{tools}/log; exec "$@"', "id": "echo ${FAKE_UID:-0}"}.items():
+        with open(f"{tools}/{name}", "w") as f:
+            f.write(f"#!/bin/sh\n{text}\n")
+        os.chmod(f"{tools}/{name}", 0o755)
+    plain = ground.env
+    for uid in ("0", "1000"):
+        ground.env = dict(plain, PATH=tools + ":" + plain["PATH"], FAKE_UID=uid)
+        _, err = ground.dev("setup", "up")
+        with open(tools + "/log") as f:
+            log = f.read().splitlines()
+        os.remove(tools + "/log")
+        asked = [line for line in log if "install" in line]
+        assert asked == ["101 install -y -qq --no-install-recommends mold haproxy"], log
+        assert ("sudo env" in log) == (uid == "1000") and "apt-get install" in err, (log, err)
+        assert (open(policy).read() if os.path.exists(policy) else None) == before, "the policy is as it was"
+    open(tools + "/fail", "w").close()
+    ground.env["FAKE_UID"] = "0"
+    ground.dev("setup", "up", code=1)
+    assert (open(policy).read() if os.path.exists(policy) else None) == before, "also when the installation fails"
+    ground.env = plain
+
+
+def test_without_privileges(ground, _):
+    """./dev up as a user who has sudo for the packages only: the farm is that user's own."""
+    for name in ("croft", "croft-executor", "fibonacci"):
+        shutil.copy(f"{TOP}/build/{ground.env['CROFT_DEV_PRESET']}/bin/{name}", ground.dir)
+    home = ground.dir + "/nobody"
+    os.makedirs(home)
+    shutil.chown(home, "nobody", "nogroup")
+    as_nobody = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
+    croft = ground.dir + "/croft"
+    with open(ground.dir + "/nobody.log", "w") as log:
+        farm = subprocess.Popen([*as_nobody, croft, "dev", "--data", home + "/farm", "--no-docker"], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        wait("the farm is up", lambda: any(h["reachable"] for h in ground.get("/croft/v1/overview")["hosts"]))
+        done = subprocess.run([croft, "app", "deploy", TOP + "/examples/fibonacci/native.json", "--set", "bin=" + ground.dir, "--timeout", "30"], capture_output=True, text=True)
+        assert done.returncode == 0, done
+        pids = [int(re.search(r"pid=(\d+)", open(f).read()).group(1)) for f in glob.glob(home + "/farm/node/runs/*/started")]
+        assert len(pids) == 3 and all(os.stat(f"/proc/{pid}").st_uid != 0 for pid in pids), pids
+    finally:
+        subprocess.run([*as_nobody, croft, "down", "--data", home + "/farm"], timeout=60)
+        farm.wait(20)
+    assert not any(alive(pid) for pid in pids), "no process outlives its farm, also without privileges"
+
+
 def test_a_stranger_on_our_port(ground, _):
     server = subprocess.Popen([sys.executable, "-c", "import http.server\nclass H(http.server.BaseHTTPRequestHandler):\n def do_GET(s):\n  s.send_response(200); s.end_headers()\nhttp.server.HTTPServer(('127.0.0.1', 8080), H).serve_forever()"],
                               stderr=subprocess.DEVNULL)
@@ -205,7 +257,7 @@ def test_a_stranger_on_our_port(ground, _):
 
 def main():
     preset, wanted = sys.argv[1], sys.argv[2:] or ["words", "native", "docker"]
-    stories = {"words": (test_words, test_a_stranger_on_our_port), "native": (test_up, test_status_and_env, test_the_tour, test_down), "docker": (test_up, test_status_and_env, test_the_tour, test_down)}
+    stories = {"words": (test_words, test_what_is_missing_is_installed, test_without_privileges, test_a_stranger_on_our_port), "native": (test_up, test_status_and_env, test_the_tour, test_down), "docker": (test_up, test_status_and_env, test_the_tour, test_down)}
     for form in wanted:
         ground = Ground(preset)
         try:
