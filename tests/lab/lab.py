@@ -89,9 +89,9 @@ def ansible(playbook, *more, limit=None, quiet=False):
     env = dict(os.environ, ANSIBLE_CONFIG=os.path.join(ANSIBLE, "ansible.cfg"), ANSIBLE_SSH_CONTROL_PATH_DIR=os.path.join(DIR, "cp"))
     with open(os.path.join(DIR, "ansible.log"), "a") as log:
         process = subprocess.Popen(words, cwd=ANSIBLE, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        lines = []
+        lines, begun = [], time.monotonic()
         for line in process.stdout:
-            log.write(line)
+            log.write(f"{time.monotonic() - begun:6.1f} {line}")
             lines.append(line)
             if not quiet:
                 print(line, end="", flush=True)
