@@ -114,6 +114,8 @@ int serve(const cli::ServeOptions& o) {
   if (auto ok = read_settings(o.config_file, s); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::usage;
   if (s.auth != "none")
     return std::fprintf(stderr, "croft: %s: auth: must say \"none\" in so many words; certificates and logins are not there yet\n", o.config_file.c_str()), cli::usage;
+  // Sandboxes lie below it, and a task's user must reach its own; what is private has folders of its own.
+  if (auto ok = make_dirs(s.data, 0755); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::failed;
   log::setup(log::Level::info);
   log::warn("croft", "auth is \"none\": everybody who reaches these ports can do everything");
   static const std::map<std::string, std::unique_ptr<Role> (*)(Host)> makers{{"master", make_master}, {"node", make_node}, {"balancer", make_balancer}, {"dns", make_dns}, {"log", make_log}};

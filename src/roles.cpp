@@ -14,13 +14,16 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "cluster/mesos_api.hpp"
+#include "cluster/mesos_redirect.hpp"
 #include "console/page.hpp"
 #include "coordination/standalone.hpp"
+#include "coordination/zookeeper.hpp"
 #include "discovery/discovery_service.hpp"
 #include "logs/es_api.hpp"
 #include "logs/shipper.hpp"
 #include "orchestrator/leader_service.hpp"
 #include "orchestrator/marathon_api.hpp"
+#include "orchestrator/standby.hpp"
 #include "version.hpp"
 
 namespace croft {
@@ -62,6 +65,33 @@ DockerPolicy policy_of(const Settings& s) { return {s.allow_privileged, s.allow_
 
 // --- master ---
 
+/// What stands behind a master: the file lock and SQLite where it is alone, ZooKeeper where there are several.
+struct Coordination {
+  std::unique_ptr<coordination::Store> store;
+  std::unique_ptr<coordination::Election> election;
+  std::shared_ptr<coordination::Detector> detector;  ///< of several masters only
+};
+
+Result<Coordination> standalone(const std::filesystem::path& dir, const std::string& advertised) {
+  auto store = coordination::open_sqlite_store(dir / "store.db");
+  if (!store) return fail(std::move(store).error());
+  return Coordination{std::move(*store), coordination::file_election(dir / "leader.lock", advertised), nullptr};
+}
+
+Result<Coordination> of_several(const Host& host, const std::filesystem::path& dir) {
+  const auto& s = host.settings;
+  auto address = coordination::parse_zookeeper_address(s.zookeeper);
+  if (!address) return fail(std::move(address).error().within("zookeeper"));
+  auto session = coordination::ZookeeperSession::open(host.io.get_executor(), {.address = *address, .session_timeout = Millis(s.session_timeout_ms), .keep_in = dir});
+  if (!session) return fail(std::move(session).error());
+  coordination::Leader self{.id = random_uuid(), .hostname = hostname_of(s), .ip = s.ip, .mesos_port = s.mesos_port, .marathon_port = s.marathon_port, .version = croft_version};
+  auto election = coordination::zookeeper_election(*session, std::move(self));
+  if (!election) return fail(std::move(election).error());
+  auto store = coordination::zookeeper_store(*session, s.zookeeper_tree);
+  if (!store) return fail(std::move(store).error().within("zookeeper_tree"));
+  return Coordination{std::move(*store), std::move(*election), coordination::zookeeper_detector(*session)};
+}
+
 class MasterRole final : public Role {
  public:
   explicit MasterRole(Host host) : host_(host), listeners_(host) {}
@@ -70,29 +100,26 @@ class MasterRole final : public Role {
     const auto& s = host_.settings;
     auto dir = s.data / "master";
     if (auto ok = make_dirs(dir, 0750); !ok) return ok;
-    auto store = coordination::open_sqlite_store(dir / "store.db");
-    if (!store) return fail(std::move(store).error());
-    orchestrator::LeaderOptions o;
-    o.hostname = hostname_of(s);
-    o.ip = s.ip;
-    o.marathon_port = s.marathon_port;
-    o.mesos_port = s.mesos_port;
-    o.version = croft_version;
-    o.agent_timeout = Millis(s.agent_timeout_ms);
-    o.orchestrator.drain_time = Millis(s.drain_ms);
-    o.orchestrator.dns_ttl = Millis(s.dns_ttl * 1000);
     auto advertised = fmt::format("{}:{}", s.ip, s.marathon_port);
-    leader_ = orchestrator::LeaderService::make(host_.io.get_executor(), std::move(*store), coordination::file_election(dir / "leader.lock", advertised), o, host_.metrics);
+    auto made = s.zookeeper.empty() ? standalone(dir, advertised) : of_several(host_, dir);
+    if (!made) return fail(std::move(made).error());
+    auto pool = host_.io.get_executor();
+    leader_ = orchestrator::LeaderService::make(pool, std::move(made->store), std::move(made->election), options(), host_.metrics);
     auto router = std::make_shared<net::Router>();
     orchestrator::add_marathon_routes(*router, leader_, {.base_url = "http://" + advertised, .leader = advertised, .docker = policy_of(s)});
     leader_->add_link_routes(*router);
     add_common(*router, host_.metrics);
-    console::add_page(*router, host_.io.get_executor(), s.master_origins(), logs_origin(s), true);
+    console::add_page(*router, pool, s.master_origins(), logs_origin(s), true);
     auto mesos = std::make_shared<net::Router>();
     auto leader = leader_;
     cluster::add_mesos_routes(*mesos, [leader]() -> std::shared_ptr<const cluster::FarmView> { return leader->view(); }, {s.mesos_port});
     add_common(*mesos, host_.metrics);
-    console::add_page(*mesos, host_.io.get_executor(), s.master_origins(), logs_origin(s), false);
+    console::add_page(*mesos, pool, s.master_origins(), logs_origin(s), false);
+    if (made->detector) {
+      auto leading = [leader] { return leader->leading(); };
+      orchestrator::pass_on_to_leader(router, pool, {.own = advertised, .leading = leading, .detector = made->detector});
+      cluster::redirect_to_leader(*mesos, leading, made->detector);
+    }
     if (auto ok = listeners_.add("mesos", {s.bind}, s.mesos_port, mesos); !ok) return ok;
     auto fatal = host_.fatal;
     leader_->start([fatal](Error e) { fatal("the master cannot lead: " + e.context); });
@@ -105,6 +132,22 @@ class MasterRole final : public Role {
   }
 
  private:
+  [[nodiscard]] orchestrator::LeaderOptions options() const {
+    const auto& s = host_.settings;
+    orchestrator::LeaderOptions o;
+    o.hostname = hostname_of(s);
+    o.ip = s.ip;
+    o.marathon_port = s.marathon_port;
+    o.mesos_port = s.mesos_port;
+    o.version = croft_version;
+    o.agent_timeout = Millis(s.agent_timeout_ms);
+    o.orchestrator.drain_time = Millis(s.drain_ms);
+    o.orchestrator.dns_ttl = Millis(s.dns_ttl * 1000);
+    for (const auto& m : s.masters.empty() ? std::vector<net::Origin>{} : s.master_origins())
+      if (m.host != s.ip && m.host != o.hostname) o.other_masters.push_back({m.host, m.host});
+    return o;
+  }
+
   Host host_;
   Listeners listeners_;
   std::shared_ptr<orchestrator::LeaderService> leader_;

@@ -114,6 +114,9 @@ Status read_settings(const std::filesystem::path& file, Settings& s) {
   k.take<std::string>("bind", s.bind);
   k.take<std::string>("console_bind", s.console_bind);
   k.take("masters", s.masters);
+  k.take<std::string>("zookeeper", s.zookeeper);
+  k.take<std::string>("zookeeper_tree", s.zookeeper_tree);
+  k.take<std::int64_t>("session_timeout_ms", s.session_timeout_ms);
   k.take("resolvers", s.resolvers);
   k.take("elasticsearch", s.elasticsearch);
   k.take("attributes", s.attributes);

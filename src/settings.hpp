@@ -18,6 +18,9 @@ struct Settings {
   std::string hostname, ip = "127.0.0.1", bind = "127.0.0.1";
   std::string console_bind;                          ///< of the log host's console, where it differs from `bind`
   std::vector<std::string> masters;                  ///< "host:port" of the masters' Marathon face; default: this host
+  std::string zookeeper;                             ///< "zk://[user:password@]h1:2181,h2:2181,h3:2181/mesos"; "": one master, standalone
+  std::string zookeeper_tree = "/croft";             ///< where croft's own records are, beside the election's path
+  std::int64_t session_timeout_ms = 3000;            ///< of ZooKeeper's session: a master that is silent for so long is replaced
   std::uint16_t marathon_port = 8080, mesos_port = 5050, agent_port = 5051, bamboo_port = 8000, discovery_port = 8123, logs_port = 9200, log_input_port = 5959,
                 console_port = 5601, dns_port = 53;
   std::vector<std::uint16_t> balancer_ports{5000}, balancer_optional_ports{80};

@@ -7,6 +7,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -16,9 +17,13 @@
 
 namespace {
 
+/// A setting by its plain name, DISCOVERY_HOST, or the dotted one that programs of the Spring kind have, discovery.host.
 const char* from_env(const char* name, const char* otherwise) {
-  const char* value = std::getenv(name);
-  return value && *value ? value : otherwise;
+  std::string dotted(name);
+  for (char& c : dotted) c = c == '_' ? '.' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (const char* known : {name, dotted.c_str()})
+    if (const char* value = std::getenv(known); value && *value) return value;
+  return otherwise;
 }
 
 fibonacci::DiscoveryOptions discovery_from_env() {

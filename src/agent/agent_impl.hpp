@@ -24,6 +24,7 @@ struct Run {
   std::optional<Wall> draining_since;
   std::unique_ptr<asio::local::stream_protocol::socket> ctl;   ///< to its executor
   std::vector<CheckMachine> checks;
+  std::optional<RunVerdict> recalled;                          ///< of this agent's former life
   std::optional<RunStart> started;
   bool over = false, killed_unhealthy = false, kill_sent = false;
   std::string kill_message;
@@ -64,6 +65,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   asio::awaitable<void> watch_health(RunPtr run, std::size_t check);
   asio::awaitable<void> watch_readiness(RunPtr run);
   void tell_running(RunPtr run);
+  void record_verdict(const Run& run);
   void forget(const TaskId& id);
   Labels environment(const Launch& launch) const;
 
@@ -89,7 +91,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   net::HttpClient client;
   AgentCore core{Membership{}};                     // strand
   std::map<TaskId, RunPtr> runs;                    // strand
-  std::optional<net::Origin> leader;                // strand
+  std::optional<net::Origin> leader, pointed_at;    // strand: followed now; named by a master that does not lead
   std::weak_ptr<net::StreamReader> stream;          // strand
   std::shared_ptr<net::Signal> report_signal = net::Signal::make();
   std::string boot;

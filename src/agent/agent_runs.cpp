@@ -187,13 +187,16 @@ void AgentService::Impl::on_started(RunPtr run, RunStart started) {
   if (run->started) return;  // a second executor's word
   run->started = started;
   run->running_since = started.at;  // of the start, not of this agent's
-  auto now = std::chrono::steady_clock::now();
+  // The grace counts from the start of the task, also when this agent came later.
+  auto now = system_now();
+  auto since = now.mono - std::max(Millis(0), now.wall - started.at);
   const auto& spec = run->launch.spec;
-  for (const auto& check : spec.health_checks) run->checks.emplace_back(check, now);
+  for (std::size_t i = 0; i < spec.health_checks.size(); ++i)
+    run->checks.emplace_back(spec.health_checks[i], since, run->recalled ? run->recalled->alive[i] : std::nullopt);
   tell_running(run);
   if (run->launch.spec.docker) net::spawn(strand, "address", learn_address(run));
   for (std::size_t i = 0; i < run->checks.size(); ++i) net::spawn(strand, "health", watch_health(run, i));
-  if (!spec.readiness_checks.empty()) net::spawn(strand, "readiness", watch_readiness(run));
+  if (!spec.readiness_checks.empty() && !(run->recalled && run->recalled->ready)) net::spawn(strand, "readiness", watch_readiness(run));
 }
 
 asio::awaitable<void> AgentService::Impl::learn_address(RunPtr run) {
@@ -226,6 +229,15 @@ void AgentService::Impl::tell_running(RunPtr run) {
     if (m.failures() > 0) status.last_check_failure = m.cause(), status.check_failures = std::max(status.check_failures, m.failures());
   core.update(std::move(status), system_now());
   report_signal->notify();
+}
+
+/// For the next life of this agent.
+void AgentService::Impl::record_verdict(const Run& run) {
+  const auto* held = core.task(run.launch.spec.id);
+  if (!held || run.over) return;
+  RunVerdict verdict{{}, held->status.ready};
+  for (const auto& m : run.checks) verdict.alive.push_back(m.alive());
+  if (auto ok = write_verdict(run.launch.run, verdict); !ok) log::warn("agent", "task={} its health cannot be recorded: {}", run.launch.spec.id, ok.error().context);
 }
 
 void AgentService::Impl::end_with(RunPtr run, TaskState state, std::string reason, std::string message, const RunExit* exit) {
@@ -325,7 +337,10 @@ asio::awaitable<void> AgentService::Impl::watch_health(RunPtr run, std::size_t i
     auto action = machine.observe(result, std::chrono::steady_clock::now());
     passed_once = passed_once || result.passed;
     pause = passed_once || machine.alive() ? check.interval : std::min<std::chrono::milliseconds>(pause * 3 / 2 + Millis(5), check.interval);
-    if (action == CheckMachine::Action::announce) tell_running(run);
+    if (action == CheckMachine::Action::announce) {
+      tell_running(run);
+      record_verdict(*run);
+    }
     if (action != CheckMachine::Action::kill) continue;
     tell_running(run);
     run->killed_unhealthy = true;
@@ -360,6 +375,7 @@ asio::awaitable<void> AgentService::Impl::watch_readiness(RunPtr run) {
       status.at = system_now().wall;
       core.update(std::move(status), system_now());
       report_signal->notify();
+      record_verdict(*run);
     }
     break;
   }

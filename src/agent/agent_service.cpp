@@ -1,9 +1,6 @@
 #include "agent/agent_service.hpp"
 
-#include <sys/socket.h>
 #include <sys/statvfs.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <set>
@@ -20,20 +17,9 @@ namespace croft::agent {
 
 namespace {
 
-constexpr std::chrono::milliseconds pause_first{20}, pause_max{2000};
-
-/// A folder whose record cannot be read may still have a task behind it. Nobody would ever end that one: it is killed.
-void kill_unknown(const fs::path& folder) {
-  int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  auto path = (folder / "ctl").string();
-  if (fd >= 0 && path.size() < sizeof address.sun_path) {
-    path.copy(address.sun_path, path.size());
-    if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && ::send(fd, "kill\n", 5, MSG_NOSIGNAL) < 0) log::warn("agent", "{}: cannot be killed", path);
-  }
-  if (fd >= 0) ::close(fd);
-}
+constexpr std::chrono::milliseconds pause_first{20}, pause_max{1000};
+constexpr std::chrono::milliseconds connect_limit{700};  // masters are near; one whose host is down must not hold up the search for the next
+constexpr std::chrono::milliseconds silence_max{3000};   // three of the leader's heartbeats
 
 }  // namespace
 
@@ -90,7 +76,7 @@ void AgentService::Impl::recover_run(const fs::path& folder) {
   auto record = read_record(folder);
   if (!record) {
     log::error("agent", "task={} lost, its record is damaged: {}", folder.filename().string(), record.error().context);
-    kill_unknown(folder);
+    (void)tell_kill(folder);  // a task may still be behind it, and nobody would ever end that one
     std::error_code ec;
     auto aside = options.work_dir / "damaged";
     fs::create_directories(aside, ec);
@@ -110,6 +96,12 @@ void AgentService::Impl::recover_run(const fs::path& folder) {
     held.status.state = TaskState::running;
     held.status.ready = record->spec.readiness_checks.empty();
     held.status.started_at = started->at;
+    auto verdict = record->boot_id == boot && !read_exit(folder) ? read_verdict(folder) : std::nullopt;
+    if (verdict && verdict->alive.size() == record->spec.health_checks.size()) {
+      run->recalled = verdict;
+      held.status.ready = held.status.ready || verdict->ready;
+      held.status.healthy = combined(verdict->alive);
+    }
   }
   core.adopt(std::move(held));
   // A launch that was cut off before its executor was made is begun again.
@@ -147,12 +139,14 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
   request.headers.set("Content-Type", "application/json");
   request.body = link::encode(core.registration(options.info));
   net::ClientOptions how;
+  how.connect_timeout = connect_limit;
   how.timeout = std::chrono::seconds(10);
-  how.idle_timeout = std::chrono::seconds(15);
+  how.idle_timeout = silence_max;
   auto opened = co_await client.open(master, std::move(request), how);
   if (!opened) co_return false;
   std::shared_ptr<net::StreamReader> reader(std::move(*opened));
   if (reader->head().status != 200) {
+    if (auto there = net::Url::parse(fmt::format("http://{}", reader->head().headers.get("X-Croft-Leader")))) pointed_at = net::Origin{.host = there->host, .port = there->port, .unix_path = {}};
     auto said = co_await reader->read_some();
     if (reader->head().status != 503) log::warn("agent", "master={} answered {}: {}", master.str(), reader->head().status, said.value_or(""));
     co_return false;
@@ -186,8 +180,11 @@ asio::awaitable<void> AgentService::Impl::link_loop() {
   auto pause = pause_first;
   if (docker) options.info.docker = co_await docker->available();
   for (std::size_t turn = 0; !stopping && !options.masters.empty(); ++turn) {
+    pointed_at.reset();
     bool had = co_await follow(options.masters[turn % options.masters.size()]);
+    if (auto there = std::exchange(pointed_at, std::nullopt); there && !had && !stopping) had = co_await follow(*there);
     if (stopping) break;
+    if (!had && (turn + 1) % options.masters.size() != 0) continue;  // everybody is asked before it waits
     pause = had ? pause_first : std::min(pause * 2, pause_max);
     auto jitter = std::chrono::milliseconds(random_u64() % static_cast<std::uint64_t>(pause.count() + 1));
     co_await net::sleep_for(pause / 2 + jitter / 2);
@@ -209,13 +206,20 @@ asio::awaitable<void> AgentService::Impl::report_loop() {
       continue;
     }
     auto to = *leader;
-    auto target = "/croft/v1/agents/" + report->agent.str() + "/reports";
-    auto body = link::encode(*report);
+    net::Request request;
+    request.method = "POST";
+    request.target = "/croft/v1/agents/" + report->agent.str() + "/reports";
+    request.headers.set("Content-Type", "application/json");
+    request.body = link::encode(*report);
+    net::ClientOptions how;
+    how.connect_timeout = connect_limit;
+    how.timeout = silence_max;
     reports.add();
-    auto answer = co_await client.post(to, std::move(target), std::move(body));
+    auto answer = co_await client.request(to, std::move(request), how);
     if (answer && answer->status < 300) continue;
     if (answer) log::warn("agent", "master={} refused a report: {} {}", to.str(), answer->status, answer->body);
-    if (auto reader = stream.lock()) reader->cancel();  // register anew: everything unacknowledged is told again
+    // Register anew, so that everything unacknowledged is told again; unless another leader has been found meanwhile.
+    if (auto reader = stream.lock(); reader && leader == to) reader->cancel();
     co_await net::sleep_for(std::chrono::milliseconds(50));
   }
   --loops;

@@ -2,9 +2,6 @@
 
 #include <boost/asio/io_context.hpp>
 
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <set>
@@ -17,17 +14,6 @@
 #include "net/async.hpp"
 
 namespace croft::agent {
-
-static bool tell_kill(const fs::path& run) {
-  Fd folder(::open(run.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  auto path = fmt::format("/proc/self/fd/{}/ctl", folder.get());
-  path.copy(address.sun_path, sizeof address.sun_path - 1);
-  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return false;
-  return ::send(fd.get(), "kill\n", 5, MSG_NOSIGNAL) == 5;
-}
 
 /// The Engines that hold containers of this folder.
 static std::set<std::string> engines_of(const fs::path& work_dir) {

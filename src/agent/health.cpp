@@ -26,13 +26,19 @@ CheckMachine::Action CheckMachine::observe(const ProbeResult& result, Mono now) 
   return before == alive_ ? Action::none : Action::announce;
 }
 
-std::optional<bool> combined(const std::vector<CheckMachine>& machines) {
+std::optional<bool> combined(const std::vector<std::optional<bool>>& verdicts) {
   bool all_known = true;
-  for (const auto& m : machines) {
-    if (m.alive() == false) return false;
-    all_known = all_known && m.alive().has_value();
+  for (auto alive : verdicts) {
+    if (alive == false) return false;
+    all_known = all_known && alive.has_value();
   }
-  return all_known && !machines.empty() ? std::optional(true) : std::nullopt;
+  return all_known && !verdicts.empty() ? std::optional(true) : std::nullopt;
+}
+
+std::optional<bool> combined(const std::vector<CheckMachine>& machines) {
+  std::vector<std::optional<bool>> verdicts;
+  for (const auto& m : machines) verdicts.push_back(m.alive());
+  return combined(verdicts);
 }
 
 }  // namespace croft::agent

@@ -2,6 +2,7 @@
 // Verdicts on a task from probe results. Pure: no clock, no sockets. Source: Marathon's health and readiness checks.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,8 @@ struct ProbeResult {
 class CheckMachine {
  public:
   enum class Action : std::uint8_t { none, announce, kill };
-  CheckMachine(HealthCheck check, Mono started) : check_(std::move(check)), started_(started) {}
+  /// `recalled` is the verdict of this agent's former life: until a probe says otherwise it stands, and the grace is over.
+  CheckMachine(HealthCheck check, Mono started, std::optional<bool> recalled = {}) : check_(std::move(check)), started_(started), succeeded_(recalled.has_value()), alive_(recalled) {}
   Action observe(const ProbeResult& result, Mono now);
   [[nodiscard]] std::optional<bool> alive() const { return alive_; }
   [[nodiscard]] std::uint32_t failures() const { return failures_; }
@@ -40,6 +42,7 @@ class CheckMachine {
 };
 
 /// All checks together: healthy only when every check has a result and all are alive; unhealthy as soon as one is not.
+std::optional<bool> combined(const std::vector<std::optional<bool>>& verdicts);
 std::optional<bool> combined(const std::vector<CheckMachine>& machines);
 
 }  // namespace croft::agent

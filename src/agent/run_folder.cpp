@@ -1,5 +1,10 @@
 #include "agent/run_folder.hpp"
 
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
 #include "base/files.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
@@ -82,6 +87,32 @@ std::optional<RunStart> read_started(const fs::path& run) {
   return text ? parse_started(*text) : std::nullopt;
 }
 
+Status write_verdict(const fs::path& run, const RunVerdict& verdict) {
+  std::string text = "alive=";
+  for (auto alive : verdict.alive) text += !alive ? '-' : *alive ? '1' : '0';
+  text += fmt::format(" ready={}\n", verdict.ready ? 1 : 0);
+  auto aside = run / "health.new";
+  Fd fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd.valid()) return fail_errno("create " + aside.string());
+  if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return fail_errno("write " + aside.string());
+  if (::rename(aside.c_str(), (run / "health").c_str()) != 0) return fail_errno("rename " + aside.string());
+  return {};
+}
+
+std::optional<RunVerdict> read_verdict(const fs::path& run) {
+  auto text = read_file(run / "health", 4096);
+  if (!text) return std::nullopt;
+  auto words = split(trim(*text), ' ');
+  if (words.size() != 2 || !words[0].starts_with("alive=") || (words[1] != "ready=0" && words[1] != "ready=1")) return std::nullopt;
+  RunVerdict verdict;
+  verdict.ready = words[1] == "ready=1";
+  for (char c : words[0].substr(6)) {
+    if (c != '-' && c != '0' && c != '1') return std::nullopt;
+    verdict.alive.push_back(c == '-' ? std::nullopt : std::optional(c == '1'));
+  }
+  return verdict;
+}
+
 std::uint64_t process_start_ticks(int pid) {
   auto text = read_file(fmt::format("/proc/{}/stat", pid), 4096);
   if (!text) return 0;
@@ -94,6 +125,17 @@ std::uint64_t process_start_ticks(int pid) {
 std::string boot_id() {
   auto text = read_file("/proc/sys/kernel/random/boot_id", 256);
   return text ? std::string(trim(*text)) : "";
+}
+
+bool tell_kill(const fs::path& run) {
+  Fd folder(::open(run.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  auto path = fmt::format("/proc/self/fd/{}/ctl", folder.get());
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return false;
+  return ::send(fd.get(), "kill\n", 5, MSG_NOSIGNAL) == 5;
 }
 
 }  // namespace croft::agent

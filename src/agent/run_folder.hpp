@@ -1,9 +1,10 @@
 #pragma once
-// A task's run folder is the truth about it: task.json (what was accepted, and its goal), exec.conf, started, exit.
+// A task's run folder is the truth about it: task.json (what was accepted, and its goal), exec.conf, started, health, exit.
 
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
 #include "model/link.hpp"
@@ -29,6 +30,12 @@ struct RunExit {
 
 struct RunStart { int pid = 0; std::uint64_t ticks = 0; Wall at{}; };
 
+/// What the checks of a task have said so far, in their order. Without it a restart of the agent would take every healthy task out of rotation.
+struct RunVerdict {
+  std::vector<std::optional<bool>> alive;
+  bool ready = false;
+};
+
 Status write_record(const std::filesystem::path& run, const RunRecord& record);
 /// Errors   corrupt or not_found, naming the file.
 Result<RunRecord> read_record(const std::filesystem::path& run);
@@ -36,8 +43,14 @@ std::optional<RunExit> parse_exit(std::string_view line);
 std::optional<RunStart> parse_started(std::string_view line);
 std::optional<RunExit> read_exit(const std::filesystem::path& run);
 std::optional<RunStart> read_started(const std::filesystem::path& run);
+/// Not synced: it is worth nothing after a reboot. A verdict that cannot be read is none.
+Status write_verdict(const std::filesystem::path& run, const RunVerdict& verdict);
+std::optional<RunVerdict> read_verdict(const std::filesystem::path& run);
 /// Start time of a process in clock ticks since boot; 0 when there is none.
 std::uint64_t process_start_ticks(int pid);
 std::string boot_id();
+
+/// Has the executor of this folder, if there is one, kill its task. False when nobody heard it.
+bool tell_kill(const std::filesystem::path& run);
 
 }  // namespace croft::agent

@@ -75,7 +75,7 @@ std::string bind_line(const RenderOptions& o, std::uint16_t port) { return fmt::
 void render_backend(std::string& out, const Backend& b, bool with_slots) {
   out += fmt::format("\nbackend {}\n    mode {}\n    balance {}\n", b.name, b.http ? "http" : "tcp", b.http ? "leastconn" : "roundrobin");
   if (b.http) {
-    out += "    option forwardfor\n    http-request disable-l7-retry if METH_POST\n";
+    out += "    option forwardfor\n    http-request disable-l7-retry if METH_POST or { method PATCH }\n";
     out += "    retry-on conn-failure empty-response response-timeout\n";
   }
   std::string check = "check inter 2s fastinter 500ms downinter 1s rise 1 fall 2";

@@ -1,5 +1,8 @@
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
+#include <filesystem>
+#include <functional>
 #include <iostream>
 #include <iterator>
 #include <set>
@@ -9,6 +12,7 @@
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "base/time.hpp"
 #include "cli/commands.hpp"
 
 namespace croft::cli {
@@ -23,22 +27,11 @@ std::string read_manifest(const std::string& file) {
     if (text.size() > manifest_max) throw Ended{usage, "stdin: larger than 4 MiB"};
     return text;
   }
+  std::error_code ec;
+  if (std::filesystem::is_directory(file, ec)) throw Ended{usage, file + ": is a folder, not a manifest"};
   auto text = read_file(file, manifest_max);
   if (!text) throw Ended{usage, text.error().context};
   return std::move(*text);
-}
-
-void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-
-/// Prints the farm's answer with --json, else the words, and waits for the deployment.
-int finish(Session& s, const Session::Answer& answer, const std::string& app, const std::string& done, bool no_wait, std::chrono::seconds limit) {
-  auto body = answer.json();
-  auto deployment = json::text(body, "deploymentId", answer.headers.get("Marathon-Deployment-Id"));
-  if (!no_wait && !deployment.empty()) await_deployment(s, deployment, app, limit);
-  if (s.common().json) print(answer.body + "\n");
-  else if (no_wait && !deployment.empty()) print(fmt::format("{}: deployment {} is under way\n", app, deployment));
-  else print(fmt::format("{}: {}\n", app, done));
-  return ok;
 }
 
 std::string counts(const json::value& app) {
@@ -52,7 +45,10 @@ std::string health(const json::value& app) {
 
 }  // namespace
 
-std::string absolute(std::string_view id) { return id.starts_with('/') ? std::string(id) : "/" + std::string(id); }
+std::string absolute(std::string_view id) {
+  if (id.find_first_not_of('/') == std::string_view::npos) throw Ended{usage, fmt::format("'{}' is not an app's id; one is /service/web", id)};
+  return id.starts_with('/') ? std::string(id) : "/" + std::string(id);
+}
 
 std::string fill_in(std::string text, const std::vector<std::string>& values, const std::string& file) {
   for (const auto& pair : values) {
@@ -74,41 +70,131 @@ std::string fill_in(std::string text, const std::vector<std::string>& values, co
   return text;
 }
 
-void await_deployment(Session& s, const std::string& deployment, const std::string& app, std::chrono::seconds limit) {
-  auto end = std::chrono::steady_clock::now() + limit;
-  std::set<std::string> said;
-  auto pause = std::chrono::milliseconds(20);
-  auto next_words = std::chrono::steady_clock::now() + std::chrono::milliseconds(1500);
-  for (;;) {
-    bool under_way = false;
-    auto all = s.must("GET", "/v2/deployments").json();
-    if (all.is_array())
-      for (const auto& d : all.get_array()) under_way |= json::text(d, "id") == deployment;
-    if (!under_way) return;
-    if (std::chrono::steady_clock::now() > end)
-      throw Ended{timed_out, fmt::format("deployment {} is still under way after {} s; it goes on. croft explain {}", deployment, limit.count(), app)};
-    if (!s.common().quiet && std::chrono::steady_clock::now() > next_words) {
-      next_words = std::chrono::steady_clock::now() + std::chrono::seconds(2);
-      auto why = s.call("GET", "/croft/v1/explain" + app);
-      if (why.status == 200)
-        for (const auto& reason : json::texts(why.json(), "reasons"))
-          if (said.insert(reason).second) std::fprintf(stderr, "  %s\n", reason.c_str());
+namespace {
+
+/// What a waiting person sees on stderr: the counts whenever they change, and after a moment the reasons why it takes time.
+class ProgressLines {
+ public:
+  ProgressLines(Session& s, std::string app) : s_(s), app_(std::move(app)) {}
+
+  void look() {
+    if (s_.common().quiet) return;
+    auto now = std::chrono::steady_clock::now();
+    if (now < next_) return;
+    next_ = now + std::chrono::milliseconds(400);
+    auto answer = s_.call("GET", "/v2/apps" + in_url(app_));
+    if (answer.status == 200) {
+      auto body = answer.json();
+      if (const auto* app = json::find(body, "app")) say_once(counts_, fmt::format("{} running{}", counts(*app), json::list(*app, "healthChecks").empty() ? "" : ", " + health(*app)));
     }
+    if (now - begun_ < std::chrono::milliseconds(1500)) return;
+    auto why = s_.call("GET", "/croft/v1/explain" + in_url(app_));
+    auto reasons = why.status == 200 ? json::texts(why.json(), "reasons") : std::vector<std::string>{};
+    for (std::size_t i = 1; i < reasons.size(); ++i)  // the first one is the counts again
+      if (said_.size() < said_max && said_.insert(without_numbers(reasons[i])).second) std::fprintf(stderr, "  %s\n", reasons[i].c_str());
+  }
+
+ private:
+  static constexpr std::size_t said_max = 200;
+
+  void say_once(std::string& last, const std::string& text) {
+    if (text == last) return;
+    last = text;
+    std::fprintf(stderr, "  %s: %s\n", app_.c_str(), text.c_str());
+  }
+  /// A sentence whose figures alone have changed is not said again.
+  static std::string without_numbers(std::string text) {
+    std::erase_if(text, [](unsigned char c) { return std::isdigit(c) || c == '.' || c == '%'; });
+    return text;
+  }
+
+  Session& s_;
+  std::string app_, counts_;
+  std::set<std::string> said_;
+  std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now(), next_ = begun_ + std::chrono::milliseconds(300);
+};
+
+/// True as soon as `done` is, false when the time is over.
+bool await(Session& s, const std::string& app, Mono end, const std::function<bool()>& done) {
+  auto pause = std::chrono::milliseconds(20);
+  ProgressLines progress(s, app);
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    progress.look();
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 3 / 2, std::chrono::milliseconds(500));
   }
+  return true;
+}
+
+void await_deployment_until(Session& s, const std::string& deployment, const std::string& app, Mono end, int limit_s) {
+  auto over = [&] {
+    auto all = s.must("GET", "/v2/deployments").json();
+    if (all.is_array())
+      for (const auto& d : all.get_array())
+        if (json::text(d, "id") == deployment) return false;
+    return true;
+  };
+  if (!await(s, app, end, over))
+    throw Ended{timed_out, fmt::format("deployment {} is still under way after {} s; it goes on. Why: croft explain {}", deployment, limit_s, app)};
+}
+
+/// Whether `version` was in force once; a change that changed nothing leaves none.
+bool was_in_force(Session& s, const std::string& app, const std::string& version) {
+  auto answer = s.call("GET", "/v2/apps" + in_url(app) + "/versions");
+  if (answer.status != 200) return true;
+  auto known = json::texts(answer.json(), "versions");
+  return std::find(known.begin(), known.end(), version) != known.end();
+}
+
+/// A deployment that is over may have been cancelled by another change, which is said; or its app may still wait, after a change that changed nothing.
+void await_running(Session& s, const std::string& app, const std::string& version, Mono end, int limit_s) {
+  auto runs = [&] {
+    auto answer = s.call("GET", "/v2/apps" + in_url(app));
+    if (answer.status == 404) throw Ended{failed, app + ": was removed by somebody else meanwhile"};
+    if (answer.status >= 400) throw Ended{failed, words_of(answer)};
+    auto body = answer.json();
+    const auto* now = json::find(body, "app");
+    if (!now) throw Ended{failed, "the farm's answer has no app"};
+    auto present = json::text(*now, "version");
+    if (!version.empty() && present != version && was_in_force(s, app, version))
+      throw Ended{failed, fmt::format("{}: another change took over meanwhile (version {} instead of {})", app, present, version)};
+    auto running = json::list(*now, "healthChecks").empty() ? json::integer(*now, "tasksRunning") : json::integer(*now, "tasksHealthy");
+    return running >= json::integer(*now, "instances");
+  };
+  if (!await(s, app, end, runs)) throw Ended{timed_out, fmt::format("{} does not run as wanted after {} s; the farm goes on trying. Why: croft explain {}", app, limit_s, app)};
+}
+
+/// Waits for the deployment, then prints the farm's answer with --json, else the words.
+int finish(Session& s, const Session::Answer& answer, const std::string& app, const std::string& done, const ChangeOptions& o, bool removal = false) {
+  auto body = answer.json();
+  auto deployment = json::text(body, "deploymentId", answer.headers.get("Marathon-Deployment-Id"));
+  auto end = std::chrono::steady_clock::now() + std::chrono::seconds(o.limit_s);
+  if (!o.no_wait && !deployment.empty()) await_deployment_until(s, deployment, app, end, o.limit_s);
+  if (!o.no_wait && !removal) await_running(s, app, json::text(body, "version"), end, o.limit_s);
+  if (s.common().json) print(answer.body + "\n");
+  else if (o.no_wait && !deployment.empty()) print(fmt::format("{}: deployment {} is under way\n", app, deployment));
+  else print(fmt::format("{}: {}\n", app, done));
+  return ok;
+}
+
+}  // namespace
+
+void await_deployment(Session& s, const std::string& deployment, const std::string& app, int limit_s) {
+  await_deployment_until(s, deployment, app, std::chrono::steady_clock::now() + std::chrono::seconds(limit_s), limit_s);
 }
 
 int app_deploy(Session& s, const DeployOptions& o) {
   auto text = fill_in(read_manifest(o.file), o.values, o.file);
   auto manifest = json::parse(text);
   if (!manifest) throw Ended{usage, o.file + ": " + manifest.error().context};
+  if (!manifest->is_object()) throw Ended{usage, o.file + ": must be one app, a JSON object"};
   auto id = json::text(*manifest, "id");
-  if (id.empty()) throw Ended{usage, o.file + ": 'id' must be given"};
+  if (id.empty()) throw Ended{usage, o.file + ": 'id' must be given, as text such as \"/service/web\""};
   id = absolute(id);
-  auto force = o.force ? "&force=true" : "";
-  auto answer = s.must("PUT", fmt::format("/v2/apps{}?partialUpdate=false{}", id, force), text);
-  return finish(s, answer, id, "deployed", o.no_wait, o.limit);
+  auto force = o.change.force ? "&force=true" : "";
+  auto answer = s.must("PUT", fmt::format("/v2/apps{}?partialUpdate=false{}", in_url(id), force), text);
+  return finish(s, answer, id, "deployed", o.change);
 }
 
 int app_list(Session& s) {
@@ -126,12 +212,13 @@ int app_list(Session& s) {
 }
 
 int app_show(Session& s, const std::string& id) {
-  auto answer = s.must("GET", "/v2/apps" + absolute(id));
+  auto answer = s.must("GET", "/v2/apps" + in_url(absolute(id)));
   if (s.common().json) return print(answer.body + "\n"), ok;
   auto body = answer.json();
   const auto* app = json::find(body, "app");
   if (!app) throw Ended{failed, "the farm's answer has no app"};
-  print(fmt::format("{}  {} running, {}  version {}\n", json::text(*app, "id"), counts(*app), health(*app), json::text(*app, "version")));
+  print(fmt::format("{}  {} running, health {}, version {}\n", json::text(*app, "id"), counts(*app), health(*app), json::text(*app, "version")));
+  for (const auto& d : json::list(*app, "deployments")) print(fmt::format("deployment {} is under way\n", json::text(d, "id")));
   std::vector<std::vector<std::string>> rows{{"TASK", "HOST", "PORTS", "STATE", "SINCE"}};
   for (const auto& task : json::list(*app, "tasks")) {
     std::vector<std::string> ports;
@@ -139,30 +226,30 @@ int app_show(Session& s, const std::string& id) {
       if (port.is_int64()) ports.push_back(std::to_string(port.get_int64()));
     rows.push_back({json::text(task, "id"), json::text(task, "host"), join(ports, ","), json::text(task, "state"), json::text(task, "startedAt", "-")});
   }
-  print(table(rows));
+  print(rows.size() > 1 ? table(rows) : "No tasks. croft explain says why.\n");
   if (const auto* failure = json::find(*app, "lastTaskFailure"))
     print(fmt::format("last failure  {}  {} on {}: {}\n", json::text(*failure, "timestamp"), json::text(*failure, "state"), json::text(*failure, "host"),
                       json::text(*failure, "message")));
   return ok;
 }
 
-int app_scale(Session& s, const std::string& id, int instances, bool force, bool no_wait) {
+int app_scale(Session& s, const std::string& id, int instances, const ChangeOptions& o) {
   auto app = absolute(id);
-  (void)s.must("GET", "/v2/apps" + app);
-  auto answer = s.must("PUT", "/v2/apps" + app + (force ? "?force=true" : ""), fmt::format(R"({{"instances":{}}})", instances));
-  return finish(s, answer, app, fmt::format("scaled to {}", instances), no_wait, std::chrono::seconds(300));
+  (void)s.must("GET", "/v2/apps" + in_url(app));  // a PUT would try to create it
+  auto answer = s.must("PUT", "/v2/apps" + in_url(app) + (o.force ? "?force=true" : ""), fmt::format(R"({{"instances":{}}})", instances));
+  return finish(s, answer, app, fmt::format("scaled to {}", instances), o);
 }
 
-int app_restart(Session& s, const std::string& id, bool force, bool no_wait) {
+int app_restart(Session& s, const std::string& id, const ChangeOptions& o) {
   auto app = absolute(id);
-  auto answer = s.must("POST", "/v2/apps" + app + "/restart" + (force ? "?force=true" : ""));
-  return finish(s, answer, app, "restarted", no_wait, std::chrono::seconds(300));
+  auto answer = s.must("POST", "/v2/apps" + in_url(app) + "/restart" + (o.force ? "?force=true" : ""));
+  return finish(s, answer, app, "restarted", o);
 }
 
-int app_remove(Session& s, const std::string& id, bool no_wait) {
+int app_remove(Session& s, const std::string& id, const ChangeOptions& o) {
   auto app = absolute(id);
-  auto answer = s.must("DELETE", "/v2/apps" + app);
-  return finish(s, answer, app, "removed", no_wait, std::chrono::seconds(300));
+  auto answer = s.must("DELETE", "/v2/apps" + in_url(app) + (o.force ? "?force=true" : ""));
+  return finish(s, answer, app, "removed", o, true);
 }
 
 }  // namespace croft::cli

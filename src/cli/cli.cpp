@@ -17,21 +17,23 @@ struct Arguments {
   ServeOptions serve;
   SimOptions sim;
   DeployOptions deploy;
+  ChangeOptions change;
   std::string app, deployment, query, zoo_cfg;
-  int instances = 0, lines = 100, limit_s = 300;
-  bool force = false, no_wait = false, follow = false;
+  int instances = 0, lines = 100;
+  bool follow = false;
 };
 
 using Action = std::function<int()>;
 
-CLI::App* command(CLI::App& parent, const char* name, const char* what, Action& chosen, Action action) {
+CLI::App* command(CLI::App& parent, const char* name, const char* what, Action& chosen, Action action, const char* example = nullptr) {
   auto* sub = parent.add_subcommand(name, what);
   sub->callback([&chosen, action] { chosen = action; });
   sub->fallthrough();
+  if (example) sub->footer(std::string("Example: ") + example);
   return sub;
 }
 
-/// A group such as `croft app`: says what is in it when called bare.
+/// A group such as `croft app`.
 CLI::App* group(CLI::App& parent, const char* name, const char* what) {
   auto* sub = parent.add_subcommand(name, what);
   sub->require_subcommand(1);
@@ -39,56 +41,59 @@ CLI::App* group(CLI::App& parent, const char* name, const char* what) {
   return sub;
 }
 
+void add_change_options(CLI::App* sub, ChangeOptions& o) {
+  sub->add_flag("--no-wait", o.no_wait, "return once the change is accepted");
+  sub->add_option("--timeout", o.limit_s, "seconds to wait; the change goes on afterwards")->capture_default_str()->check(CLI::Range(1, 1'000'000));
+}
+
 void add_app_commands(CLI::App& root, Arguments& a, Action& chosen) {
   auto* app = group(root, "app", "deploy, list, show, scale, restart and remove apps");
-  auto* deploy = command(*app, "deploy", "create or replace an app from a Marathon manifest, and wait until it runs", chosen, [&a] {
-    a.deploy.limit = std::chrono::seconds(a.limit_s);
-    Session s(a.common);
-    return app_deploy(s, a.deploy);
-  });
+  auto* deploy = command(*app, "deploy", "create or replace an app from a Marathon manifest, and wait until it runs", chosen,
+                         [&a] { Session s(a.common); a.deploy.change = a.change; return app_deploy(s, a.deploy); },
+                         "croft app deploy examples/fibonacci/native.json --set bin=$PWD/build/release/bin\n"
+                         "A manifest needs an id and a cmd or an image:  {\"id\": \"/hello\", \"cmd\": \"exec sleep 1000\", \"cpus\": 0.1, \"mem\": 32, \"instances\": 2}");
   deploy->add_option("file", a.deploy.file, "manifest in JSON; - reads standard input")->required();
   deploy->add_option("--set", a.deploy.values, "name=value, fills {{name}} in the manifest; may be repeated");
-  deploy->add_flag("--force", a.deploy.force, "cancel a deployment that holds the app");
-  deploy->add_flag("--no-wait", a.deploy.no_wait, "return once the change is accepted");
-  deploy->add_option("--timeout", a.limit_s, "seconds to wait")->capture_default_str();
-  deploy->footer("Example: croft app deploy examples/fibonacci/native.json --set bin=$PWD/build/release/bin");
 
   command(*app, "list", "all apps with their instances and health", chosen, [&a] { Session s(a.common); return app_list(s); });
-  auto* show = command(*app, "show", "one app with its tasks and its last failure", chosen, [&a] { Session s(a.common); return app_show(s, a.app); });
-  show->add_option("id", a.app, "such as /service/fibonacci")->required();
-  auto* scale = command(*app, "scale", "set the number of instances", chosen,
-                        [&a] { Session s(a.common); return app_scale(s, a.app, a.instances, a.force, a.no_wait); });
-  scale->add_option("id", a.app)->required();
-  scale->add_option("instances", a.instances)->required()->check(CLI::NonNegativeNumber);
+  auto* show = command(*app, "show", "one app with its tasks and its last failure", chosen, [&a] { Session s(a.common); return app_show(s, a.app); },
+                       "croft app show /service/fibonacci");
+  auto* scale = command(*app, "scale", "set the number of instances, and wait until they run", chosen,
+                        [&a] { Session s(a.common); return app_scale(s, a.app, a.instances, a.change); }, "croft app scale /service/fibonacci 5");
   auto* restart = command(*app, "restart", "replace all instances by new ones, without losing a request", chosen,
-                          [&a] { Session s(a.common); return app_restart(s, a.app, a.force, a.no_wait); });
-  restart->add_option("id", a.app)->required();
-  auto* remove = command(*app, "remove", "stop all instances and forget the app", chosen, [&a] { Session s(a.common); return app_remove(s, a.app, a.no_wait); });
-  remove->add_option("id", a.app)->required();
-  for (auto* sub : {scale, restart}) sub->add_flag("--force", a.force, "cancel a deployment that holds the app");
-  for (auto* sub : {scale, restart, remove}) sub->add_flag("--no-wait", a.no_wait, "return once the change is accepted");
+                          [&a] { Session s(a.common); return app_restart(s, a.app, a.change); }, "croft app restart /service/fibonacci");
+  auto* remove = command(*app, "remove", "stop all instances and forget the app", chosen, [&a] { Session s(a.common); return app_remove(s, a.app, a.change); },
+                         "croft app remove /service/fibonacci");
+  for (auto* sub : {show, scale, restart, remove}) sub->add_option("id", a.app, "the app, such as /service/fibonacci")->required();
+  scale->add_option("instances", a.instances, "how many; 0 suspends the app")->required()->check(CLI::Range(0, 1'000'000));
+  for (auto* sub : {deploy, scale, restart, remove}) {
+    sub->add_flag("--force", a.change.force, "cancel a deployment that holds the app");
+    add_change_options(sub, a.change);
+  }
 }
 
 void add_farm_commands(CLI::App& root, Arguments& a, Action& chosen) {
   auto* tasks = command(*group(root, "task", "running instances"), "list", "all tasks, or those of one app", chosen,
-                        [&a] { Session s(a.common); return task_list(s, a.app); });
+                        [&a] { Session s(a.common); return task_list(s, a.app); }, "croft task list /service/fibonacci");
   tasks->add_option("app", a.app, "only this app's");
   command(*group(root, "node", "hosts that run tasks"), "list", "all nodes with what they have and what is used", chosen,
           [&a] { Session s(a.common); return node_list(s); });
   auto* deployments = group(root, "deployment", "changes under way");
   command(*deployments, "list", "deployments under way", chosen, [&a] { Session s(a.common); return deployment_list(s); });
   auto* rollback = command(*deployments, "rollback", "undo what a deployment under way changes", chosen,
-                           [&a] { Session s(a.common); return deployment_rollback(s, a.deployment, a.no_wait); });
-  rollback->add_option("id", a.deployment)->required();
-  rollback->add_flag("--no-wait", a.no_wait);
+                           [&a] { Session s(a.common); return deployment_rollback(s, a.deployment, a.change); });
+  rollback->add_option("id", a.deployment, "as croft deployment list shows it")->required();
+  add_change_options(rollback, a.change);
   auto* log = command(root, "logs", "what an app's tasks print, from all hosts", chosen,
-                      [&a] { Session s(a.common); return logs(s, a.app, a.follow, a.lines, a.query); });
-  log->add_option("app", a.app)->required();
+                      [&a] { Session s(a.common); return logs(s, a.app, a.follow, a.lines, a.query); },
+                      "croft logs /service/fibonacci -n 20 --query 'level:WARN AND n:[10 TO 20]'");
+  log->add_option("app", a.app, "the app, such as /service/fibonacci")->required();
   log->add_flag("-f,--follow", a.follow, "go on with new lines");
   log->add_option("-n,--lines", a.lines, "how many of the newest lines first")->capture_default_str()->check(CLI::Range(0, 10'000));
-  log->add_option("--query", a.query, "only lines that match, in Lucene's syntax: 'level:WARN AND n:[10 TO 20]'");
-  auto* why = command(root, "explain", "why an app is not (fully) running, in sentences", chosen, [&a] { Session s(a.common); return explain(s, a.app); });
-  why->add_option("app", a.app)->required();
+  log->add_option("--query", a.query, "only lines that match, in Lucene's syntax");
+  auto* why = command(root, "explain", "why an app is not (fully) running, in sentences", chosen, [&a] { Session s(a.common); return explain(s, a.app); },
+                      "croft explain /service/fibonacci");
+  why->add_option("app", a.app, "the app, such as /service/fibonacci")->required();
 }
 
 void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& programs) {
@@ -115,6 +120,25 @@ void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& 
   sim->add_option("--bug", a.sim.bug, "plant a bug, which must be found: ack-before-commit, launch-not-recorded, agents-not-stored");
 }
 
+/// Help goes to stdout and is no failure. A group without its subcommand gets its help instead of a complaint.
+int tell_parse_error(CLI::App& root, const CLI::ParseError& e) {
+  if (e.get_exit_code() == 0) return root.exit(e), ok;
+  CLI::App* at = &root;
+  std::string name;  // of what was called: "croft app deploy"
+  for (;;) {
+    name += (name.empty() ? "" : " ") + at->get_name();
+    if (at->get_subcommands().empty()) break;
+    at = at->get_subcommands().front();
+  }
+  auto parent = name.size() > at->get_name().size() ? name.substr(0, name.size() - at->get_name().size() - 1) : "";
+  bool bare = e.get_name() == "RequiredError" && at->get_require_subcommand_min() > 0;
+  auto unknown = root.remaining(true);
+  if (bare && unknown.empty()) std::fprintf(stderr, "%s", at->help(parent).c_str());
+  else if (bare) std::fprintf(stderr, "croft: '%s' is not a subcommand of %s\nSee: %s --help\n", unknown[0].c_str(), name.c_str(), name.c_str());
+  else std::fprintf(stderr, "croft: %s\nSee: %s --help\n", e.what(), name.c_str());
+  return usage;
+}
+
 }  // namespace
 
 int run(int argc, char** argv, const Programs& programs) {
@@ -138,8 +162,7 @@ int run(int argc, char** argv, const Programs& programs) {
   try {
     root.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    int code = root.exit(e);
-    return code == 0 ? ok : usage;
+    return tell_parse_error(root, e);
   }
   try {
     return chosen();

@@ -9,28 +9,33 @@
 
 namespace croft::cli {
 
+/// Of every command that changes something.
+struct ChangeOptions {
+  bool force = false, no_wait = false;
+  int limit_s = 300;
+};
+
 struct DeployOptions {
   std::string file;                       ///< "-" for stdin
   std::vector<std::string> values;        ///< name=value for {{name}} in the file
-  bool force = false, no_wait = false;
-  std::chrono::seconds limit{300};
+  ChangeOptions change;
 };
 
 int app_deploy(Session& s, const DeployOptions& o);
 int app_list(Session& s);
 int app_show(Session& s, const std::string& id);
-int app_scale(Session& s, const std::string& id, int instances, bool force, bool no_wait);
-int app_restart(Session& s, const std::string& id, bool force, bool no_wait);
-int app_remove(Session& s, const std::string& id, bool no_wait);
+int app_scale(Session& s, const std::string& id, int instances, const ChangeOptions& o);
+int app_restart(Session& s, const std::string& id, const ChangeOptions& o);
+int app_remove(Session& s, const std::string& id, const ChangeOptions& o);
 int task_list(Session& s, const std::string& app);
 int node_list(Session& s);
 int deployment_list(Session& s);
-int deployment_rollback(Session& s, const std::string& id, bool no_wait);
+int deployment_rollback(Session& s, const std::string& id, const ChangeOptions& o);
 int logs(Session& s, const std::string& app, bool follow, int lines, const std::string& query);
 int explain(Session& s, const std::string& app);
 
-/// Waits for a deployment and shows how it goes on stderr. Throws Ended when it does not succeed in time.
-void await_deployment(Session& s, const std::string& deployment, const std::string& app, std::chrono::seconds limit);
+/// Waits until a deployment is over and shows how it goes on stderr. Throws Ended when it is not over in time.
+void await_deployment(Session& s, const std::string& deployment, const std::string& app, int limit_s);
 /// Fills {{name}} in; throws Ended for a name without a value and a value without a name.
 std::string fill_in(std::string text, const std::vector<std::string>& values, const std::string& file);
 /// "service/fibonacci" and "/service/fibonacci" to the latter.

@@ -1,21 +1,20 @@
-#include <cstdio>
+#include <poll.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <deque>
 #include <set>
 #include <thread>
 
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "base/time.hpp"
 #include "cli/commands.hpp"
 
 namespace croft::cli {
 
 namespace {
-
-void print(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
 
 std::string ports_of(const json::value& task) {
   std::vector<std::string> ports;
@@ -32,23 +31,52 @@ std::string health_of(const json::value& task) {
   return "healthy";
 }
 
-/// The query that `croft logs` sends: newest lines of one app, and with `after` only those past it.
-std::string logs_query(const std::string& app, int lines, const std::string& query, const std::string& after, bool oldest_first) {
+constexpr int page = 1000;
+constexpr std::size_t seen_max = 50'000;
+
+/// The query that `croft logs` sends: newest lines of one app first, or with `after` all that are not much older than it, oldest first.
+std::string logs_query(const std::string& app, int lines, const std::string& query, const std::optional<Wall>& after, std::size_t from) {
   JsonWriter w;
-  w.begin_object().field("size", lines).key("sort").begin_array();
-  for (auto field : {"@timestamp", "offset"}) w.begin_object().key(field).begin_object().field("order", oldest_first ? "asc" : "desc").end_object().end_object();
+  w.begin_object().field("size", lines).field("from", static_cast<std::int64_t>(from)).key("sort").begin_array();
+  for (auto field : {"@timestamp", "offset"}) w.begin_object().key(field).begin_object().field("order", after ? "asc" : "desc").end_object().end_object();
   w.end_array().key("query").begin_object().key("bool").begin_object().key("filter").begin_array();
   w.begin_object().key("term").begin_object().field("app", app).end_object().end_object();
-  if (!after.empty()) w.begin_object().key("range").begin_object().key("@timestamp").begin_object().field("gte", after).end_object().end_object().end_object();
+  if (after) w.begin_object().key("range").begin_object().key("@timestamp").begin_object().field("gte", to_iso8601(*after - Seconds(3))).end_object().end_object().end_object();
   if (!query.empty()) w.begin_object().key("query_string").begin_object().field("query", query).end_object().end_object();
   w.end_array().end_object().end_object().end_object();
   return std::move(w).take();
 }
 
+/// Nobody reads our stdout any more (`croft logs -f … | head`).
+bool reader_is_gone() {
+  pollfd out{STDOUT_FILENO, 0, 0};
+  return ::poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
+}
+
+/// Lines printed already; those of other hosts may come a little late, so that each look goes back a few seconds.
+class Seen {
+ public:
+  bool first_time(const std::string& id) {
+    if (!ids_.insert(id).second) return false;
+    order_.push_back(id);
+    if (order_.size() > seen_max) ids_.erase(order_.front()), order_.pop_front();
+    return true;
+  }
+
+ private:
+  std::set<std::string> ids_;
+  std::deque<std::string> order_;
+};
+
+void print_line(const json::value& source, bool as_json) {
+  if (as_json) print(json::print(source) + "\n");
+  else print(fmt::format("{} {} {} {}\n", json::text(source, "@timestamp"), json::text(source, "host"), json::text(source, "stream"), json::text(source, "message")));
+}
+
 }  // namespace
 
 int task_list(Session& s, const std::string& app) {
-  auto answer = s.must("GET", app.empty() ? "/v2/tasks" : "/v2/apps" + absolute(app) + "/tasks");
+  auto answer = s.must("GET", app.empty() ? "/v2/tasks" : "/v2/apps" + in_url(absolute(app)) + "/tasks");
   if (s.common().json) return print(answer.body + "\n"), ok;
   auto body = answer.json();
   std::vector<std::vector<std::string>> rows{{"TASK", "APP", "HOST", "PORTS", "STATE", "HEALTH", "STARTED"}};
@@ -96,49 +124,82 @@ int deployment_list(Session& s) {
   return ok;
 }
 
-int deployment_rollback(Session& s, const std::string& id, bool no_wait) {
+int deployment_rollback(Session& s, const std::string& id, const ChangeOptions& o) {
+  std::string app = "/";
+  auto all = s.must("GET", "/v2/deployments").json();
+  if (all.is_array())
+    for (const auto& d : all.get_array())
+      if (auto apps = json::texts(d, "affectedApps"); json::text(d, "id") == id && !apps.empty()) app = apps[0];
   auto answer = s.must("DELETE", "/v2/deployments/" + url_encode(id));
   auto body = answer.json();
   auto rollback = json::text(body, "deploymentId");
-  if (!no_wait && !rollback.empty()) await_deployment(s, rollback, "/", std::chrono::seconds(300));
+  if (!o.no_wait && !rollback.empty()) await_deployment(s, rollback, app, o.limit_s);
   if (s.common().json) print(answer.body + "\n");
   else print(fmt::format("{}: rolled back by deployment {}\n", id, rollback));
   return ok;
 }
 
-int logs(Session& s, const std::string& app_given, bool follow, int lines, const std::string& query) {
-  auto app = absolute(app_given);
-  std::string after;
-  std::set<std::string> seen;  // ids of lines with the newest time stamp, which the next round finds again
-  for (bool first = true; first || follow; first = false) {
-    auto answer = s.logs("POST", "/logstash-*/_search", logs_query(app, first ? lines : 1000, query, after, !first));
-    if (answer.status >= 400) throw Ended{failed, words_of(answer)};
+namespace {
+
+/// What `croft logs` has shown and where it goes on.
+struct LogTail {
+  Seen seen;
+  std::optional<Wall> after;
+
+  /// One search; prints what is new, of the first one only the newest `lines`. The number of lines found.
+  std::size_t look(Session& s, const std::string& app, const std::string& query, int size, std::size_t from, std::size_t lines) {
+    auto answer = s.logs("POST", "/logstash-*/_search", logs_query(app, size, query, after, from));
+    if (answer.status >= 400) throw Ended{answer.status == 400 ? usage : failed, words_of(answer)};
     auto body = answer.json();
     const auto* hits = json::find(body, "hits");
     std::vector<json::value> found;
     if (hits)
       for (const auto& hit : json::list(*hits, "hits")) found.push_back(hit);
     if (first) std::reverse(found.begin(), found.end());
-    for (const auto& hit : found) {
-      const auto* source = json::find(hit, "_source");
-      if (!source) continue;
-      auto at = json::text(*source, "@timestamp");
-      if (at != after) seen.clear();
-      if (!seen.insert(json::text(hit, "_id")).second) continue;
-      after = at;
-      if (s.common().json) print(json::print(*source) + "\n");
-      else print(fmt::format("{} {} {} {}\n", at, json::text(*source, "host"), json::text(*source, "stream"), json::text(*source, "message")));
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const auto* source = json::find(found[i], "_source");
+      if (!source || !seen.first_time(json::text(found[i], "_id"))) continue;
+      auto at = from_iso8601(json::text(*source, "@timestamp"));
+      if (at) newest = std::max(newest, std::min(*at, system_now().wall));  // a clock that runs ahead must not hide the others
+      if (i + lines >= found.size()) print_line(*source, s.common().json);
     }
-    if (follow) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    return found.size();
+  }
+
+  bool first = true;
+  Wall newest{};
+};
+
+}  // namespace
+
+int logs(Session& s, const std::string& app_given, bool follow, int lines, const std::string& query) {
+  auto app = absolute(app_given);
+  LogTail tail;
+  // Following looks back a little each time, so that older lines than those asked for must be known too.
+  auto count = tail.look(s, app, query, follow ? std::max(lines, 5 * page) : lines, 0, static_cast<std::size_t>(lines));
+  // Of an app that is gone there may be lines; where there are none, a wrong name should not look like a silent app.
+  if (count == 0 && s.call("GET", "/v2/apps" + in_url(app)).status == 404) throw Ended{not_found, app + ": there is no such app, and no line of it"};
+  tail.first = false;
+  while (follow) {
+    for (int i = 0; i < 5; ++i) {
+      if (reader_is_gone()) return ok;
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    tail.after = tail.newest == Wall{} ? system_now().wall - Seconds(1) : tail.newest;
+    for (std::size_t from = 0; from + page <= 10'000; from += page)
+      if (tail.look(s, app, query, page, from, page) < page) break;
   }
   return ok;
 }
 
 int explain(Session& s, const std::string& app) {
-  auto answer = s.must("GET", "/croft/v1/explain" + absolute(app));
-  if (s.common().json) return print(answer.body + "\n"), ok;
-  for (const auto& reason : json::texts(answer.json(), "reasons")) print(reason + "\n");
-  return ok;
+  auto answer = s.call("GET", "/croft/v1/explain" + in_url(absolute(app)));
+  if (answer.status >= 400 && answer.status != 404) throw Ended{failed, words_of(answer)};
+  auto body = answer.json();
+  auto reasons = json::texts(body, "reasons");
+  if (s.common().json) print(answer.body + "\n");
+  else for (const auto& reason : reasons) print(reason + "\n");
+  return answer.status == 404 ? not_found : ok;
 }
 
 }  // namespace croft::cli

@@ -4,10 +4,13 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
 
+#include <cstdio>
+#include <cstring>
 #include <future>
 
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
+#include "base/text.hpp"
 
 namespace croft::cli {
 
@@ -31,6 +34,7 @@ struct Target {
 Target target_of(const std::string& base, const std::string& path) {
   auto url = net::Url::parse(base);
   if (!url) throw Ended{usage, base + ": " + url.error().context};
+  if (url->scheme != "http") throw Ended{usage, base + ": only http:// is there yet"};
   auto prefix = url->target == "/" ? std::string() : url->target;
   return {{.host = url->host, .port = url->port, .unix_path = {}}, prefix + path};
 }
@@ -73,7 +77,7 @@ boost::json::value Session::Answer::json() const {
   return std::move(*parsed);
 }
 
-Session::Answer Session::send(const std::string& base, std::string_view method, std::string target, std::string body) {
+Session::Answer Session::send(const std::string& base, std::string_view setting, std::string_view method, std::string target, std::string body) {
   asio::io_context io;
   net::ClientOptions options;
   options.keep_alive = false;
@@ -88,17 +92,17 @@ Session::Answer Session::send(const std::string& base, std::string_view method, 
   auto answer = wait_for(io, client.request(to.origin, std::move(request)));
   if (!answer) {
     auto code = answer.error().code == Errc::timeout ? timed_out : unreachable;
-    throw Ended{code, fmt::format("no farm answers at {} ({}); is it up? Set --url or CROFT_URL", base, answer.error().context)};
+    throw Ended{code, fmt::format("no farm answers at {} ({}); is it up? {}", base, answer.error().context, setting)};
   }
   return {answer->status, std::move(answer->body), std::move(answer->headers)};
 }
 
 Session::Answer Session::call(std::string_view method, std::string target, std::string body) {
-  return send(common_.url, method, std::move(target), std::move(body));
+  return send(common_.url, "Another address: --url or CROFT_URL", method, std::move(target), std::move(body));
 }
 
 Session::Answer Session::logs(std::string_view method, std::string target, std::string body) {
-  return send(common_.logs_url, method, std::move(target), std::move(body));
+  return send(common_.logs_url, "Another address of the logs: --logs-url or CROFT_LOGS_URL", method, std::move(target), std::move(body));
 }
 
 Session::Answer Session::must(std::string_view method, std::string target, std::string body) {
@@ -144,6 +148,21 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
     for (std::size_t i = 0; i < row.size(); ++i) line += fmt::format("{:<{}}  ", row[i], widths[i]);
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + "\n";
+  }
+  return out;
+}
+
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    throw Ended{failed, fmt::format("cannot write to stdout: {}", std::strerror(errno))};
+}
+
+std::string in_url(std::string_view app) {
+  std::string out;
+  for (const auto& part : split(app, '/')) {
+    if (part.empty()) continue;
+    out += '/';
+    out += url_encode(part);
   }
   return out;
 }

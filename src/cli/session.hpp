@@ -21,7 +21,7 @@ struct Ended {
 
 struct Common {
   std::string url = "http://127.0.0.1:8080";   ///< of a master's Marathon face
-  std::string logs_url = "http://127.0.0.1:9200";
+  std::string logs_url = "http://127.0.0.1:9200";   ///< of the log host
   bool json = false, quiet = false;
 };
 
@@ -46,13 +46,18 @@ class Session {
   [[nodiscard]] const Common& common() const { return common_; }
 
  private:
-  Answer send(const std::string& base, std::string_view method, std::string target, std::string body);
+  /// `setting` names where `base` comes from, for the words of an error.
+  Answer send(const std::string& base, std::string_view setting, std::string_view method, std::string target, std::string body);
   Common common_;
 };
 
 /// The farm's own words in an error answer: message, then details with their paths.
 std::string words_of(const Session::Answer& answer);
-/// Prints rows with columns aligned; the first row is the head.
+/// Rows with columns aligned; the first row is the head.
 std::string table(const std::vector<std::vector<std::string>>& rows);
+/// To stdout, at once. Throws Ended when stdout takes nothing (a full disk); a reader that went away ends the program as everywhere.
+void print(const std::string& text);
+/// An app's path as it stands in a URL: "/a b" to "/a%20b".
+std::string in_url(std::string_view app);
 
 }  // namespace croft::cli

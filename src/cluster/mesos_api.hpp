@@ -1,8 +1,10 @@
 #pragma once
-// Mesos's reading side on the master: what clients need to find things. Source: Mesos 1.11's operator endpoints.
+// Mesos's reading side on the master: what clients need to find things. Source: Mesos 1.11's operator endpoints; docs/api/mesos.md.
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "cluster/farm_view.hpp"
 #include "net/http.hpp"
@@ -11,9 +13,12 @@ namespace croft::cluster {
 
 struct MesosOptions {
   std::uint16_t port = 5050;
+  /// "host:port" of the leader's Mesos face while another master leads; then what only a leader knows is answered by 307 to there.
+  std::function<std::optional<std::string>()> elsewhere;
 };
 
-/// /state, /master/state, /state-summary, /slaves, /master/slaves, /tasks, /master/tasks, /metrics/snapshot, /health, /version, /redirect, /frameworks.
+/// GET, with and without /master in front and .json behind: /state, /state-summary, /slaves, /frameworks, /tasks, /roles, /flags, /version, /health,
+/// /metrics/snapshot, /system/stats, /redirect.
 void add_mesos_routes(net::Router& router, std::function<std::shared_ptr<const FarmView>()> view, MesosOptions options);
 
 }  // namespace croft::cluster

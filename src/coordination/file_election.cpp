@@ -4,6 +4,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <atomic>
+
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -33,6 +35,7 @@ class FileElection final : public Election {
     if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), advertised_.data(), advertised_.size(), 0) < 0)
       co_return fail_errno("write " + file_.string());
     lock_ = std::move(fd);
+    leads_ = true;
     co_return Status{};
   }
 
@@ -43,6 +46,7 @@ class FileElection final : public Election {
 
   asio::awaitable<void> resign() override {
     if (lock_.valid() && ::ftruncate(lock_.get(), 0) != 0) log::warn("coordination", "lock={} could not be emptied", file_.string());
+    leads_ = false;
     lock_.reset();
     resigned_->notify();
     co_return;
@@ -57,14 +61,34 @@ class FileElection final : public Election {
     co_return std::optional<std::string>(address);
   }
 
+  // The kernel keeps the lock for us as long as we live, so there is no time to run out.
+  Mono safe_until() const override { return leads_ ? Mono::max() : Mono{}; }
+
  private:
   fs::path file_;
   std::string advertised_;
   Fd lock_;
+  std::atomic<bool> leads_{false};
   std::shared_ptr<net::Signal> resigned_ = net::Signal::make();
 };
 
+class FixedDetector final : public Detector {
+ public:
+  explicit FixedDetector(Leader only) : only_(std::move(only)) {}
+  Sighting sighting() const override { return {only_, only_, true, 1}; }
+  asio::awaitable<Sighting> changed(std::uint64_t seen, Millis limit) override { return wait(sighting(), seen, limit); }
+
+ private:
+  static asio::awaitable<Sighting> wait(Sighting now, std::uint64_t seen, Millis limit) {
+    if (seen == now.turn) co_await net::sleep_for(limit);
+    co_return now;
+  }
+  const Leader only_;
+};
+
 }  // namespace
+
+std::shared_ptr<Detector> fixed_detector(Leader only) { return std::make_shared<FixedDetector>(std::move(only)); }
 
 std::unique_ptr<Election> file_election(fs::path lock_file, std::string advertised) {
   return std::make_unique<FileElection>(std::move(lock_file), std::move(advertised));

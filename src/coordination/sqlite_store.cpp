@@ -60,12 +60,35 @@ class SqliteStore final : public Store {
 
   asio::awaitable<Result<std::uint64_t>> read_head() override {
     auto result = std::make_shared<Result<std::uint64_t>>();
-    std::function<void()> job = [this, result] { *result = meta("head"); };
+    std::function<void()> job = [this, result] { *result = do_read_head(); };
+    co_await on_thread(std::move(job));
+    co_return std::move(*result);
+  }
+
+  asio::awaitable<Result<Snapshot>> save() override {
+    auto result = std::make_shared<Result<Snapshot>>();
+    std::function<void()> job = [this, result] { *result = do_save(); };
+    co_await on_thread(std::move(job));
+    co_return std::move(*result);
+  }
+
+  asio::awaitable<Result<Term>> restore(Snapshot snapshot) override {
+    auto result = std::make_shared<Result<Term>>();
+    auto from = std::make_shared<Snapshot>(std::move(snapshot));
+    std::function<void()> job = [this, result, from] { *result = do_restore(*from); };
+    co_await on_thread(std::move(job));
+    co_return std::move(*result);
+  }
+
+  asio::awaitable<Result<Term>> accept(Term at_least) override {
+    auto result = std::make_shared<Result<Term>>();
+    std::function<void()> job = [this, result, at_least] { *result = do_accept(at_least); };
     co_await on_thread(std::move(job));
     co_return std::move(*result);
   }
 
   asio::awaitable<Result<std::uint64_t>> commit(Batch batch) override {
+    if (auto ok = check(batch); !ok) co_return fail(ok.error());
     auto request = std::make_shared<Request>();
     request->batch = std::move(batch);
     co_await enqueue(request);
@@ -143,16 +166,95 @@ class SqliteStore final : public Store {
   }
 
   Result<Term> do_take_over() {
-    auto epoch = meta("epoch");
-    if (!epoch) return fail(epoch.error());
-    auto raised = std::to_string(*epoch + 1);
+    auto now = term();
+    if (!now) return now;
+    auto raised = std::to_string(++now->epoch);
     if (auto ok = database_.run("UPDATE meta SET value = ? WHERE key = 'epoch'", {raised}); !ok) return fail(ok.error());
-    auto head = meta("head");
-    if (!head) return fail(head.error());
+    epoch_ = now->epoch;
+    return now;
+  }
+
+  Result<Term> term() {
+    auto epoch = meta("epoch"), head = meta("head");
+    if (!epoch || !head) return fail(!epoch ? epoch.error() : head.error());
     auto id = database_.text("SELECT value FROM meta WHERE key = 'cluster_id'", {});
     if (!id || !*id) return fail(Errc::corrupt, "{}: the cluster id is missing", file_.string());
-    epoch_ = *epoch + 1;
-    return Term{epoch_, *head, **id};
+    return Term{*epoch, *head, **id};
+  }
+
+  /// Like a commit: an answer about another leader's commits would be taken for one about ours.
+  Result<std::uint64_t> do_read_head() {
+    auto now = term();
+    if (!now) return fail(std::move(now).error());
+    if (now->epoch != epoch_ || epoch_ == 0) return fail(Errc::not_leader, "store: epoch {} is in force, not {}", now->epoch, epoch_);
+    return now->head;
+  }
+
+  /// Runs `work` in one transaction; nothing stays of it when it fails.
+  template <class F>
+  auto in_transaction(F work) -> decltype(work()) {
+    if (auto ok = database_.run("BEGIN IMMEDIATE", {}); !ok) return fail(ok.error());
+    auto result = work();
+    auto ended = result ? database_.commit() : Status{};
+    if (!ended) result = fail(ended.error());
+    if (!result) database_.rollback();
+    return result;
+  }
+
+  Status set_term(const Term& term) {
+    for (auto [key, value] : std::initializer_list<std::pair<std::string, std::string>>{
+             {"epoch", std::to_string(term.epoch)}, {"head", std::to_string(term.head)}, {"cluster_id", term.cluster_id}})
+      if (auto ok = database_.run("UPDATE meta SET value = ? WHERE key = ?", {value, key}); !ok) return ok;
+    return {};
+  }
+
+  Result<Snapshot> do_save() {
+    auto work = [this]() -> Result<Snapshot> {
+      auto now = term();
+      if (!now) return fail(std::move(now).error());
+      auto values = do_load("");
+      if (!values) return fail(std::move(values).error());
+      return Snapshot{std::move(*now), std::move(*values)};
+    };
+    return in_transaction(work);
+  }
+
+  Result<Term> do_restore(const Snapshot& snapshot) {
+    const auto& wanted = snapshot.term;
+    if (wanted.cluster_id.empty()) return fail(Errc::invalid, "restore: the cluster id is empty");
+    for (const auto& [key, value] : snapshot.values) {
+      Batch one;
+      one.put.emplace(key, value);
+      if (auto ok = check(one); !ok) return fail(Error(ok.error()).within("restore"));
+    }
+    auto work = [&]() -> Result<Term> {
+      auto now = term();
+      if (!now) return fail(std::move(now).error());
+      auto count = database_.text("SELECT count(*) FROM kv", {});
+      if (!count) return fail(std::move(count).error());
+      if (**count != "0") return fail(Errc::conflict, "restore: the store is not empty ({} keys, commit {}, cluster {})", **count, now->head, now->cluster_id);
+      if (wanted.epoch <= now->epoch) return fail(Errc::invalid, "restore: epoch {} would not be above the store's {}", wanted.epoch, now->epoch);
+      if (wanted.head < now->head) return fail(Errc::invalid, "restore: commit {} would be below the store's {}", wanted.head, now->head);
+      Batch all;
+      all.put = snapshot.values;
+      if (auto ok = write(all); !ok) return fail(ok.error());
+      if (auto ok = set_term(wanted); !ok) return fail(ok.error());
+      return wanted;
+    };
+    auto done = in_transaction(work);
+    if (done) epoch_ = 0;
+    return done;
+  }
+
+  Result<Term> do_accept(const Term& at_least) {
+    auto work = [&]() -> Result<Term> {
+      auto now = term();
+      if (!now) return fail(std::move(now).error());
+      Term raised{std::max(now->epoch + 1, at_least.epoch), std::max(now->head, at_least.head), at_least.cluster_id.empty() ? now->cluster_id : at_least.cluster_id};
+      if (auto ok = set_term(raised); !ok) return fail(ok.error());
+      return raised;
+    };
+    return in_transaction(work);
   }
 
   Result<std::map<std::string, std::string>> do_load(const std::string& prefix) {

@@ -68,15 +68,15 @@ void drop_capabilities(const Config& c) {
   syscall(SYS_capset, &header, data);
 }
 
-void load_seccomp(const Config& c, int report) {
+/// Read while we are still root: the task's user need not reach the run folder.
+sock_fprog read_seccomp(const Config& c, int report) {
   int fd = open(c.seccomp, O_RDONLY | O_CLOEXEC);
   struct stat st;
   if (fd < 0 || fstat(fd, &st) != 0) give_up(report, "seccomp program");
   auto* program = static_cast<sock_filter*>(malloc(static_cast<size_t>(st.st_size)));
   if (!program || read(fd, program, static_cast<size_t>(st.st_size)) != st.st_size) give_up(report, "seccomp program");
   close(fd);
-  sock_fprog filter{static_cast<unsigned short>(st.st_size / static_cast<long>(sizeof(sock_filter))), program};
-  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0) give_up(report, "seccomp");
+  return {static_cast<unsigned short>(st.st_size / static_cast<long>(sizeof(sock_filter))), program};
 }
 
 /// The task's own process, below init: gives everything up and becomes the command.
@@ -93,6 +93,8 @@ void load_seccomp(const Config& c, int report) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
+  sock_fprog filter{};
+  if (c.seccomp) filter = read_seccomp(c, report);
   if (c.keep_caps && prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) give_up(report, "keepcaps");
   if (c.has_user) {
     if (geteuid() == 0 && setgroups(0, nullptr) != 0) give_up(report, "setgroups");
@@ -101,7 +103,7 @@ void load_seccomp(const Config& c, int report) {
   if (c.keep_caps) drop_capabilities(c);
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
-  if (c.seccomp) load_seccomp(c, report);
+  if (c.seccomp && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0) give_up(report, "seccomp");
   // The program is looked up in the task's own PATH, then in the sandbox.
   const char* path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
   for (int i = 0; i < c.env_count; ++i)

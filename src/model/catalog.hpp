@@ -39,6 +39,7 @@ struct ServicePort {
   Protocol protocol = Protocol::tcp;
   std::string name;
   Labels labels;
+  std::uint16_t host_port = 0;           ///< one that its tasks hold on their hosts; 0: any
   bool operator==(const ServicePort&) const = default;
 };
 

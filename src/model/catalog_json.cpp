@@ -23,6 +23,7 @@ void write(JsonWriter& w, const Service& s) {
   for (const auto& p : s.ports) {
     w.begin_object().field("service", p.service_port).field("container", p.container_port).field("protocol", static_cast<int>(p.protocol));
     if (!p.name.empty()) w.field("name", p.name);
+    if (p.host_port) w.field("host", p.host_port);
     wire::write(w, "labels", p.labels);
     w.end_object();
   }
@@ -80,7 +81,8 @@ Service service_from(const json::value& v) {
   s.app = AppId(json::text(v, "app"));
   for (const auto& p : json::list(v, "ports"))
     s.ports.push_back({static_cast<std::uint16_t>(json::integer(p, "service")), static_cast<std::uint16_t>(json::integer(p, "container")),
-                       enum_from(p, "protocol", Protocol::both), json::text(p, "name"), labels_from(p, "labels")});
+                       enum_from(p, "protocol", Protocol::both), json::text(p, "name"), labels_from(p, "labels"),
+                       static_cast<std::uint16_t>(json::integer(p, "host"))});
   s.labels = labels_from(v, "labels");
   s.env = labels_from(v, "env");
   for (const auto& c : json::list(v, "health_checks")) s.health_checks.push_back(check_from(c));

@@ -102,10 +102,14 @@ class Router {
   void on(std::string_view method, std::string_view pattern, Handler handler);
   /// Body limit of one pattern in bytes, all methods, above or below the server's default.
   void body_limit(std::string_view pattern, std::size_t bytes);
+  /// Requests for which `when` holds are answered by `to`, before any pattern is looked at. `when` is asked on every request: quick, from any thread.
+  void divert(std::function<bool(const Request&)> when, Handler to);
   /// For what nothing matches; default: 404 {"message":"URI not found: /path"}; 405 with Allow where only the method is wrong.
   void fallback(Handler handler);
 
   [[nodiscard]] asio::awaitable<Response> handle(Request request) const;
+  /// The same without diversions: for a handler that was diverted to and finds that its reason is gone.
+  [[nodiscard]] asio::awaitable<Response> handle_here(Request request) const;
   [[nodiscard]] std::size_t limit_for(std::string_view method, std::string_view path, std::size_t otherwise) const;
 
  private:
@@ -113,6 +117,7 @@ class Router {
   std::vector<Route> routes_;
   std::vector<std::pair<std::string, std::size_t>> limits_;
   Handler fallback_;
+  std::vector<std::pair<std::function<bool(const Request&)>, Handler>> diversions_;
 };
 
 }  // namespace croft::net

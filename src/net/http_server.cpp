@@ -151,6 +151,21 @@ void hang_up(const std::shared_ptr<Connection>& connection) {
   });
 }
 
+/// Whether a request, or the beginning of one, has come and is only not read yet. On the connection's strand.
+bool has_unread(Connection& connection) {
+  error_code ec;
+  return connection.buffer.size() > 0 || (connection.stream.socket().available(ec) > 0 && !ec);
+}
+
+/// Ends a connection that waits for a request. One that has come already gets its answer: only receiving is ended, because a read may be over
+/// whose coroutine has not run yet.
+void hang_up_if_idle(const std::shared_ptr<Connection>& connection) {
+  asio::post(connection->stream.get_executor(), [connection] {
+    error_code ec;
+    if (connection->idle && !has_unread(*connection)) connection->stream.socket().shutdown(Socket::shutdown_receive, ec);
+  });
+}
+
 }  // namespace
 
 struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
@@ -242,7 +257,7 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Connection> c) {
   auto self = shared_from_this();
   c->peer = address_text(c->stream.socket(), true);
   c->local = address_text(c->stream.socket(), false);
-  while (!stopping && !c->gone) {
+  while (!c->gone && (!stopping || has_unread(*c))) {
     if (c->buffer.size() == 0) {
       // An idle connection holds no buffer but this first small one. Its bound is for what has no other: chunk extensions and trailers.
       c->buffer = beast::flat_buffer(options.header_max + buffer_spare);
@@ -476,7 +491,10 @@ asio::awaitable<void> HttpServer::stop(std::chrono::milliseconds grace) {
       std::lock_guard lock(impl->mutex);
       left = impl->count;
       for (auto& weak : impl->all)
-        if (auto c = weak.lock(); c && (c->idle || c->streaming || last)) hang_up(c);
+        if (auto c = weak.lock(); c) {
+          if (c->streaming || last) hang_up(c);
+          else if (c->idle) hang_up_if_idle(c);
+        }
     }
     if (left == 0 || std::chrono::steady_clock::now() > end + grace) co_return;
     co_await sleep_for(std::chrono::milliseconds(5));

@@ -77,6 +77,7 @@ void Router::on(std::string_view method, std::string_view pattern, Handler handl
 
 void Router::body_limit(std::string_view pattern, std::size_t bytes) { limits_.emplace_back(pattern, bytes); }
 void Router::fallback(Handler handler) { fallback_ = std::move(handler); }
+void Router::divert(std::function<bool(const Request&)> when, Handler to) { diversions_.emplace_back(std::move(when), std::move(to)); }
 
 std::size_t Router::limit_for(std::string_view, std::string_view path, std::size_t otherwise) const {
   if (limits_.empty()) return otherwise;
@@ -92,6 +93,12 @@ std::size_t Router::limit_for(std::string_view, std::string_view path, std::size
 }
 
 asio::awaitable<Response> Router::handle(Request request) const {
+  for (const auto& [when, to] : diversions_)
+    if (when(request)) co_return co_await to(std::move(request));
+  co_return co_await handle_here(std::move(request));
+}
+
+asio::awaitable<Response> Router::handle_here(Request request) const {
   auto segments = segments_of(request.path);
   std::string allowed;
   for (const auto& route : routes_) {

@@ -41,16 +41,12 @@ class Event {
 };
 
 void write_plan(JsonWriter& w, const Deployment& d, bool with_step) {
-  JsonWriter plan;
-  write_deployment(plan, d);
-  auto text = std::move(plan).take();
-  w.key("plan").raw(text);
+  w.key("plan").begin_object().field("id", d.id).field("version", d.version).key("steps").begin_array();
+  for (const auto& step : d.steps) write_step(w, step, true);
+  w.end_array().end_object();
   if (!with_step) return;
-  auto full = json::parse(text);
-  w.key("currentStep").begin_object().key("actions");
-  if (full && json::find(*full, "currentActions")) w.value(*json::find(*full, "currentActions"));
-  else w.begin_array().end_array();
-  w.end_object();
+  w.key("currentStep");
+  write_step(w, d.current < d.steps.size() ? d.steps[d.current] : Step{}, true);
 }
 
 WireEvent status_update(const BusEvent& e, std::string_view host) {
@@ -141,9 +137,22 @@ std::vector<WireEvent> deployment_events(const BusEvent& e) {
   return {out.done()};
 }
 
+/// One event a check, as Marathon told them.
+std::vector<WireEvent> added_checks(const BusEvent& e) {
+  std::vector<WireEvent> out;
+  for (const auto& check : e.definition->health_checks) {
+    Event event("add_health_check_event", e);
+    event.w().field("appId", e.app).field("version", e.definition->version).key("healthCheck");
+    write_check(event.w(), check);
+    out.push_back(event.done());
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<WireEvent> wire_events(const BusEvent& e) {
+  if (e.kind == BusEvent::Kind::add_health_check && e.definition) return added_checks(e);
   if (e.deployment) return deployment_events(e);
   if (e.task) return task_events(e);
   if (e.kind == BusEvent::Kind::api_post && e.definition) {
@@ -153,8 +162,8 @@ std::vector<WireEvent> wire_events(const BusEvent& e) {
     out.w().end_object();
     return {out.done()};
   }
-  if (e.kind == BusEvent::Kind::app_terminated) {
-    Event out("app_terminated_event", e);
+  if (e.kind == BusEvent::Kind::app_terminated || e.kind == BusEvent::Kind::remove_health_check) {
+    Event out(e.kind == BusEvent::Kind::app_terminated ? "app_terminated_event" : "remove_health_check_event", e);
     out.w().field("appId", e.app);
     return {out.done()};
   }

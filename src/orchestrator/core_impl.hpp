@@ -17,7 +17,7 @@ struct Proposal::Body {
   std::vector<DeploymentId> cancelled;
   std::set<AppId> reset_backoff;
   std::string origin, path;
-  std::vector<AppId> posted;
+  bool announce = false;
 };
 
 /// Delay before the next launch of one configuration of an app.
@@ -40,6 +40,7 @@ struct Waiting {               ///< an app with instances to launch
   Wall since{};
   std::uint32_t count = 0, considered = 0;
   std::vector<cluster::Refused> refused;
+  std::array<std::uint32_t, 11> by_reason{};
 };
 
 /// An app's tasks, sorted by what they count for.
@@ -55,9 +56,14 @@ struct Orchestrator::Impl {
   // --- intent (orchestrator.cpp) ---
   std::string next_version(Now now) const;
   std::string new_id();
-  void assign_service_ports(App& app, const std::map<AppId, std::optional<App>>& edits) const;
+  [[nodiscard]] std::set<std::uint16_t> service_ports_of_others(const std::map<AppId, std::optional<App>>& edits) const;
+  std::optional<Refusal> assign_service_ports(App& app, std::set<std::uint16_t>& taken) const;
+  [[nodiscard]] std::optional<Refusal> clash(const AppId& id, const std::map<AppId, std::optional<App>>& edits) const;
+  std::optional<Refusal> settle(Deployment& d, Intent& intent, const std::set<AppId>& affected, Proposal& proposal, Proposal::Body& body) const;
   std::expected<Proposal, Refusal> propose_rules(const Intent& intent, Now now) const;
-  [[nodiscard]] std::vector<Step> plan(const std::map<AppId, std::optional<App>>& from, const std::map<AppId, std::optional<App>>& to, const std::set<AppId>& restart) const;
+  using Apps = std::map<AppId, std::optional<App>>;
+  [[nodiscard]] std::optional<std::map<AppId, int>> levels(const Apps& to) const;
+  [[nodiscard]] std::expected<std::vector<Step>, Refusal> plan(const Apps& from, const Apps& to, const std::set<AppId>& restart) const;
   [[nodiscard]] Intent rollback_of(const Deployment& d) const;
 
   // --- records (records.cpp) ---
@@ -70,6 +76,7 @@ struct Orchestrator::Impl {
   void advance(const DeploymentId& id, Now now);
   bool carry_out(const Deployment& d, const Action& action, Now now);
   void finish(const DeploymentId& id, Now now);
+  void terminated(const Deployment& d, const AppId& app, Now now);
   Tally tally(const AppId& app) const;
   bool counts(const cluster::Task& task, const App& app, Now now) const;
   bool serving(const cluster::Task& task) const;
@@ -128,6 +135,7 @@ struct Orchestrator::Impl {
   std::map<AppId, std::string> progress;   ///< newest preparation text
   std::map<TaskId, Drain> drains;
   std::map<TaskId, Mono> unreachable_since;
+  std::set<TaskId> outlived;               ///< back after their app had given them up: the first to go where there are too many
   std::set<AgentId> registry;              ///< agents in the store
   std::set<AgentId> awaited;               ///< of these, not back since the take-over
   std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents

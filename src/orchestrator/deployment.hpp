@@ -1,6 +1,7 @@
 #pragma once
 // Deployments as plain data: what a change is carried out by, what waits, what failed.
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -52,6 +53,7 @@ struct QueueItem {
   std::uint32_t failures = 0;                           ///< consecutive, behind the present delay
   std::uint32_t agents_considered = 0;
   std::vector<cluster::Refused> refused;
+  std::array<std::uint32_t, 11> by_reason{};            ///< of all agents that could not take one more, by cluster::Refusal
 };
 
 /// A task that is draining, and what decided when TERM came. Shown by explain and the events.
@@ -63,7 +65,7 @@ struct BusEvent {
     api_post,                 // app: an app definition was accepted (text: the path, origin: who asked)
     deployment_info, deployment_step_success, deployment_success, deployment_failed, group_change_success,
     status_update, instance_changed, instance_health_changed, health_status_changed, failed_health_check, unhealthy_kill,
-    app_terminated, drain_started, drain_ended, progress, rule_changed,
+    app_terminated, add_health_check /* definition */, remove_health_check, drain_started, drain_ended, progress, rule_changed,
   };
   Kind kind;
   std::uint64_t sequence = 0;

@@ -70,9 +70,10 @@ std::vector<const Task*> Orchestrator::Impl::victim_order(const App& app, std::v
     }
   };
   auto named = [&](const Task* t) { return std::find(first.begin(), first.end(), t->spec.id) == first.end(); };
+  auto wanted_still = [&](const Task* t) { return !outlived.contains(t->spec.id); };
   std::stable_sort(tasks.begin(), tasks.end(), [&](const Task* a, const Task* b) {
     auto age = [&](const Task* t) { return app.kill_oldest_first ? t->staged_at.time_since_epoch().count() : -t->staged_at.time_since_epoch().count(); };
-    return std::tuple(named(a), stage(a), serving(*a), age(a)) < std::tuple(named(b), stage(b), serving(*b), age(b));
+    return std::tuple(named(a), stage(a), serving(*a), wanted_still(a), age(a)) < std::tuple(named(b), stage(b), serving(*b), wanted_still(b), age(b));
   });
   return tasks;
 }
@@ -94,6 +95,7 @@ bool Orchestrator::Impl::scale(const App& app, std::vector<const Task*> running,
   if (missing > charged) launch(app, missing - charged, now);
   else waiting.erase(app.id);
   if (missing > 0) return false;
+  for (const auto* task : running) outlived.erase(task->spec.id);
   return std::all_of(running.begin(), running.end(), [&](const Task* t) { return serving(*t); });
 }
 
@@ -115,7 +117,9 @@ bool Orchestrator::Impl::roll(const App& app, Tally& t, Now now) {
     t.leaving.push_back(task);
   }
   std::erase_if(t.old, [](const Task* task) { return task->goal != link::Goal::run; });
-  auto live = t.current.size() + t.old.size() + static_cast<std::size_t>(std::count_if(t.leaving.begin(), t.leaving.end(), [](const Task* task) { return !is_terminal(task->status.state); }));
+  auto live = t.current.size() + t.old.size() + static_cast<std::size_t>(std::count_if(t.leaving.begin(), t.leaving.end(), [](const Task* task) {
+    return !is_terminal(task->status.state) && task->status.state != TaskState::unreachable;
+  }));
   auto room = capacity > live ? capacity - static_cast<std::uint32_t>(live) : 0;
   auto missing = n > t.current.size() ? n - static_cast<std::uint32_t>(t.current.size()) : 0;
   if (auto count = std::min(room, missing); count > 0) launch(app, count, now);
@@ -134,7 +138,13 @@ bool Orchestrator::Impl::reconcile(const App& app, bool rolling, const std::vect
     running.insert(running.end(), t.old.begin(), t.old.end());
     there = scale(app, std::move(running), victims, now);
   }
-  return there && tally(app.id).leaving.empty();
+  // What was told to go and is on an agent that does not answer ends when that comes back: the kill is stored, and nobody waits for it.
+  bool gone = true;
+  for (const auto* task : tally(app.id).leaving) {
+    if (task->status.state == TaskState::unreachable) stop_task(*task, now, false);
+    else gone = false;
+  }
+  return there && gone;
 }
 
 bool Orchestrator::Impl::carry_out(const Deployment& d, const Action& action, Now now) {
@@ -171,9 +181,32 @@ void Orchestrator::Impl::advance(const DeploymentId& id, Now now) {
     auto next = std::make_shared<Deployment>(*d);
     ++next->current;
     deployments[id] = next;
+    for (const auto& action : d->steps[d->current])
+      if (action.kind == ActionKind::stop) terminated(*d, action.app, now);
     emit(BusEvent::Kind::deployment_step_success, std::shared_ptr<const Deployment>(d), now);
+    if (next->current < next->steps.size()) emit(BusEvent::Kind::deployment_info, std::shared_ptr<const Deployment>(next), now);
     for (const auto& [app, target] : next->target) changed.insert(app);
   }
+}
+
+/// The last task of a removed app is gone. An app of the same name may have been made meanwhile: what is kept by name is then its.
+void Orchestrator::Impl::terminated(const Deployment& d, const AppId& app, Now now) {
+  if (!apps.contains(app)) {
+    stopping.erase(app);
+    failures.erase(app);
+    backoffs.erase(app);
+    waiting.erase(app);
+    progress.erase(app);
+    held.erase(app);
+    if (!awaited.empty()) {
+      removed[app] = awaited;
+      background.put[key("removed", app)] = "{}";
+    }
+    if (cluster.tasks_of(app).empty()) cluster.app_known(app, false);
+  }
+  if (auto original = d.original.find(app); original != d.original.end() && original->second && !original->second->health_checks.empty())
+    emit(BusEvent::Kind::remove_health_check, app, now);
+  emit(BusEvent::Kind::app_terminated, app, now);
 }
 
 void Orchestrator::Impl::finish(const DeploymentId& id, Now now) {
@@ -182,23 +215,7 @@ void Orchestrator::Impl::finish(const DeploymentId& id, Now now) {
   deployments.erase(at);
   std::erase(order, id);
   background.remove.push_back("deployments/" + id.str());
-  for (const auto& [app, target] : d->target) {
-    if (!target && d->original.at(app) && !apps.contains(app)) {
-      stopping.erase(app);
-      for (auto* map : {&failures}) map->erase(app);
-      backoffs.erase(app);
-      waiting.erase(app);
-      progress.erase(app);
-      held.erase(app);
-      if (!awaited.empty()) {
-        removed[app] = awaited;
-        background.put[key("removed", app)] = "{}";
-      }
-      if (cluster.tasks_of(app).empty()) cluster.app_known(app, false);
-      emit(BusEvent::Kind::app_terminated, app, now);
-    }
-    touch(app);
-  }
+  for (const auto& [app, target] : d->target) touch(app);
   emit(BusEvent::Kind::deployment_success, d, now);
 }
 

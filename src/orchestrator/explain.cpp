@@ -17,6 +17,7 @@ QueueItem item_of(const AppId& app, const std::string& version, const Waiting& w
   item.since = w.since;
   item.agents_considered = w.considered;
   item.refused = w.refused;
+  item.by_reason = w.by_reason;
   return item;
 }
 
@@ -37,6 +38,7 @@ AppView Orchestrator::view(const AppId& id, Now now) const {
   v.app = at->second;
   for (const auto* task : i.cluster.tasks_of(id)) {
     v.tasks.push_back(task->spec.id);
+    if (task->goal != link::Goal::run) continue;  // it may serve still, but it is none of the instances any more
     if (task->status.state == TaskState::staging || task->status.state == TaskState::starting) ++v.staged;
     if (task->status.state != TaskState::running) continue;
     ++v.running;

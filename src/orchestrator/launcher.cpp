@@ -151,6 +151,7 @@ void Orchestrator::Impl::launch(const App& app, std::uint32_t count, Now now) {
   if (w.count == 0) w.since = now.wall;
   w.count = count;
   w.refused.clear();
+  w.by_reason = {};
   if (auto left = delay_left(app, now); left.count() > 0) {
     timers[app.id] = now.mono + left;
     wake_by(now.mono + left);
@@ -180,6 +181,7 @@ void Orchestrator::Impl::launch(const App& app, std::uint32_t count, Now now) {
   w.count = count - static_cast<std::uint32_t>(result.placed.size());
   w.refused = std::move(result.refused);
   w.considered = result.agents_considered;
+  w.by_reason = result.by_reason;
   changed.insert(app.id);
 }
 

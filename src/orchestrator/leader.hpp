@@ -50,7 +50,7 @@ class Leader {
   /// Any read that needs the core itself (stored versions). Same rules as Make.
   virtual boost::asio::awaitable<void> read(std::function<void(const Orchestrator&, Now)> reader) = 0;
 
-  /// Events after `sequence` (0: from now on), waiting at most `limit`. A reader more than 4,096 behind gets nothing and should close.
+  /// Events after `sequence` (newest_event(): from now on), waiting at most `limit`. A reader more than 4,096 behind gets nothing and should close.
   virtual boost::asio::awaitable<std::optional<std::vector<BusEvent>>> events_after(std::uint64_t sequence, Millis limit) = 0;
   [[nodiscard]] virtual std::uint64_t newest_event() const = 0;
 };

@@ -64,9 +64,13 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   Impl(asio::any_io_executor p, std::unique_ptr<coordination::Store> s, std::unique_ptr<coordination::Election> e, LeaderOptions o, Metrics& metrics);
 
   // --- life (leader_service.cpp) ---
-  asio::awaitable<void> lead();
+  asio::awaitable<void> lead();          ///< one term after the other
   asio::awaitable<Status> take_over();
-  asio::awaitable<void> timer_loop();
+  void step_down();
+  asio::awaitable<void> timer_loop(std::uint64_t epoch);
+  [[nodiscard]] bool in_term(std::uint64_t epoch) const { return leads && term && term->term.epoch == epoch; }
+  /// Whether nobody else can lead yet, so that commands may go out.
+  [[nodiscard]] bool safe(Now now) const { return now.mono < election->safe_until(); }
   void turn(Now now);                    ///< after anything happened: events, decisions, messages, views
   asio::awaitable<std::expected<Accepted, Refusal>> change_on_strand(Make make);
   asio::awaitable<Result<std::uint64_t>> commit(coordination::Batch batch);
@@ -83,6 +87,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   void route_messages();
   asio::awaitable<net::Response> register_agent(net::Request request);
   asio::awaitable<net::Response> report(net::Request request);
+  asio::awaitable<net::Response> abdicate(net::Request request);
   asio::awaitable<net::Response> confirm(net::Request request);
   asio::awaitable<net::Response> put_rule(net::Request request);
   asio::awaitable<net::Response> delete_rule(net::Request request);
@@ -134,6 +139,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   std::deque<std::shared_ptr<asio::steady_timer>> commit_waiters;  // strand
   std::uint64_t head = 0;                              // strand
   coordination::Batch background;                      // strand: not yet committed progress
+  Mono background_after{};                             // strand: when it is tried again
 
   // The view under construction (strand), and the published one (view_mutex).
   View building;
@@ -151,7 +157,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   std::shared_ptr<net::Signal> bus_signal = net::Signal::make();
   std::shared_ptr<net::Signal> catalog_signal = net::Signal::make();
 
-  Counter& changes;
+  Counter &changes, &terms;
   Histogram &commit_seconds, &strand_hold;
   Gauge &strand_hold_max, &strand_cpu_max;
 };

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t registration_max = 64u << 20;
 constexpr std::size_t acl_max = 4096;
+constexpr Millis abdicate_after{100};
 
 int status_of(const Error& error) {
   switch (error.code) {
@@ -134,6 +135,21 @@ asio::awaitable<net::Response> LeaderService::Impl::report(net::Request request)
   co_return net::Response{.status = 204, .headers = {}, .body = {}, .stream = {}};
 }
 
+/// Hands over: answered first, so that who asked hears of it; then the next candidate leads.
+asio::awaitable<net::Response> LeaderService::Impl::abdicate(net::Request) {
+  if (!leads) co_return net::Response::message(404, "There is no leader");
+  auto leave = [](std::shared_ptr<Impl> self) -> asio::awaitable<void> {
+    co_await net::sleep_for(abdicate_after);
+    co_await self->lock();  // what is being stored is answered before
+    self->unlock();
+    co_await self->election->resign();
+  };
+  log::warn("leader", "asked to hand over");
+  auto leaving = leave(shared_from_this());
+  net::spawn(strand, "abdicate", std::move(leaving));
+  co_return net::Response::message(200, "Leadership abdicated");
+}
+
 asio::awaitable<net::Response> LeaderService::Impl::confirm(net::Request request) {
   auto self = shared_from_this();
   auto confirmation = catalog::decode_confirmation(request.body);
@@ -210,6 +226,7 @@ void LeaderService::add_link_routes(net::Router& router) {
   route("POST", "/croft/v1/agents", &Impl::register_agent);
   route("POST", "/croft/v1/agents/{id}/reports", &Impl::report);
   route("GET", "/croft/v1/catalog", &Impl::follow_catalog);
+  route("DELETE", "/v2/leader", &Impl::abdicate);
   route("POST", "/croft/v1/catalog/confirmations", &Impl::confirm);
   route("PUT", "/croft/v1/rules/{*app}", &Impl::put_rule);
   route("DELETE", "/croft/v1/rules/{*app}", &Impl::delete_rule);

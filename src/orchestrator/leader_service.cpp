@@ -12,6 +12,12 @@ constexpr Millis tick_max{500};           // the longest time between two turns
 constexpr Millis publish_every{5};
 constexpr int turn_rounds_max = 16;       // decisions cause events, events cause decisions; they settle in two or three rounds
 constexpr std::size_t commits_waiting_max = 1000;
+constexpr Millis background_again{1000};
+constexpr Millis again{500};              // between two attempts to take over
+constexpr Millis unsafe_pause{50};        // until the lease is looked at again
+
+/// Errors that the next attempt may not meet.
+bool may_pass(Errc code) { return code == Errc::unavailable || code == Errc::timeout || code == Errc::not_leader || code == Errc::unknown_outcome; }
 
 }  // namespace
 
@@ -19,6 +25,7 @@ LeaderService::Impl::Impl(asio::any_io_executor p, std::unique_ptr<coordination:
                           Metrics& metrics)
     : pool(p), strand(asio::make_strand(p)), store(std::move(s)), election(std::move(e)), options(std::move(o)), wake(strand),
       changes(metrics.counter("croft_leader_changes_total", "Changes of intent committed.")),
+      terms(metrics.counter("croft_leader_terms_total", "How often this master took over.")),
       commit_seconds(metrics.histogram("croft_leader_commit_seconds", "Time of a commit to the store.")),
       strand_hold(metrics.histogram("croft_leader_strand_hold_seconds", "How long one piece of work held the leader's strand.")),
       strand_hold_max(metrics.gauge("croft_leader_strand_hold_max_seconds", "Longest hold of the leader's strand since the start.")),
@@ -38,7 +45,9 @@ asio::awaitable<Status> LeaderService::Impl::take_over() {
     term.reset();
     co_return fail(Error(loaded.error()).within("loading the intent"));
   }
-  term->catalog.set_masters({{options.hostname, options.ip, options.mesos_port, true}});
+  std::vector<catalog::Master> masters{{options.hostname, options.ip, options.mesos_port, true}};
+  for (const auto& other : options.other_masters) masters.push_back({other.hostname, other.ip, options.mesos_port, false});
+  term->catalog.set_masters(std::move(masters));
   building = View{};
   building.cluster_id = taken->cluster_id;
   building.hostname = options.hostname;
@@ -51,6 +60,7 @@ asio::awaitable<Status> LeaderService::Impl::take_over() {
   for (const auto& [id, app] : term->core.apps()) building.apps.set(id, std::make_shared<AppView>(term->core.view(id, now)));
   view_dirty = true;
   leads = true;
+  terms.add();
   log::info("leader", "epoch={} commit={} apps={} leading", taken->epoch, taken->head, term->core.apps().size());
   turn(now);
   co_return Status{};
@@ -58,20 +68,55 @@ asio::awaitable<Status> LeaderService::Impl::take_over() {
 
 asio::awaitable<void> LeaderService::Impl::lead() {
   auto self = shared_from_this();
-  auto taken = co_await take_over();
-  if (!taken) {
-    if (!stopping && failed) failed(taken.error());
-    co_return;
+  while (!stopping) {
+    auto taken = co_await take_over();
+    if (stopping) break;
+    if (!taken && !may_pass(taken.error().code)) {
+      if (failed) failed(taken.error());
+      co_return;
+    }
+    if (!taken) {
+      log::warn("leader", "could not take over, again soon: {}", taken.error().context);
+      co_await election->resign();
+      co_await net::sleep_for(again);
+      continue;
+    }
+    auto timers = timer_loop(term->term.epoch);
+    net::spawn(strand, "leader timers", std::move(timers));
+    co_await election->lost();
+    step_down();
   }
-  co_await timer_loop();
 }
 
-asio::awaitable<void> LeaderService::Impl::timer_loop() {
-  while (!stopping && term) {
+/// Everything of the term goes: what runs is reported to the next leader, what was acknowledged is in the store. Streams end, so that agents and followers
+/// look for it. Changes whose commit is under way find the term gone and say so.
+void LeaderService::Impl::step_down() {
+  leads = false;
+  wake.cancel();
+  if (!term) return;
+  log::warn("leader", "epoch={} no longer leading", term->term.epoch);
+  for (auto& [subscription, stream] : term->streams) {
+    std::lock_guard guard(stream->mutex);
+    stream->closed = true;
+    stream->signal->notify();
+  }
+  term.reset();
+  background = {};
+  background_after = {};
+  changed_tasks.clear();
+  changed_agents.clear();
+  catalog_at = {};
+  catalog_signal->notify();
+  bus_signal->notify();
+}
+
+asio::awaitable<void> LeaderService::Impl::timer_loop(std::uint64_t epoch) {
+  auto self = shared_from_this();
+  while (!stopping && in_term(epoch)) {
     wake.expires_at(std::min(wake.expiry(), std::chrono::steady_clock::now() + tick_max));
     boost::system::error_code ec;
     co_await wake.async_wait(asio::redirect_error(asio::use_awaitable, ec));
-    if (stopping || !term) break;
+    if (stopping || !in_term(epoch)) break;
     HoldClock begun;
     auto now = system_now();
     wake.expires_at(now.mono + tick_max);
@@ -97,7 +142,8 @@ void LeaderService::Impl::turn(Now now) {
   }
   catalog_at = term->catalog.flush();
   if (catalog_at != before) catalog_signal->notify();
-  route_messages();
+  if (safe(now)) route_messages();
+  else next = std::min(next, now.mono + unsafe_pause);
   collect_bus_events();
   auto progress = term->core.take_background_batch();
   if (!progress.empty()) {
@@ -109,8 +155,8 @@ void LeaderService::Impl::turn(Now now) {
       std::erase(background.remove, key);
       background.put[key] = std::move(value);
     }
-    if (!committing) net::spawn(strand, "background commit", commit_background());
   }
+  if (!background.empty() && !committing && now.mono >= background_after) net::spawn(strand, "background commit", commit_background());
   for (const auto& app : term->core.take_changed_apps()) {
     if (term->core.app(app)) building.apps.set(app, std::make_shared<AppView>(term->core.view(app, now)));
     else building.apps.erase(app);
@@ -141,21 +187,25 @@ void LeaderService::Impl::unlock() {
 /// Commits, and where the store does not know whether it did, reads the head back before anything else is answered.
 asio::awaitable<Result<std::uint64_t>> LeaderService::Impl::commit(coordination::Batch batch) {
   auto begun = std::chrono::steady_clock::now();
+  auto epoch = term->term.epoch;
+  auto expected = head + 1;
   auto number = co_await store->commit(std::move(batch));
   if (!number && number.error().code == Errc::unknown_outcome) {
     auto read = co_await store->read_head();
-    if (!read) co_return fail(Errc::unavailable, "the store does not answer: {}", read.error().context);
-    if (*read == head + 1) number = *read;
+    if (!read) number = fail(read.error().code == Errc::not_leader ? Errc::not_leader : Errc::unavailable, "the store does not answer: {}", Error(read.error()).context);
+    else if (*read == expected) number = *read;
     else number = fail(Errc::unavailable, "the change was not stored: {}", Error(number.error()).context);
   }
   commit_seconds.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count());
+  if (!in_term(epoch)) co_return fail(Errc::unavailable, "this master lost its leadership while the change was stored; read it again before it is repeated");
   if (number) {
     head = *number;
-    if (term) term->cluster.committed(head);
+    term->cluster.committed(head);
   } else if (number.error().code == Errc::not_leader) {
     log::error("leader", "fenced by another epoch: {}", number.error().context);
     leads = false;
-    if (failed) failed(number.error());
+    auto leaving = election->resign();
+    net::spawn(strand, "resign", std::move(leaving));
   }
   co_return number;
 }
@@ -164,11 +214,13 @@ asio::awaitable<void> LeaderService::Impl::commit_background() {
   auto self = shared_from_this();
   co_await lock();
   auto batch = std::exchange(background, {});
-  if (!batch.empty()) {
+  if (!batch.empty() && leads && term) {
     auto again = batch;
+    auto epoch = term->term.epoch;
     auto number = co_await commit(std::move(batch));
-    if (!number) {
+    if (!number && in_term(epoch)) {
       log::warn("leader", "progress could not be stored, again in a second: {}", number.error().context);
+      background_after = system_now().mono + background_again;
       for (auto& [key, value] : again.put)
         if (std::find(background.remove.begin(), background.remove.end(), key) == background.remove.end()) background.put.try_emplace(key, std::move(value));
       for (auto& key : again.remove)
@@ -202,7 +254,9 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
     co_return std::unexpected(std::move(proposal).error());
   }
   held_since(begun);
+  auto epoch = term->term.epoch;
   auto number = co_await commit(proposal->batch);
+  if (number && !in_term(epoch)) number = fail(Errc::unavailable, "this master no longer leads");
   if (!number) {
     unlock();
     co_return std::unexpected(Refusal{std::move(number).error(), {}});
@@ -270,7 +324,11 @@ asio::awaitable<std::vector<cluster::Task>> LeaderService::kill_tasks(std::vecto
     impl->turn(now);
     return killed;
   };
-  co_return co_await impl->on_strand(std::move(work));
+  auto killed = co_await impl->on_strand(std::move(work));
+  // Stored before it is answered where the store lets us; a kill that cannot be recorded is carried out all the same.
+  auto job = impl->commit_background();
+  co_await asio::co_spawn(impl->strand, std::move(job), asio::use_awaitable);
+  co_return killed;
 }
 
 asio::awaitable<bool> LeaderService::reset_delay(AppId app) {

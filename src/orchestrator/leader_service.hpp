@@ -18,26 +18,28 @@ struct LeaderOptions {
   std::string hostname, ip;                 ///< how agents and people reach this master
   std::uint16_t marathon_port = 8080, mesos_port = 5050;
   std::string version;                      ///< croft's
-  Millis agent_timeout{10'000}, heartbeat{5'000}, balancer_lease{3'000};
+  struct Other { std::string hostname, ip; };
+  std::vector<Other> other_masters;         ///< named in DNS beside this one
+  Millis agent_timeout{10'000}, heartbeat{1'000}, balancer_lease{3'000};
   Options orchestrator;
 };
 
-/// Shape    start(), then campaigns and leads until stop(). Leader's calls before the first term answer `unavailable`.
+/// Shape    start(), then campaigns and leads, term after term, until stop(). Leader's calls outside of a term answer `unavailable`.
 /// Threads  every method from any executor; the cores only on the service's own strand.
-/// Errors   a store that cannot be taken over or read ends the process's leadership and is told by `failed`.
+/// Errors   a store that is corrupt, of a newer format or closed to this master is told by `failed`; one that is away is waited for.
 class LeaderService final : public Leader, public std::enable_shared_from_this<LeaderService> {
  public:
   static std::shared_ptr<LeaderService> make(boost::asio::any_io_executor pool, std::unique_ptr<coordination::Store> store,
                                              std::unique_ptr<coordination::Election> election, LeaderOptions options, Metrics& metrics);
   ~LeaderService() override;
-  /// `failed` is called once, from the pool, when leading ended by an error that a restart may mend.
+  /// `failed` is called once, from the pool, when this master can never lead as things are.
   void start(std::function<void(Error)> failed);
   boost::asio::awaitable<void> stop();
   /// Ready when it leads and has loaded the intent.
   [[nodiscard]] bool leading() const;
 
   /// POST /croft/v1/agents, /croft/v1/agents/{id}/reports, GET /croft/v1/catalog, POST /croft/v1/catalog/confirmations,
-  /// GET/PUT/DELETE /croft/v1/rules.
+  /// GET/PUT/DELETE /croft/v1/rules, DELETE /v2/leader.
   void add_link_routes(net::Router& router);
 
   [[nodiscard]] std::shared_ptr<const View> view() const override;

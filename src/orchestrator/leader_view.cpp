@@ -18,6 +18,7 @@ void LeaderService::Impl::note(const std::vector<cluster::Event>& events) {
     if (event.task.empty()) continue;
     changed_tasks.insert(event.task);
     if (event.kind == Kind::task_gone && event.last) {
+      ++building.ended_by_state[static_cast<std::size_t>(event.last->status.state)];
       building.ended.insert(building.ended.begin(), std::make_shared<const cluster::Task>(*event.last));
       if (building.ended.size() > ended_max) building.ended.pop_back();
     }
@@ -98,9 +99,9 @@ std::uint64_t LeaderService::newest_event() const { return impl_->bus_newest; }
 
 asio::awaitable<std::optional<std::vector<BusEvent>>> LeaderService::events_after(std::uint64_t sequence, Millis limit) {
   auto impl = impl_;
-  if (sequence == 0) sequence = impl->bus_newest;
   auto ticket = impl->bus_signal->ticket();
-  if (impl->bus_newest <= sequence) (void)co_await impl->bus_signal->wait(ticket, limit);
+  if (impl->leads && impl->bus_newest <= sequence) (void)co_await impl->bus_signal->wait(ticket, limit);
+  if (!impl->leads) co_return std::nullopt;  // events go on at the next leader
   std::vector<BusEvent> out;
   std::lock_guard guard(impl->bus_mutex);
   if (impl->bus.empty() || impl->bus_newest <= sequence) co_return out;

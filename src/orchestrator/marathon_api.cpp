@@ -10,41 +10,61 @@
 
 namespace croft::orchestrator {
 
+AppId path_id(const net::Request& r) {
+  std::vector<std::string> parts;
+  auto at = r.params.find("id");
+  for (auto& part : split(at == r.params.end() ? "" : at->second, '/')) {
+    if (part == ".." && !parts.empty()) parts.pop_back();
+    else if (!part.empty() && part != "." && part != "..") parts.push_back(std::move(part));
+  }
+  return AppId("/" + join(parts, "/"));
+}
+
+net::Response no_app(const AppId& id) { return net::Response::message(404, fmt::format("App '{}' does not exist", id)); }
+
+Embed embed_of(const net::Request& r, std::vector<std::string>* others) {
+  Embed e;
+  for (auto& word : r.query.all("embed")) {
+    auto whole = word;
+    for (auto prefix : {"group.apps.", "apps.", "app."})
+      if (word.starts_with(prefix)) word.erase(0, std::string_view(prefix).size());
+    if (word == "tasks" || word == "failures") e.tasks = true;
+    if (word == "lastTaskFailure" || word == "failures") e.failure = true;
+    if (word == "taskStats" || word == "tasksStats") e.stats = true;
+    if (word == "readiness") e.readiness = true;
+    if (others) others->push_back(std::move(whole));
+  }
+  return e;
+}
+
+std::expected<json::value, net::Response> body_of(const net::Request& r, boost::json::kind wanted) {
+  auto answer = [](std::string_view message, std::string_view details) {
+    JsonWriter w;
+    w.begin_object().field("message", message).field("details", details).end_object();
+    return std::unexpected(net::Response::json(std::move(w).take(), 400));
+  };
+  constexpr std::string_view wrong_kind = "Please specify data in JSON format";
+  if (trim(r.body).empty()) return answer(wrong_kind, "the body is empty");
+  auto parsed = json::parse(r.body);
+  if (!parsed) return answer("Invalid JSON", parsed.error().context);
+  if (parsed->kind() != wanted) return answer(wrong_kind, wanted == boost::json::kind::array ? "the body must be a JSON array" : "the body must be a JSON object");
+  return std::move(*parsed);
+}
+
 namespace {
+
+/// Versions are told apart by the moment, however it is written.
+std::optional<std::string> time_stamp(std::string_view text) {
+  auto when = from_iso8601(text);
+  return when ? std::optional(to_iso8601(*when)) : std::nullopt;
+}
+
+std::string no_time(std::string_view text) { return fmt::format("Invalid timestamp provided '{}'. Expecting ISO-8601 datetime string.", text); }
 
 using net::Request;
 using net::Response;
 
 std::unexpected<Refusal> refuse(Errc code, std::string text) { return std::unexpected(Refusal{{code, std::move(text)}, {}}); }
-
-AppId path_id(const Request& r) {
-  std::string id;
-  for (const auto& part : split(r.params.at("id"), '/'))
-    if (!part.empty()) id += "/" + part;
-  return AppId(id.empty() ? "/" : id);
-}
-
-Response no_app(const AppId& id) { return Response::message(404, fmt::format("App '{}' does not exist", id)); }
-
-Embed embed_of(const Request& r) {
-  Embed e;
-  for (auto& word : r.query.all("embed")) {
-    for (auto prefix : {"group.apps.", "apps.", "app."})
-      if (word.starts_with(prefix)) word.erase(0, std::string_view(prefix).size());
-    e.tasks = e.tasks || word == "tasks" || word == "failures";
-    e.failure = e.failure || word == "lastTaskFailure" || word == "failures";
-  }
-  return e;
-}
-
-/// The body as JSON, or the answer that says why not.
-std::expected<json::value, Response> body_of(const Request& r) {
-  auto parsed = json::parse(r.body);
-  if (parsed) return std::move(*parsed);
-  JsonWriter w;
-  w.begin_object().field("message", "Invalid JSON").field("details", parsed.error().context).end_object();
-  return std::unexpected(Response::json(std::move(w).take(), 400));
-}
 
 Intent intent_of(const Request& r) {
   Intent intent;
@@ -54,11 +74,19 @@ Intent intent_of(const Request& r) {
   return intent;
 }
 
-/// Reads a manifest over what is stored (or over nothing) and checks it whole.
-std::expected<App, Refusal> read_app(const DockerPolicy& policy, const json::value& body, const App& over, const std::optional<AppId>& id) {
-  Problems problems;
-  auto app = read_manifest(body, over, problems);
-  if (id) app.id = *id;
+/// Reads a manifest over what is stored (or over nothing) and checks it whole. Without `id` the body has to bring one.
+std::expected<App, Refusal> read_app(const DockerPolicy& policy, const json::value& body, const App& over, const std::optional<AppId>& id, std::string within = {}) {
+  Problems problems(std::move(within));
+  App app;
+  if (id) {
+    auto own = body.get_object();  // the path's id is the app's, whatever the body says
+    own["id"] = id->str();
+    app = read_manifest(own, over, problems);
+  } else {
+    app = read_manifest(body, over, problems);
+    const auto* given = json::find(body, "id");
+    if (!given || given->is_null()) problems.shape("/id", "error.path.missing");
+  }
   if (!problems.any()) validate(app, problems);
   if (app.docker)
     for (auto& [path, words] : check_policy(*app.docker, app.volumes, policy)) problems.meaning(path, words);
@@ -88,7 +116,7 @@ asio::awaitable<Response> list_apps(FacePtr face, Request r) {
 }
 
 asio::awaitable<Response> create_app(FacePtr face, Request r) {
-  auto body = body_of(r);
+  auto body = body_of(r, boost::json::kind::object);
   if (!body) co_return body.error();
   AppId id;
   Leader::Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
@@ -97,15 +125,19 @@ asio::awaitable<Response> create_app(FacePtr face, Request r) {
     id = app->id;
     if (state.app(id)) return refuse(Errc::conflict, fmt::format("An app with id [{}] already exists.", id));
     auto intent = intent_of(r);
+    intent.announce = true;
     intent.apps[id] = std::move(*app);
     return intent;
   };
   auto done = co_await face->leader->change(make);
   if (!done) co_return refused(done.error());
-  const auto* app = done->after->apps.find(id);
-  if (!app) co_return deployed(*done, 201);
+  const auto* stored = done->after->apps.find(id);
+  if (!stored) co_return deployed(*done, 201);
+  AppView app;                       // as it is stored; what its deployment has begun already is for the next read
+  app.app = (*stored)->app;
+  app.deployments = {done->deployment};
   JsonWriter w;
-  write_app_info(w, *done->after, **app, {.tasks = true, .failure = false});
+  write_app_info(w, *done->after, app, {.tasks = true});
   auto response = Response::json(std::move(w).take(), 201);
   response.headers.set("Location", face->options.base_url + "/v2/apps" + id.str());
   response.headers.set("Marathon-Deployment-Id", done->deployment.str());
@@ -115,37 +147,51 @@ asio::awaitable<Response> create_app(FacePtr face, Request r) {
 /// {"version": "…"} alone rolls back to that version.
 std::expected<std::optional<App>, Refusal> rollback_in(const json::value& body, const Orchestrator& state, const AppId& id) {
   const auto* version = json::find(body, "version");
-  if (!version || !body.is_object()) return std::nullopt;
-  auto others = body.get_object().size() - 1 - (body.get_object().contains("id") ? 1 : 0);
-  if (others > 0) return std::nullopt;  // beside other fields it is the read-back's time stamp, and means nothing
-  if (!version->is_string() || !from_iso8601(std::string_view(version->get_string())))
-    return refuse(Errc::invalid, fmt::format("Invalid timestamp provided '{}'. Expecting ISO-8601 datetime string.", json::print(*version)));
-  auto stored = state.version(id, std::string(version->get_string()));
-  if (!stored) return refuse(Errc::not_found, fmt::format("App '{}' does not exist in version {}", id, std::string_view(version->get_string())));
+  if (!version || version->is_null()) return std::nullopt;
+  auto stamp = version->is_string() ? time_stamp(version->get_string()) : std::nullopt;
+  if (!stamp) return refuse(Errc::invalid, no_time(version->is_string() ? std::string(version->get_string()) : json::print(*version)));
+  const auto& fields = body.get_object();
+  if (fields.size() > 1u + fields.contains("id")) {
+    // A definition that was read, edited and sent back brings its time stamp along, which then means nothing.
+    const auto* app = state.app(id);
+    if (fields.contains("versionInfo") || (app && app->version == *stamp)) return std::nullopt;
+    return refuse(Errc::invalid, "The 'version' field may only be combined with the 'id' field.");
+  }
+  auto stored = state.version(id, *stamp);
+  if (!stored) return refuse(Errc::not_found, fmt::format("App '{}' does not exist in version {}", id, *stamp));
   return stored;
 }
 
-std::expected<App, Refusal> updated(const DockerPolicy& policy, const json::value& body, const Orchestrator& state, const AppId& id, bool partial, bool must_exist) {
+/// How one app of a PUT or PATCH is to be read.
+struct Update {
+  bool partial = true, must_exist = false;
+  std::string within;                ///< where in the body it stands
+};
+
+std::expected<App, Refusal> updated(const DockerPolicy& policy, const json::value& body, const Orchestrator& state, const AppId& id, const Update& how) {
   const auto* stored = state.app(id);
-  if (!stored && must_exist) return refuse(Errc::not_found, fmt::format("App '{}' does not exist", id));
+  if (!stored && how.must_exist) return refuse(Errc::not_found, fmt::format("App '{}' does not exist", id));
   auto rollback = rollback_in(body, state, id);
   if (!rollback) return std::unexpected(rollback.error());
   if (*rollback) return **rollback;
-  return read_app(policy, body, stored && partial ? *stored : App{}, id);
+  if (!stored || how.partial) return read_app(policy, body, stored ? *stored : App{}, id, how.within);
+  return read_app(policy, body, App{}, id, how.within);
 }
 
+Update update_of(const Request& r) { return {.partial = r.query.flag("partialUpdate", true) || r.method == "PATCH", .must_exist = r.method == "PATCH", .within = {}}; }
+
 asio::awaitable<Response> update_app(FacePtr face, Request r) {
-  auto body = body_of(r);
+  auto body = body_of(r, boost::json::kind::object);
   if (!body) co_return body.error();
   auto id = path_id(r);
-  bool partial = r.query.flag("partialUpdate", true) || r.method == "PATCH";
   bool created = false;
   Leader::Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
     created = !state.app(id);
-    auto app = updated(face->options.docker, *body, state, id, partial, r.method == "PATCH");
+    auto app = updated(face->options.docker, *body, state, id, update_of(r));
     if (!app) return std::unexpected(app.error());
     auto intent = intent_of(r);
-    intent.apps[id] = std::move(*app);
+    intent.announce = true;
+    intent.apps[app->id] = std::move(*app);
     return intent;
   };
   auto done = co_await face->leader->change(make);
@@ -156,23 +202,24 @@ asio::awaitable<Response> update_app(FacePtr face, Request r) {
 }
 
 asio::awaitable<Response> update_apps(FacePtr face, Request r) {
-  auto body = body_of(r);
+  auto body = body_of(r, boost::json::kind::array);
   if (!body) co_return body.error();
-  if (!body->is_array()) co_return Response::json(R"({"message":"Invalid JSON","details":[{"path":"/","errors":["error.expected.jsarray"]}]})", 422);
-  bool partial = r.query.flag("partialUpdate", true) || r.method == "PATCH";
   Leader::Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
     auto intent = intent_of(r);
+    auto how = update_of(r);
     std::size_t i = 0;
     for (const auto& one : body->get_array()) {
-      Problems problems;
+      how.within = fmt::format("({})", i++);
+      Problems problems(how.within);
       auto text = json::text(one, "id");
-      if (text.empty()) problems.shape(fmt::format("({})/id", i), "error.path.missing");
+      if (!one.is_object()) problems.shape("", "error.expected.jsobject");
+      else if (text.empty()) problems.shape("/id", "error.path.missing");
       auto id = read_app_id(text, "/", problems);
+      if (intent.apps.contains(id)) problems.meaning("/id", fmt::format("{} stands twice in this list", id));
       if (problems.any()) return std::unexpected(Refusal{{Errc::invalid, problems.json()}, {}});
-      auto app = updated(face->options.docker, one, state, id, partial, r.method == "PATCH");
+      auto app = updated(face->options.docker, one, state, id, how);
       if (!app) return std::unexpected(app.error());
       intent.apps[id] = std::move(*app);
-      ++i;
     }
     return intent;
   };
@@ -184,11 +231,12 @@ asio::awaitable<Response> read_one(FacePtr face, Request r) {
   auto view = co_await face->leader->fresh_view();
   auto id = path_id(r);
   JsonWriter w;
-  if (id.str().ends_with("/*") || id.str() == "*") {
+  if (id.str().ends_with("/*")) {
     auto group = id.str().substr(0, id.str().size() - 1);
+    auto embed = embed_of(r);
     w.begin_object().key("*").begin_array();
     view->apps.for_each([&](const AppId& app_id, const auto& app) {
-      if (app_id.str().starts_with(group)) write_app_info(w, *view, *app, embed_of(r));
+      if (app_id.str().starts_with(group)) write_app_info(w, *view, *app, embed);
     });
     w.end_array().end_object();
     co_return Response::json(std::move(w).take());
@@ -196,7 +244,9 @@ asio::awaitable<Response> read_one(FacePtr face, Request r) {
   const auto* app = view->apps.find(id);
   if (!app) co_return no_app(id);
   w.begin_object().key("app");
-  write_app_info(w, *view, **app, {.tasks = true, .failure = true});
+  auto embed = embed_of(r);
+  embed.tasks = embed.failure = true;
+  write_app_info(w, *view, **app, embed);
   w.end_object();
   co_return Response::json(std::move(w).take());
 }
@@ -240,11 +290,17 @@ asio::awaitable<Response> list_versions(FacePtr face, Request r) {
 
 asio::awaitable<Response> read_version(FacePtr face, Request r) {
   auto id = path_id(r);
-  auto version = r.params.at("version");
-  if (!from_iso8601(version)) co_return Response::message(422, fmt::format("Invalid timestamp provided '{}'. Expecting ISO-8601 datetime string.", version));
+  auto stamp = time_stamp(r.params.at("version"));
+  if (!stamp) co_return Response::message(422, no_time(r.params.at("version")));
+  const auto& version = *stamp;
   std::optional<App> found;
-  std::function<void(const Orchestrator&, Now)> reader = [&](const Orchestrator& state, Now) { found = state.version(id, version); };
+  bool known = false;
+  std::function<void(const Orchestrator&, Now)> reader = [&](const Orchestrator& state, Now) {
+    known = state.app(id) != nullptr;
+    found = state.version(id, version);
+  };
   co_await face->leader->read(reader);
+  if (!known) co_return no_app(id);
   if (!found) co_return Response::message(404, fmt::format("App '{}' does not exist in version {}", id, version));
   JsonWriter w;
   w.begin_object();
@@ -258,10 +314,12 @@ asio::awaitable<Response> read_version(FacePtr face, Request r) {
 void add_marathon_routes(net::Router& router, std::shared_ptr<Leader> leader, MarathonOptions options) {
   auto face = std::make_shared<Face>(Face{std::move(leader), std::move(options)});
   FaceRoutes on{router, face};
-  on("GET", "/v2/apps", list_apps);
-  on("POST", "/v2/apps", create_app);
-  on("PUT", "/v2/apps", update_apps);
-  on("PATCH", "/v2/apps", update_apps);
+  for (auto list : {"/v2/apps", "/v2/apps/"}) {
+    on("GET", list, list_apps);
+    on("POST", list, create_app);
+    on("PUT", list, update_apps);
+    on("PATCH", list, update_apps);
+  }
   on("GET", "/v2/apps/{*id}", read_one);
   on("PUT", "/v2/apps/{*id}", update_app);
   on("PATCH", "/v2/apps/{*id}", update_app);

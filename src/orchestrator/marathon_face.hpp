@@ -1,9 +1,14 @@
 #pragma once
 // What the files of the Marathon face share. Private to them.
 
+#include <expected>
 #include <memory>
+#include <string>
+#include <vector>
 
+#include "base/json.hpp"
 #include "orchestrator/marathon_api.hpp"
+#include "orchestrator/marathon_json.hpp"
 
 namespace croft::orchestrator {
 
@@ -22,6 +27,14 @@ struct FaceRoutes {
   using Handler = asio::awaitable<net::Response> (*)(FacePtr, net::Request);
   void operator()(std::string_view method, std::string_view pattern, Handler handler) const;
 };
+
+/// "/a//b/" -> "/a/b"; "/" when nothing is left. Whether such an id may exist is not asked.
+AppId path_id(const net::Request& r);
+net::Response no_app(const AppId& id);
+/// What is asked for by `embed`, with Marathon's interchangeable prefixes. The rest of the words goes to `others`.
+Embed embed_of(const net::Request& r, std::vector<std::string>* others = nullptr);
+/// The body as a JSON object or array, or the answer that says why not.
+std::expected<json::value, net::Response> body_of(const net::Request& r, boost::json::kind wanted);
 
 void add_task_routes(const FaceRoutes& on);   ///< marathon_tasks.cpp
 void add_farm_routes(const FaceRoutes& on);   ///< marathon_farm.cpp: deployments, queue, groups, info, leader, events, ping, croft's own

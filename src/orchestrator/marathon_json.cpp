@@ -1,6 +1,7 @@
 #include "orchestrator/marathon_json.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "base/json.hpp"
@@ -35,30 +36,27 @@ void write_failure(JsonWriter& w, const TaskFailure& f) {
   w.field("taskId", f.task).field("timestamp", to_iso8601(f.at)).field("version", f.version).field("slaveId", f.agent).end_object();
 }
 
-void write_action(JsonWriter& w, const Action& a) {
-  w.begin_object().field("action", action_name(a.kind)).field("type", action_name(a.kind)).field("app", a.app).end_object();
-}
-
-void write_steps(JsonWriter& w, const Deployment& d) {
-  w.key("steps").begin_array();
-  for (const auto& step : d.steps) {
-    w.begin_object().key("actions").begin_array();
-    for (const auto& action : step) write_action(w, action);
-    w.end_array().end_object();
-  }
-  w.end_array();
-}
-
 }  // namespace
 
-void write_task(JsonWriter& w, const cluster::Task& task, const View& view, bool with_app) {
+void write_step(JsonWriter& w, const Step& step, bool both) {
+  w.begin_object().key("actions").begin_array();
+  for (const auto& a : step) {
+    w.begin_object().field("action", action_name(a.kind));
+    if (both) w.field("type", action_name(a.kind));
+    w.field("app", a.app).end_object();
+  }
+  w.end_array().end_object();
+}
+
+static void write_task_fields(JsonWriter& w, const cluster::Task& task, const View& view, bool with_service_ports) {
   const auto* agent = agent_of(view, task.agent);
-  w.begin_object().field("id", task.spec.id).field("appId", task.spec.app).field("host", agent ? agent->info.hostname : "");
+  bool leaving = task.goal != link::Goal::run && task.status.state == TaskState::running;
+  w.field("id", task.spec.id).field("appId", task.spec.app).field("host", agent ? agent->info.hostname : "");
   w.key("ports").begin_array();
   for (const auto& p : task.spec.ports)
     if (p.host_port) w.value(p.host_port);
   w.end_array();
-  if (with_app) {
+  if (with_service_ports) {
     w.key("servicePorts").begin_array();
     for (const auto& p : task.spec.ports) w.value(p.service_port);
     w.end_array();
@@ -66,14 +64,19 @@ void write_task(JsonWriter& w, const cluster::Task& task, const View& view, bool
   w.key("ipAddresses").begin_array();
   auto ip = task.status.container_ip ? *task.status.container_ip : agent ? agent->info.ip : std::string();
   if (!ip.empty()) w.begin_object().field("ipAddress", ip).field("protocol", "IPv4").end_object();
-  w.end_array().field("slaveId", task.agent).field("state", wire_name(task.status.state)).field("stagedAt", to_iso8601(task.staged_at));
+  w.end_array().field("slaveId", task.agent).field("state", wire_name(leaving ? TaskState::killing : task.status.state)).field("stagedAt", to_iso8601(task.staged_at));
   w.key("startedAt");
   if (task.status.started_at) w.value(to_iso8601(*task.status.started_at));
   else w.null();
   w.field("version", task.spec.app_version);
   write_health(w, task);
-  if (task.goal != link::Goal::run) w.field("draining", true);
-  w.key("localVolumes").begin_array().end_array().field("role", task.spec.role).end_object();
+  w.key("localVolumes").begin_array().end_array().field("role", task.spec.role);
+}
+
+void write_task(JsonWriter& w, const cluster::Task& task, const View& view, bool with_service_ports) {
+  w.begin_object();
+  write_task_fields(w, task, view, with_service_ports);
+  w.end_object();
 }
 
 void write_app_info(JsonWriter& w, const View& view, const AppView& app, Embed embed) {
@@ -83,6 +86,7 @@ void write_app_info(JsonWriter& w, const View& view, const AppView& app, Embed e
   w.key("deployments").begin_array();
   for (const auto& id : app.deployments) w.begin_object().field("id", id).end_object();
   w.end_array();
+  if (embed.readiness) w.key("readinessCheckResults").begin_array().end_array();
   if (embed.failure && app.last_failure) write_failure(w, *app.last_failure);
   if (embed.tasks) {
     w.key("tasks").begin_array();
@@ -90,59 +94,97 @@ void write_app_info(JsonWriter& w, const View& view, const AppView& app, Embed e
       if (const auto* task = view.tasks.find(id); task && !is_terminal((*task)->status.state)) write_task(w, **task, view, true);
     w.end_array();
   }
+  if (embed.stats) write_stats(w, view, app);
   w.end_object();
 }
 
 void write_deployment(JsonWriter& w, const Deployment& d) {
   w.begin_object().field("id", d.id).field("version", d.version).key("affectedApps").begin_array();
   for (const auto& [app, target] : d.target) w.value(app);
-  w.end_array().key("affectedPods").begin_array().end_array();
-  write_steps(w, d);
-  w.key("currentActions").begin_array();
+  w.end_array().key("affectedPods").begin_array().end_array().key("steps").begin_array();
+  for (const auto& step : d.steps) write_step(w, step, false);
+  w.end_array().key("currentActions").begin_array();
   if (d.current < d.steps.size())
     for (const auto& a : d.steps[d.current]) {
       w.begin_object().field("action", action_name(a.kind)).field("app", a.app).key("readinessCheckResults").begin_array().end_array().end_object();
     }
-  w.end_array().field("currentStep", std::min(d.current + 1, std::max<std::size_t>(d.steps.size(), 1))).field("totalSteps", d.steps.size()).end_object();
+  w.end_array().field("currentStep", std::min(d.current + 1, d.steps.size())).field("totalSteps", d.steps.size()).end_object();
 }
 
-void write_queue_item(JsonWriter& w, const View& view, const AppView& app) {
+namespace {
+
+/// The funnel: of each step, how many agents came to it and how many it declined.
+void write_rejections(JsonWriter& w, std::string_view key, const QueueItem& q) {
+  w.key(key).begin_array();
+  std::size_t left = q.agents_considered;
+  for (std::size_t i = 0; i < q.by_reason.size(); ++i) {
+    w.begin_object().field("reason", cluster::to_string(static_cast<cluster::Refusal>(i))).field("declined", q.by_reason[i]).field("processed", left).end_object();
+    left -= std::min<std::size_t>(left, q.by_reason[i]);
+  }
+  w.end_array();
+}
+
+void write_offer(JsonWriter& w, const View& view, const cluster::Refused& r) {
+  const auto* agent = agent_of(view, r.agent);
+  w.begin_object().key("offer").begin_object().field("id", r.agent).field("agentId", r.agent).field("hostname", r.hostname).key("resources").begin_array();
+  if (agent) {
+    auto free = agent->info.total - agent->used;
+    auto scalar = [&](std::string_view name, Milli amount) {
+      w.begin_object().field("name", name).field("role", "*").field("scalar", from_milli(std::max<Milli>(amount, 0))).end_object();
+    };
+    scalar("cpus", free.cpus), scalar("mem", free.mem), scalar("disk", free.disk), scalar("gpus", free.gpus);
+    w.begin_object().field("name", "ports").field("role", "*").key("ranges").begin_array();
+    for (const auto& range : agent->free_ports.ranges()) w.begin_object().field("begin", range.begin).field("end", range.end).end_object();
+    w.end_array().end_object();
+  }
+  w.end_array().key("attributes").begin_array();
+  if (agent)
+    for (const auto& [name, value] : agent->info.attributes) w.begin_object().field("name", name).field("text", value).end_object();
+  w.end_array().end_object().key("reason").begin_array().value(cluster::to_string(r.reason)).end_array().field("timestamp", to_iso8601(view.made)).end_object();
+}
+
+}  // namespace
+
+void write_queue_item(JsonWriter& w, const View& view, const AppView& app, bool unused_offers) {
   const auto& q = *app.queue;
   w.begin_object().field("count", q.count).field("role", app.app.role).key("delay").begin_object();
   w.field("timeLeftSeconds", (q.delay_left.count() + 999) / 1000).field("overdue", q.delay_left.count() == 0).end_object();
   w.field("since", to_iso8601(q.since)).key("processedOffersSummary").begin_object();
-  w.field("processedOffersCount", q.agents_considered).field("unusedOffersCount", q.refused.size());
-  w.key("rejectSummaryLastOffers").begin_array();
-  std::size_t left = q.agents_considered;
-  for (int i = 0; i <= static_cast<int>(cluster::Refusal::runtime); ++i) {
-    auto reason = static_cast<cluster::Refusal>(i);
-    auto declined = static_cast<std::size_t>(std::count_if(q.refused.begin(), q.refused.end(), [&](const auto& r) { return r.reason == reason; }));
-    w.begin_object().field("reason", cluster::to_string(reason)).field("declined", declined).field("processed", left).end_object();
-    left -= std::min(left, declined);
-  }
-  w.end_array().end_object().key("lastUnusedOffers").begin_array();
-  for (const auto& r : q.refused) {
-    w.begin_object().key("offer").begin_object().field("id", r.agent).field("agentId", r.agent).field("hostname", r.hostname).end_object();
-    w.key("reason").begin_array().value(cluster::to_string(r.reason)).end_array().field("detail", r.detail).field("timestamp", to_iso8601(view.made)).end_object();
-  }
-  w.end_array().key("app");
-  write_app_info(w, view, app, {});
+  auto refused = std::accumulate(q.by_reason.begin(), q.by_reason.end(), std::size_t{0});
+  w.field("processedOffersCount", q.agents_considered).field("unusedOffersCount", refused);
+  if (refused > 0) w.field("lastUnusedOfferAt", to_iso8601(view.made));
+  write_rejections(w, "rejectSummaryLastOffers", q);
+  write_rejections(w, "rejectSummaryLaunchAttempt", q);
   w.end_object();
+  if (unused_offers) {
+    w.key("lastUnusedOffers").begin_array();
+    for (const auto& r : q.refused) write_offer(w, view, r);
+    w.end_array();
+  }
+  w.key("app").begin_object();
+  write_app_fields(w, app.app, true);
+  w.end_object().end_object();
 }
 
-void write_group(JsonWriter& w, const View& view, const std::string& path) {
+void write_group(JsonWriter& w, const View& view, const std::string& path, const GroupEmbed& embed) {
   auto prefix = path == "/" ? std::string("/") : path + "/";
   std::set<std::string> groups;
-  w.begin_object().field("id", path).key("apps").begin_array();
+  w.begin_object().field("id", path);
+  if (embed.apps) w.key("apps").begin_array();
   view.apps.for_each([&](const AppId& id, const auto& app) {
     if (!id.str().starts_with(prefix)) return;
     auto slash = id.str().find('/', prefix.size());
-    if (slash == std::string::npos) write_app_info(w, view, *app, {});
-    else groups.insert(id.str().substr(0, slash));
+    if (slash != std::string::npos) groups.insert(id.str().substr(0, slash));
+    else if (embed.apps) write_app_info(w, view, *app, embed.app);
   });
-  w.end_array().key("pods").begin_array().end_array().key("groups").begin_array();
-  for (const auto& group : groups) write_group(w, view, group);
-  w.end_array().key("dependencies").begin_array().end_array().field("version", view.group_version).end_object();
+  if (embed.apps) w.end_array();
+  if (embed.pods) w.key("pods").begin_array().end_array();
+  if (embed.groups) {
+    w.key("groups").begin_array();
+    for (const auto& group : groups) write_group(w, view, group, embed);
+    w.end_array();
+  }
+  w.key("dependencies").begin_array().end_array().field("version", view.group_version).end_object();
 }
 
 void write_overview(JsonWriter& w, const View& view) {
@@ -164,7 +206,12 @@ void write_overview(JsonWriter& w, const View& view) {
     w.field("unhealthy", app->unhealthy).field("staged", app->staged).field("deploying", !app->deployments.empty()).field("waiting", app->queue ? app->queue->count : 0);
     w.key("tasks").begin_array();
     for (const auto& task : app->tasks)
-      if (const auto* t = view.tasks.find(task)) write_task(w, **t, view, true);
+      if (const auto* t = view.tasks.find(task)) {
+        w.begin_object();
+        write_task_fields(w, **t, view, true);
+        if ((*t)->goal != link::Goal::run) w.field("draining", true);
+        w.end_object();
+      }
     w.end_array().end_object();
   });
   w.end_array().key("rules").begin_array();
@@ -197,7 +244,10 @@ net::Response refused(const Refusal& refusal) {
   }
   if (refusal.locked_by.empty()) {
     if (refusal.error.code == Errc::invalid && refusal.error.context.starts_with('{')) return net::Response::json(refusal.error.context, status);
-    return net::Response::message(status, refusal.error.context);
+    if (refusal.field.empty()) return net::Response::message(status, refusal.error.context);
+    Problems problems;
+    problems.meaning(refusal.field, refusal.error.context);
+    return net::Response::json(problems.json(), status);
   }
   JsonWriter w;
   w.begin_object().field("message", refusal.error.context).key("deployments").begin_array();

@@ -11,13 +11,19 @@
 
 namespace croft::orchestrator {
 
-struct Embed { bool tasks = false, failure = false; };
+/// What a client wants beside an app's definition and counts.
+struct Embed { bool tasks = false, failure = false, stats = false, readiness = false; };
+struct GroupEmbed { bool groups = true, apps = true, pods = true; Embed app; };
 
 void write_app_info(JsonWriter& w, const View& view, const AppView& app, Embed embed);
-void write_task(JsonWriter& w, const cluster::Task& task, const View& view, bool with_app);
+/// As Marathon's clients know it. A task that drains is TASK_KILLING there: it is not one to send requests to.
+void write_task(JsonWriter& w, const cluster::Task& task, const View& view, bool with_service_ports);
+void write_stats(JsonWriter& w, const View& view, const AppView& app);   ///< taskStats
+/// `both`: the action's name under "type" too, as the events of 2015 had it.
+void write_step(JsonWriter& w, const Step& step, bool both);
 void write_deployment(JsonWriter& w, const Deployment& d);
-void write_queue_item(JsonWriter& w, const View& view, const AppView& app);
-void write_group(JsonWriter& w, const View& view, const std::string& path);
+void write_queue_item(JsonWriter& w, const View& view, const AppView& app, bool unused_offers);
+void write_group(JsonWriter& w, const View& view, const std::string& path, const GroupEmbed& embed);
 void write_overview(JsonWriter& w, const View& view);
 /// The event's Marathon name and its JSON; nothing for events that Marathon does not have.
 struct WireEvent { std::string type, data; };

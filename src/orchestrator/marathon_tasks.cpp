@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "orchestrator/marathon_face.hpp"
 #include "orchestrator/marathon_json.hpp"
+#include "orchestrator/problems.hpp"
 
 namespace croft::orchestrator {
 
@@ -14,13 +15,6 @@ namespace {
 
 using net::Request;
 using net::Response;
-
-AppId path_id(const Request& r) {
-  std::string id;
-  for (const auto& part : split(r.params.at("id"), '/'))
-    if (!part.empty()) id += "/" + part;
-  return AppId(id);
-}
 
 bool wants_text(const Request& r) { return r.headers.get("Accept").find("text/plain") != std::string_view::npos; }
 
@@ -56,8 +50,13 @@ asio::awaitable<Response> app_tasks(FacePtr face, Request r) {
   auto id = path_id(r);
   bool group = id.str().ends_with("/*");
   auto prefix = group ? id.str().substr(0, id.str().size() - 1) : std::string();
-  if (!group && !view->apps.find(id)) co_return Response::message(404, fmt::format("App '{}' does not exist", id));
+  if (!group && !view->apps.find(id)) co_return no_app(id);
   auto wanted = [&](const AppId& app) { return group ? app.str().starts_with(prefix) : app == id; };
+  if (group && prefix != "/") {
+    bool known = false;
+    view->apps.for_each([&](const AppId& app, const auto&) { known = known || wanted(app); });
+    if (!known) co_return Response::message(404, fmt::format("Group '{}' does not exist", prefix.substr(0, prefix.size() - 1)));
+  }
   if (wants_text(r)) co_return Response::text(text_list(*view, wanted));
   JsonWriter w;
   w.begin_object().key("tasks").begin_array();
@@ -100,7 +99,7 @@ asio::awaitable<Response> kill(FacePtr face, Request r, std::vector<TaskId> task
       for (const auto& id : tasks) {
         const auto* task = view->tasks.find(id);
         const auto* app = task ? state.app((*task)->spec.app) : nullptr;
-        if (!app) continue;
+        if (!app || (*task)->goal != link::Goal::run) continue;  // one that is told to go already is no instance any more
         auto [at, fresh] = intent.apps.try_emplace(app->id, *app);
         if (at->second->instances > 0) --at->second->instances;
         intent.victims[app->id].push_back(id);
@@ -110,13 +109,14 @@ asio::awaitable<Response> kill(FacePtr face, Request r, std::vector<TaskId> task
     auto done = co_await face->leader->change(make);
     co_return done ? deployed(*done) : refused(done.error());
   }
+  auto asked = tasks.empty() ? TaskId() : tasks[0];
   auto killed = co_await face->leader->kill_tasks(std::move(tasks));
   JsonWriter w;
   w.begin_object();
   if (one) {
+    // It may have ended between our look at it and now; then this is what it was.
     w.key("task");
-    if (killed.empty()) w.null();
-    else write_task(w, killed[0], *view, false);
+    write_task(w, killed.empty() ? **view->tasks.find(asked) : killed[0], *view, false);
   } else {
     w.key("tasks").begin_array();
     for (const auto& task : killed) write_task(w, task, *view, false);
@@ -130,7 +130,7 @@ asio::awaitable<Response> kill_app_tasks(FacePtr face, Request r) {
   auto view = co_await face->leader->fresh_view();
   auto id = path_id(r);
   const auto* app = view->apps.find(id);
-  if (!app) co_return Response::message(404, fmt::format("App '{}' does not exist", id));
+  if (!app) co_return no_app(id);
   auto host = r.query.get("host").value_or("*");
   std::vector<TaskId> tasks;
   for (const auto& task : (*app)->tasks) {
@@ -139,6 +139,7 @@ asio::awaitable<Response> kill_app_tasks(FacePtr face, Request r) {
     auto at = (*t)->spec.env.find("HOST");
     if (host.empty() || host == "*" || (at != (*t)->spec.env.end() && at->second == host)) tasks.push_back(task);
   }
+  if (tasks.empty() && r.query.flag("scale")) co_return Response::message(404, fmt::format("Path '{}' does not exist", id));
   auto job = kill(face, std::move(r), std::move(tasks), false);
   co_return co_await std::move(job);
 }
@@ -147,27 +148,34 @@ asio::awaitable<Response> kill_app_task(FacePtr face, Request r) {
   auto view = co_await face->leader->fresh_view();
   auto id = path_id(r);
   const auto* app = view->apps.find(id);
-  if (!app) co_return Response::message(404, fmt::format("App '{}' does not exist", id));
+  if (!app) co_return no_app(id);
   TaskId task(r.params.at("task"));
   const auto* t = view->tasks.find(task);
-  if (!t || (*t)->spec.app != id) co_return Response::message(404, fmt::format("Task '{}' does not exist", task));
+  if (!t || (*t)->spec.app != id || is_terminal((*t)->status.state)) co_return Response::message(404, fmt::format("Task '{}' does not exist", task));
   std::vector<TaskId> tasks{task};
   auto job = kill(face, std::move(r), std::move(tasks), true);
   co_return co_await std::move(job);
 }
 
 asio::awaitable<Response> delete_tasks(FacePtr face, Request r) {
-  auto body = json::parse(r.body);
-  if (!body) co_return Response::message(400, "Invalid JSON");
-  if (!json::find(*body, "ids") || !json::find(*body, "ids")->is_array())
-    co_return Response::json(R"({"message":"Invalid JSON","details":[{"path":"/ids","errors":["error.path.missing"]}]})", 422);
+  auto body = body_of(r, boost::json::kind::object);
+  if (!body) co_return body.error();
+  const auto* ids = json::find(*body, "ids");
+  Problems problems;
+  if (!ids || ids->is_null()) problems.shape("/ids", "error.path.missing");
+  else if (!ids->is_array()) problems.shape("/ids", "error.expected.jsarray");
+  else
+    for (std::size_t i = 0; i < ids->get_array().size(); ++i)
+      if (!ids->get_array()[i].is_string()) problems.shape(fmt::format("/ids({})", i), "error.expected.jsstring");
+  if (problems.any()) co_return Response::json(problems.json(), 422);
   auto view = co_await face->leader->fresh_view();
   std::vector<TaskId> tasks;
   for (const auto& id : json::texts(*body, "ids")) {
     auto dot = id.find('.');
     if (dot == std::string::npos || dot == 0 || dot + 1 == id.size())
       co_return Response::message(400, fmt::format("Invalid task id '{}'. [Task id must have the form <app>.<id>]", id));
-    if (view->tasks.find(TaskId(id))) tasks.emplace_back(id);
+    const auto* task = view->tasks.find(TaskId(id));
+    if (task && !is_terminal((*task)->status.state)) tasks.emplace_back(id);
   }
   auto job = kill(face, std::move(r), std::move(tasks), false);
   co_return co_await std::move(job);
@@ -179,7 +187,7 @@ void add_task_routes(const FaceRoutes& on) {
   on("GET", "/v2/apps/{*id}/tasks", app_tasks);
   on("DELETE", "/v2/apps/{*id}/tasks", kill_app_tasks);
   on("DELETE", "/v2/apps/{*id}/tasks/{task}", kill_app_task);
-  on("GET", "/v2/tasks", all_tasks);
+  for (auto list : {"/v2/tasks", "/v2/tasks/"}) on("GET", list, all_tasks);
   on("POST", "/v2/tasks/delete", delete_tasks);
 }
 

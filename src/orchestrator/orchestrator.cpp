@@ -3,7 +3,6 @@
 #include "orchestrator/orchestrator.hpp"
 
 #include <algorithm>
-#include <functional>
 
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
@@ -30,68 +29,6 @@ std::string Orchestrator::Impl::new_id() {
   auto high = dice;
   dice = dice * 6364136223846793005ull + 1442695040888963407ull;
   return fmt::format("{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}", high >> 32, (high >> 16) & 0xFFFF, high & 0xFFF, (dice >> 52) & 0xFFF, dice & 0xFFFFFFFFFFFFull);
-}
-
-/// Service ports given as 0 get a free number of the range; one that an earlier version of the app had is kept.
-void Orchestrator::Impl::assign_service_ports(App& app, const std::map<AppId, std::optional<App>>& edits) const {
-  auto port_of = [](PortDefinition& p, bool mapped) -> std::uint16_t& { return mapped ? p.service_port : p.port; };
-  auto mapped = [](const App& a) { return !a.networks.empty() && a.networks[0].mode != NetworkMode::host; };
-  std::set<std::uint16_t> taken;
-  auto collect = [&](const App& a) {
-    for (auto p : a.ports) taken.insert(port_of(p, mapped(a)));
-  };
-  for (const auto& [id, other] : apps)
-    if (id != app.id && !edits.contains(id)) collect(other);
-  for (const auto& [id, other] : edits)
-    if (other && id != app.id) collect(*other);
-  collect(app);
-  auto old = apps.find(app.id);
-  for (std::size_t i = 0; i < app.ports.size(); ++i) {
-    auto& port = port_of(app.ports[i], mapped(app));
-    if (port != 0) continue;
-    if (old != apps.end() && i < old->second.ports.size() && mapped(old->second) == mapped(app)) port = port_of(const_cast<PortDefinition&>(old->second.ports[i]), mapped(app));
-    for (auto p = options.service_port_min; port == 0 && p < options.service_port_max; ++p)
-      if (!taken.contains(p)) port = p;
-    taken.insert(port);
-  }
-}
-
-std::vector<Step> Orchestrator::Impl::plan(const std::map<AppId, std::optional<App>>& from, const std::map<AppId, std::optional<App>>& to,
-                                           const std::set<AppId>& restart) const {
-  Step stops, starts;
-  std::map<AppId, Action> work;
-  for (const auto& [id, target] : to) {
-    const auto& original = from.at(id);
-    if (!target) {
-      if (original) stops.push_back({ActionKind::stop, id});
-    } else if (!original) {
-      starts.push_back({ActionKind::start, id});
-      work.emplace(id, Action{ActionKind::scale, id});
-    } else if (restart.contains(id) || !target->same_config(*original)) {
-      work.emplace(id, Action{target->instances == 0 ? ActionKind::scale : ActionKind::restart, id});
-    } else if (target->instances != original->instances) {
-      work.emplace(id, Action{ActionKind::scale, id});
-    }
-  }
-  // Level of an app: length of the longest dependency chain that starts at it, among the apps of this change.
-  std::map<AppId, int> levels;
-  auto depends_on = [](const AppId& dependency, const AppId& app) { return app == dependency || app.str().starts_with(dependency.str() + "/"); };
-  std::function<int(const AppId&, int)> level = [&](const AppId& id, int depth) -> int {
-    if (auto known = levels.find(id); known != levels.end()) return known->second;
-    int deepest = 1;
-    if (depth < 100)
-      for (const auto& dependency : to.at(id)->dependencies)
-        for (const auto& [other, action] : work)
-          if (other != id && depends_on(dependency, other)) deepest = std::max(deepest, 1 + level(other, depth + 1));
-    return levels[id] = deepest;
-  };
-  std::map<int, Step> by_level;
-  for (const auto& [id, action] : work) by_level[level(id, 0)].push_back(action);
-  std::vector<Step> steps;
-  if (!stops.empty()) steps.push_back(stops);
-  if (!starts.empty()) steps.push_back(starts);
-  for (auto& [l, step] : by_level) steps.push_back(std::move(step));
-  return steps;
 }
 
 /// What undoes a deployment: its apps as they were before it. Later changes of other apps stay.
@@ -125,6 +62,45 @@ std::expected<Proposal, Refusal> Orchestrator::Impl::propose_rules(const Intent&
   return proposal;
 }
 
+/// What each affected app was and shall be: versions, service ports, records for the store.
+std::optional<Refusal> Orchestrator::Impl::settle(Deployment& d, Intent& intent, const std::set<AppId>& affected, Proposal& proposal, Proposal::Body& body) const {
+  auto taken = service_ports_of_others(intent.apps);
+  for (const auto& id : affected) {
+    auto old = apps.find(id);
+    std::optional<App> original = old == apps.end() ? std::nullopt : std::optional(old->second);
+    auto wanted = intent.apps.find(id);
+    std::optional<App> target = wanted == intent.apps.end() ? original : std::move(wanted->second);
+    if (!target && !original && wanted != intent.apps.end() && !intent.cancel) return refuse(Errc::not_found, fmt::format("App '{}' does not exist", id));
+    if (target) {
+      target->id = id;
+      if (auto none_left = assign_service_ports(*target, taken)) return none_left;
+      bool config = !original || intent.restart.contains(id) || !target->same_config(*original);
+      bool scaled = !original || target->instances != original->instances;
+      target->version = config || scaled ? proposal.version : original->version;
+      target->last_config_change = config ? proposal.version : original->last_config_change;
+      target->last_scaling = config || scaled ? proposal.version : original->last_scaling;
+      if (config || scaled) {
+        auto text = encode_app(*target);
+        proposal.batch.put[key("apps", id)] = text;
+        proposal.batch.put[key("versions", id) + "@" + target->version] = std::move(text);
+      }
+      if (config) body.reset_backoff.insert(id);
+      body.apps[id] = target;
+    } else if (original) {
+      proposal.batch.remove.push_back(key("apps", id));
+      if (auto kept = versions.find(id); kept != versions.end())
+        for (const auto& [version, app] : kept->second) proposal.batch.remove.push_back(key("versions", id) + "@" + version);
+      body.apps[id] = std::nullopt;
+    }
+    d.original[id] = std::move(original);
+    d.target[id] = std::move(target);
+  }
+  for (const auto& [id, target] : d.target)
+    if (target && !d.original.at(id))
+      if (auto wrong = clash(id, d.target)) return wrong;
+  return std::nullopt;
+}
+
 std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now now) const {
   auto& i = *impl_;
   if (!given.rules.empty()) return i.propose_rules(given, now);
@@ -134,7 +110,7 @@ std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now 
     auto at = i.deployments.find(*given.cancel);
     if (at == i.deployments.end()) return std::unexpected(refuse(Errc::not_found, fmt::format("DeploymentPlan {} does not exist", *given.cancel)));
     cancelled.push_back(*given.cancel);
-    if (!given.force) intent = i.rollback_of(*at->second);
+    if (!given.force) intent = i.rollback_of(*at->second), intent.cancel = given.cancel;
   }
   auto body = std::make_shared<Proposal::Body>();
   Proposal proposal;
@@ -170,39 +146,10 @@ std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now 
   deployment->behind = std::move(behind);
   deployment->victims = intent.victims;
   deployment->started = now.wall;
-  for (const auto& id : affected) {
-    auto old = i.apps.find(id);
-    std::optional<App> original = old == i.apps.end() ? std::nullopt : std::optional(old->second);
-    auto wanted = intent.apps.find(id);
-    std::optional<App> target = wanted == intent.apps.end() ? original : wanted->second;
-    bool restart = intent.restart.contains(id);
-    if (!target && !original && wanted != intent.apps.end() && !given.cancel)
-      return std::unexpected(refuse(Errc::not_found, fmt::format("App '{}' does not exist", id)));
-    if (target) {
-      target->id = id;
-      i.assign_service_ports(*target, intent.apps);
-      bool config = !original || restart || !target->same_config(*original);
-      bool scaled = !original || target->instances != original->instances;
-      target->version = config || scaled ? proposal.version : original->version;
-      target->last_config_change = config ? proposal.version : original->last_config_change;
-      target->last_scaling = config || scaled ? proposal.version : original->last_scaling;
-      if (config || scaled) {
-        auto text = encode_app(*target);
-        proposal.batch.put[Impl::key("apps", id)] = text;
-        proposal.batch.put[Impl::key("versions", id) + "@" + target->version] = std::move(text);
-      }
-      if (config) body->reset_backoff.insert(id);
-      body->apps[id] = target;
-    } else if (original) {
-      proposal.batch.remove.push_back(Impl::key("apps", id));
-      for (const auto& [version, app] : i.versions.contains(id) ? i.versions.at(id) : std::map<std::string, App>{})
-        proposal.batch.remove.push_back(Impl::key("versions", id) + "@" + version);
-      body->apps[id] = std::nullopt;
-    }
-    deployment->original[id] = std::move(original);
-    deployment->target[id] = std::move(target);
-  }
-  deployment->steps = i.plan(deployment->original, deployment->target, intent.restart);
+  if (auto wrong = i.settle(*deployment, intent, affected, proposal, *body)) return std::unexpected(std::move(*wrong));
+  auto steps = i.plan(deployment->original, deployment->target, intent.restart);
+  if (!steps) return std::unexpected(std::move(steps).error());
+  deployment->steps = std::move(*steps);
   for (const auto& id : cancelled) proposal.batch.remove.push_back("deployments/" + id.str());
   bool just_drop = given.cancel && given.force;
   if (!just_drop) {
@@ -213,6 +160,7 @@ std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now 
   body->cancelled = std::move(cancelled);
   body->origin = given.origin;
   body->path = given.path;
+  body->announce = given.announce;
   proposal.body = std::move(body);
   return proposal;
 }
@@ -239,6 +187,7 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
   for (const auto& [id, app] : body.apps) {
     if (app) {
       i.apps[id] = *app;
+      i.stopping.erase(id);
       auto& kept = i.versions[id];
       kept[app->version] = *app;
       while (kept.size() > i.options.versions_max) {
@@ -257,12 +206,17 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
   for (const auto& id : body.reset_backoff) i.backoffs.erase(id);
   if (!body.deployment) return;
   auto shared = std::shared_ptr<const Deployment>(body.deployment);
-  for (const auto& [id, app] : body.apps)
-    if (app) {
-      i.emit(BusEvent::Kind::api_post, id, now, body.path);
-      i.bus.back().definition = std::make_shared<const App>(*app);
+  for (const auto& [id, app] : body.apps) {
+    if (!app) continue;
+    auto definition = std::make_shared<const App>(*app);
+    auto tell = [&](BusEvent::Kind kind) {
+      i.emit(kind, id, now, body.path);
+      i.bus.back().definition = definition;
       i.bus.back().origin = body.origin;
-    }
+    };
+    if (body.announce) tell(BusEvent::Kind::api_post);
+    if (app->last_config_change == proposal.version && !app->health_checks.empty()) tell(BusEvent::Kind::add_health_check);
+  }
   i.emit(BusEvent::Kind::group_change_success, shared, now);
   if (shared->steps.empty()) {
     i.emit(BusEvent::Kind::deployment_success, shared, now);

@@ -25,6 +25,7 @@ struct Intent {
   std::map<AppId, std::optional<catalog::Rule>> rules;  ///< Bamboo's
   std::optional<DeploymentId> cancel;                   ///< with force: just dropped; else rolled back
   bool force = false;
+  bool announce = false;                                ///< tell each app's definition by an api_post_event, as Marathon did for single writes
   std::string origin, path;                             ///< who asked, for the audit and api_post_event
 };
 
@@ -32,6 +33,7 @@ struct Intent {
 struct Refusal {
   Error error;
   std::vector<DeploymentId> locked_by;
+  std::string field = {};                               ///< of the definition, when one is at fault: "/id"; "/" is the whole
 };
 
 /// A change checked against the present state, not yet in force: commit `batch`, then apply().
@@ -46,7 +48,6 @@ struct Proposal {
 struct Options {
   std::uint16_t service_port_min = 10000, service_port_max = 20000;
   Millis drain_time{10'000}, dns_ttl{1'000};
-  Millis task_launch_timeout{300'000};
   std::size_t deployments_max = 100, versions_max = 50;
   std::uint64_t seed = 0;                               ///< for ids in the simulator; 0: random
   std::string env_host_ip, env_dns_url;                 ///< CROFT_HOST_IP / CROFT_DNS_URL are set by the agent, not here

@@ -11,6 +11,8 @@ namespace croft::orchestrator {
 /// All that is wrong with a manifest, with Marathon's paths ("/container/docker/portMappings(1)/hostPort"), to be mended in one go.
 class Problems {
  public:
+  Problems() = default;
+  explicit Problems(std::string within) : within_(std::move(within)) {}  ///< "(2)": of the third element of a list
   /// A wrong shape (type, missing field): Marathon says "Invalid JSON".
   void shape(std::string path, std::string error) { add(std::move(path), std::move(error)), shape_ = true; }
   /// A wrong meaning: "Object is not valid".
@@ -30,7 +32,11 @@ class Problems {
   }
 
  private:
-  void add(std::string path, std::string error) { by_path_[path.empty() ? "/" : std::move(path)].push_back(std::move(error)); }
+  void add(std::string path, std::string error) {
+    path = within_ + path;
+    by_path_[path.empty() ? "/" : std::move(path)].push_back(std::move(error));
+  }
+  std::string within_;
   std::map<std::string, std::vector<std::string>> by_path_;
   bool shape_ = false;
 };

@@ -42,8 +42,10 @@ void Orchestrator::Impl::publish_service(const AppId& id) {
   s.instances = app.instances;
   s.version = app.version;
   bool mapped = !app.networks.empty() && app.networks[0].mode != NetworkMode::host;
-  for (const auto& p : app.ports)
-    s.ports.push_back({mapped ? p.service_port : p.port, mapped ? p.container_port : std::uint16_t(0), p.protocol, p.name, p.labels});
+  for (const auto& p : app.ports) {
+    auto host_port = mapped ? p.host_port.value_or(0) : app.require_ports ? p.port : std::uint16_t(0);
+    s.ports.push_back({mapped ? p.service_port : p.port, mapped ? p.container_port : std::uint16_t(0), p.protocol, p.name, p.labels, host_port});
+  }
   catalog.set(std::move(s));
 }
 
@@ -102,7 +104,11 @@ void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
     }
   }
   if (task->status.state == TaskState::unreachable) unreachable_since.try_emplace(event.task, now.mono);
-  else unreachable_since.erase(event.task);
+  else if (auto since = unreachable_since.find(event.task); since != unreachable_since.end()) {
+    auto known = apps.find(app);
+    if (known != apps.end() && !known->second.unreachable.disabled && now.mono - since->second >= known->second.unreachable.expunge_after) outlived.insert(event.task);
+    unreachable_since.erase(since);
+  }
   publish_task(*task, now);
   if (event.state_changed) {
     emit(BusEvent::Kind::status_update, *task, now);
@@ -124,6 +130,7 @@ void Orchestrator::Impl::on_gone(const cluster::Event& event, Now now) {
   catalog.remove_endpoint(event.task);
   drains.erase(event.task);
   unreachable_since.erase(event.task);
+  outlived.erase(event.task);
   if (kills.erase(event.task)) background.remove.push_back("kills/" + event.task.str());
   note_failure(task, now);
   if (task.status.reason.find("HEALTH") != std::string::npos) emit(BusEvent::Kind::unhealthy_kill, task, now, task.status.message);

@@ -1,5 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+
 #include "agent/agent_core.hpp"
 #include "agent/health.hpp"
 #include "agent/run_folder.hpp"
@@ -132,6 +137,36 @@ TEST_F(Check, ZeroNeverKills) {
   c_.failures_max = 0;
   CheckMachine m(c_, at(0).mono);
   for (int i = 11; i < 50; ++i) EXPECT_NE(see(m, false, i), CheckMachine::Action::kill);
+}
+
+TEST_F(Check, AVerdictOfTheFormerLifeStandsUntilAProbeSaysOtherwise) {
+  CheckMachine m(c_, at(0).mono, true);
+  EXPECT_EQ(m.alive(), true);
+  EXPECT_EQ(see(m, true, 1), CheckMachine::Action::none) << "nothing new";
+  CheckMachine failing(c_, at(0).mono, true);
+  EXPECT_EQ(see(failing, false, 1), CheckMachine::Action::announce) << "it had passed before, so that no grace is left";
+  CheckMachine sick(c_, at(0).mono, false);
+  EXPECT_EQ(see(sick, true, 1), CheckMachine::Action::announce);
+}
+
+TEST(RunFolder, AVerdictIsReadAsWrittenAndDamageIsNone) {
+  char name[] = "/tmp/croft-agent-test-XXXXXX";
+  std::filesystem::path folder = ::mkdtemp(name);
+  EXPECT_FALSE(read_verdict(folder));
+  RunVerdict verdict{{true, false, std::nullopt}, true};
+  ASSERT_TRUE(write_verdict(folder, verdict));
+  auto read = read_verdict(folder);
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->alive, verdict.alive);
+  EXPECT_TRUE(read->ready);
+  for (std::string_view bad : {"", "alive=", "alive=1", "alive=12 ready=1", "alive=1 ready=2", "noise"}) {
+    std::ofstream(folder / "health") << bad;
+    EXPECT_FALSE(read_verdict(folder)) << bad;
+  }
+  ASSERT_TRUE(write_verdict(folder, {{}, true}));
+  EXPECT_TRUE(read_verdict(folder) && read_verdict(folder)->ready && read_verdict(folder)->alive.empty());
+  EXPECT_FALSE(write_verdict(folder / "nothing", verdict));
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(Check, SeveralChecksAreHealthyOnlyTogether) {

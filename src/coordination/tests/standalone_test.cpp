@@ -174,5 +174,88 @@ TEST_F(StandaloneTest, OneLeaderAtATimeAndTheNextFollows) {
   EXPECT_EQ(**wait_for(second->leader()), "b:2");
 }
 
+TEST_F(StandaloneTest, ReadHeadIsRefusedOnceAnotherEpochIsInForce) {
+  auto a = open(), b = open();
+  EXPECT_EQ(wait_for(a->read_head()).error().code, Errc::not_leader);  // before any take-over
+  ASSERT_TRUE(wait_for(a->take_over()));
+  ASSERT_EQ(*wait_for(a->commit(put("k", "1"))), 1u);
+  EXPECT_EQ(*wait_for(a->read_head()), 1u);
+  ASSERT_TRUE(wait_for(b->take_over()));
+  ASSERT_EQ(*wait_for(b->commit(put("k", "2"))), 2u);
+  EXPECT_EQ(wait_for(a->read_head()).error().code, Errc::not_leader);
+}
+
+TEST_F(StandaloneTest, SaveAndRestoreIntoAnEmptyStore) {
+  auto store = open();
+  auto term = *wait_for(store->take_over());
+  ASSERT_TRUE(wait_for(store->commit(put("apps/a", "1"))));
+  ASSERT_TRUE(wait_for(store->commit(put("apps/b", "2"))));
+  auto saved = *wait_for(store->save());
+  EXPECT_EQ(saved.values, (std::map<std::string, std::string>{{"apps/a", "1"}, {"apps/b", "2"}}));
+  EXPECT_EQ(saved.term.head, 2u);
+  EXPECT_EQ(saved.term.epoch, 1u);
+  auto full = wait_for(store->restore(saved));
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().code, Errc::conflict);
+  EXPECT_NE(full.error().context.find("not empty (2 keys, commit 2"), std::string::npos) << full.error().context;
+  EXPECT_EQ(*wait_for(store->commit(put("apps/c", "3"))), 3u);  // neither changed anything
+
+  auto fresh = std::move(*open_sqlite_store(dir_ / "fresh.db"));
+  auto present = *wait_for(fresh->take_over());
+  auto back = saved;
+  back.term.epoch = present.epoch;
+  EXPECT_EQ(wait_for(fresh->restore(back)).error().code, Errc::invalid);
+  back.term = restored_term(saved.term, present, {});
+  ASSERT_TRUE(wait_for(fresh->restore(back)));
+  EXPECT_EQ(wait_for(fresh->commit(put("x", "y"))).error().code, Errc::not_leader);  // a leader on it takes over anew
+  auto now = *wait_for(fresh->take_over());
+  EXPECT_EQ(now.cluster_id, term.cluster_id);
+  EXPECT_EQ(now.head, 2 + leap_commits);
+  EXPECT_GT(now.epoch, saved.term.epoch);
+  EXPECT_EQ(*wait_for(fresh->load("")), saved.values);
+}
+
+TEST_F(StandaloneTest, AcceptRaisesAndNeverLowers) {
+  auto store = open(), tool = open();
+  auto term = *wait_for(store->take_over());
+  ASSERT_TRUE(wait_for(store->commit(put("k", "1"))));
+  ASSERT_TRUE(wait_for(tool->accept({12, 3456, "seen"})));
+  EXPECT_EQ(wait_for(store->commit(put("k", "2"))).error().code, Errc::not_leader);
+  auto now = *wait_for(store->take_over());
+  EXPECT_EQ(now.epoch, 13u);
+  EXPECT_EQ(now.head, 3456u);
+  EXPECT_EQ(now.cluster_id, "seen");
+  auto lower = *wait_for(tool->accept({1, 1, ""}));
+  EXPECT_EQ(lower.epoch, 14u);
+  EXPECT_EQ(lower.head, 3456u);
+  EXPECT_EQ(lower.cluster_id, "seen");
+}
+
+TEST_F(StandaloneTest, BatchesBeyondTheBoundsChangeNothing) {
+  auto store = open();
+  ASSERT_TRUE(wait_for(store->take_over()));
+  EXPECT_EQ(wait_for(store->commit(put("", "x"))).error().code, Errc::invalid);
+  EXPECT_EQ(wait_for(store->commit(put("k", std::string(value_bytes_max + 1, 'v')))).error().code, Errc::too_large);
+  EXPECT_EQ(*wait_for(store->read_head()), 0u);
+}
+
+TEST_F(StandaloneTest, TheOnlyMasterIsSafeForEverWhileItLeads) {
+  auto election = file_election(dir_ / "lock", "a:1");
+  EXPECT_EQ(election->safe_until(), Mono{});
+  ASSERT_TRUE(wait_for(election->campaign()));
+  EXPECT_EQ(election->safe_until(), Mono::max());
+  wait_for(election->resign());
+  EXPECT_EQ(election->safe_until(), Mono{});
+}
+
+TEST_F(StandaloneTest, TheOnlyMastersDetectorIsCertainAndWaitsForNothing) {
+  Leader only{"id", "m", "10.0.0.1", 5050, 8080, "1"};
+  auto detector = fixed_detector(only);
+  auto first = wait_for(detector->changed(0, Millis(60'000)));  // at once
+  EXPECT_TRUE(first.certain);
+  EXPECT_EQ(first.leader, only);
+  EXPECT_EQ(wait_for(detector->changed(first.turn, Millis(10))).turn, first.turn);
+}
+
 }  // namespace
 }  // namespace croft::coordination

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
+
 #include "net/async.hpp"
 #include "net/gzip.hpp"
 #include "wire.hpp"
@@ -314,17 +316,22 @@ TEST_F(Hostile, BeyondTheBoundTheOldestIdleGoesElse503) {
   auto idle = s.connect();
   idle.send(get("/"));
   EXPECT_EQ(idle.answer().body, "hello");
-  auto third = s.connect();
-  third.send(get("/wait"));
+  // Until the server has seen that its answer was taken, nobody is idle and whoever comes is refused: so the third knocks until it is let in.
+  std::deque<Wire> third;
+  while (busy < 3 && third.size() < 100) {
+    third.push_back(s.connect());
+    third.back().send(get("/wait"));
+    (void)comes_true([&] { return busy == 3; }, Ms(100));
+  }
+  EXPECT_EQ(busy, 3);
   EXPECT_TRUE(idle.closed());
-  EXPECT_TRUE(comes_true([&] { return busy == 3; }));
   EXPECT_TRUE(comes_true([&] { return s.server().connections() == 3; }));
   auto fourth = s.connect();
   fourth.send(get("/"));
   EXPECT_EQ(fourth.answer().status, 503);
   EXPECT_TRUE(fourth.closed());
   go->notify();
-  for (auto* w : {&first, &second, &third}) EXPECT_EQ(w->answer().body, "waited");
+  for (auto* w : {&first, &second, &third.back()}) EXPECT_EQ(w->answer().body, "waited");
 }
 
 TEST_F(Hostile, ABurstBeyondTheBoundClosesAsManyAsItBrings) {
@@ -332,8 +339,7 @@ TEST_F(Hostile, ABurstBeyondTheBoundClosesAsManyAsItBrings) {
   std::vector<Wire> wires;
   for (int i = 0; i < 200; ++i) wires.push_back(s.connect());
   EXPECT_TRUE(comes_true([&] { return s.server().connections() <= 20; })) << s.server().connections();
-  wires.back().send(get("/"));
-  EXPECT_EQ(wires.back().answer().status, 200);
+  EXPECT_TRUE(comes_true([&] { return s.ask(get("/")).status == 200; }));
 }
 
 }  // namespace

@@ -47,8 +47,8 @@ class Loop {
   asio::thread_pool pool_{2};
 };
 
-inline bool comes_true(const std::function<bool()>& so) {
-  for (auto end = Steady::now() + patience; Steady::now() < end;) {
+inline bool comes_true(const std::function<bool()>& so, Ms within = patience) {
+  for (auto end = Steady::now() + within; Steady::now() < end;) {
     if (so()) return true;
     std::this_thread::sleep_for(Ms(1));
   }
