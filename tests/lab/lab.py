@@ -29,8 +29,8 @@ from machines import DIR, GATEWAY, HOSTS  # noqa: E402
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ANSIBLE = os.path.join(TOP, "deploy/ansible")
 BUILD = os.environ.get("CROFT_LAB_BUILD", os.path.join(TOP, "build/release"))
-# "standalone" until masters coordinate over ZooKeeper: then the first one leads alone.
-COORDINATION = os.environ.get("CROFT_LAB_COORDINATION", "standalone")
+# "standalone": the first master leads alone, with ZooKeeper beside it unused.
+COORDINATION = os.environ.get("CROFT_LAB_COORDINATION", "zookeeper")
 APP = "/service/fibonacci"
 PLAYBOOKS = {"master": "master.yml", "node": "node.yml", "log": "log.yml"}
 
