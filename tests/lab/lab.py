@@ -7,6 +7,7 @@
   lab.py cut|heal HOST              off the network and back, with the carrier kept
   lab.py freeze|thaw HOST           every process stopped where it is, and on again
   lab.py kill|boot HOST             as when the power goes, and comes back
+  lab.py test [--keep] [TEST...]    run.py
   lab.py down                       everything away: processes, mounts, bridge, cgroups, names
 """
 import concurrent.futures
@@ -231,6 +232,8 @@ def main(words):
         print(env_lines())
     elif command == "down":
         down()
+    elif command == "test":
+        os.execv(sys.executable, [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py"), *rest])
     elif command == "package":
         print(package())
     elif command == "ssh" and rest:
