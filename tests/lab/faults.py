@@ -3,7 +3,7 @@ import os
 import time
 
 import machines
-from hosts import APP, LOG, MASTERS, NODES, Load, call, get, healthy, leader, master, reachable, settled, tasks, wait
+from hosts import LOG, MASTERS, NODES, Load, call, get, healthy, leader, master, reachable, settled, tasks, wait
 from machines import HOSTS, ssh
 
 # Limits hold on a machine that is not busy with other things; a factor for one that is.

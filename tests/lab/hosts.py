@@ -11,7 +11,7 @@ import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lab  # noqa: E402
-from machines import DIR, HOSTS, ssh  # noqa: E402
+from machines import DIR, HOSTS  # noqa: E402
 
 APP = lab.APP
 SERVICE = "_fibonacci-service._tcp.marathon.mesos."
