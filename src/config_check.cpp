@@ -115,6 +115,9 @@ class Checker {
       if (!is_address(r.substr(0, r.rfind(':'))) && !is_address(r)) wrong("resolvers", "'resolvers' must be IPv4 addresses: '{}'", r);
     for (const auto& e : s_.elasticsearch)
       if (!net::Url::parse(e)) wrong("elasticsearch", "'elasticsearch' must be addresses such as \"http://log1:9200\": '{}'", e);
+    if (s_.session_timeout_ms < 1000 || s_.session_timeout_ms > 60'000)
+      wrong("session_timeout_ms", "'session_timeout_ms' is in milliseconds, 1000 to 60000 (ZooKeeper grants 2 to 20 of its ticks): {}", s_.session_timeout_ms);
+    if (!s_.zookeeper_tree.starts_with('/') || s_.zookeeper_tree.ends_with('/')) wrong("zookeeper_tree", "'zookeeper_tree' is a path that begins with / and does not end with it: '{}'", s_.zookeeper_tree);
     if (s_.drain_ms > 3'600'000) wrong("drain_ms", "'drain_ms' is in milliseconds, at most an hour: {}", s_.drain_ms);
     if (s_.agent_timeout_ms > 3'600'000) wrong("agent_timeout_ms", "'agent_timeout_ms' is in milliseconds, at most an hour: {}", s_.agent_timeout_ms);
   }
@@ -122,7 +125,12 @@ class Checker {
   std::vector<std::string> zookeeper() {
     auto text = table_["zookeeper"].value_or(std::string());
     if (text.empty()) {
-      if (s_.masters.size() > 1) wrong("masters", "'masters' names {}, but without 'zookeeper' each master would lead alone", s_.masters.size());
+      // Nodes have no business with ZooKeeper; a master among several has.
+      bool one_of_them = std::any_of(s_.masters.begin(), s_.masters.end(), [&](const std::string& m) {
+        auto name = m.substr(0, m.rfind(':'));
+        return name == s_.ip || name == (s_.hostname.empty() ? this_host() : s_.hostname);
+      });
+      if (s_.masters.size() > 1 && one_of_them) wrong("masters", "'masters' names {}, but without 'zookeeper' each master would lead alone", s_.masters.size());
       return {};
     }
     if (!text.starts_with("zk://")) return wrong("zookeeper", "'zookeeper' must begin with zk://"), std::vector<std::string>();

@@ -20,6 +20,7 @@
 #include "base/text.hpp"
 #include "cli/cli.hpp"
 #include "config_check.hpp"
+#include "coordination/dead_session.hpp"
 #include "net/async.hpp"
 #include "roles.hpp"
 #include "sim/sim.hpp"
@@ -131,6 +132,17 @@ int config_check(const std::filesystem::path& file, const std::filesystem::path&
   return mistakes.empty() ? cli::ok : cli::usage;
 }
 
+/// The unit's step after a master stopped, however it did: its session need not wait for its time-out when its process is gone for sure.
+int end_session(const std::filesystem::path& file) {
+  Settings s;
+  if (auto ok = read_settings(file, s); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::usage;
+  if (s.zookeeper.empty()) return cli::ok;
+  auto ended = coordination::end_dead_session(s.data / "master", Millis(1000));
+  if (!ended) return std::fprintf(stderr, "croft: %s\n", ended.error().context.c_str()), cli::failed;
+  if (*ended) std::printf("the dead master's session is ended\n");
+  return cli::ok;
+}
+
 /// Seeds one after the other; the first failure is printed with the command that repeats it. With a planted bug, a failure is the success.
 int simulate(const cli::SimOptions& o) {
   auto bug = sim::bug_named(o.bug);
@@ -160,6 +172,7 @@ int main(int argc, char** argv) {
   programs.down = croft::down;
   programs.sim = croft::simulate;
   programs.serve = croft::serve;
+  programs.end_session = croft::end_session;
   programs.config_check = croft::config_check;
   programs.version = croft::croft_version;
   return croft::cli::run(argc, argv, programs);

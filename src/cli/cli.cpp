@@ -110,6 +110,8 @@ void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& 
   auto* serve = command(root, "serve", "one role of a farm, as a systemd unit runs it", chosen, [&] { return programs.serve(a.serve); });
   serve->add_option("--role", a.serve.role, "master, node, balancer, dns or log")->required()->check(CLI::IsMember({"master", "node", "balancer", "dns", "log"}));
   serve->add_option("--config", a.serve.config_file, "croft.toml")->default_val("/etc/croft/croft.toml");
+  auto* end = command(root, "end-session", "end the ZooKeeper session of this host's dead master (its unit does this)", chosen, [&] { return programs.end_session(a.serve.config_file); });
+  end->add_option("--config", a.serve.config_file, "croft.toml")->default_val("/etc/croft/croft.toml");
   auto* check = command(*group(root, "config", "croft.toml"), "check", "explain every mistake in a configuration, with file and line", chosen, [&] { return programs.config_check(a.serve.config_file, a.zoo_cfg); });
   check->add_option("file", a.serve.config_file, "croft.toml")->default_val("/etc/croft/croft.toml");
   check->add_option("--zookeeper", a.zoo_cfg, "configuration of the ZooKeeper server on this host, if there is one")->default_val("/etc/zookeeper/conf/zoo.cfg");

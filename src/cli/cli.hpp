@@ -48,6 +48,7 @@ struct Programs {
   std::function<int(const DevOptions&)> dev;
   std::function<int(const ServeOptions&)> serve;
   std::function<int(const std::filesystem::path& file, const std::filesystem::path& zoo_cfg)> config_check;
+  std::function<int(const std::filesystem::path& file)> end_session;
   std::string version;
 };
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 
-GOOD = 'auth = "none"\nip = "192.168.99.21"\nbind = "0.0.0.0"\nmasters = ["m1:8080", "m2:8080", "m3:8080"]\nzookeeper = "zk://u:p@m1:2181,m2:2181,m3:2181/mesos"\n'
+GOOD = 'auth = "none"\nip = "192.168.99.21"\nbind = "0.0.0.0"\nmasters = ["m1:8080", "m2:8080", "m3:8080"]\nzookeeper = "zk://u:p@m1:2181,m2:2181,m3:2181/mesos"\nhostname = "m2"\n'
 SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../deploy/croft.toml")
 # What is appended to a good file, and what must be said about the line after it.
 BAD = {
@@ -17,6 +17,8 @@ BAD = {
     'resolvers = ["10.0.0.1", 5]': "'resolvers' must be a list of texts",
     'resolvers = ["dns.example"]': "'resolvers' must be IPv4 addresses",
     "drain_ms = -1": "'drain_ms' must not be negative",
+    "session_timeout_ms = 3": "'session_timeout_ms' is in milliseconds",
+    'zookeeper_tree = "croft"': "'zookeeper_tree' is a path",
     'ports = "9000-8000"': "'ports'",
     'ports = "8000-9000"': "'ports' for tasks holds 8000",
     "cpus = 2.0\nreserve_cpus = 2.0": "'cpus' leaves nothing for tasks",
@@ -75,7 +77,8 @@ def main(croft):
             code, lines = check(croft, GOOD.replace(line, other))
             assert code == 2 and any(words in told for told in lines), (other, lines)
     code, lines = check(croft, "nonsense = 1\nmarathon_port = 70000\n" + GOOD + "drain_ms = true\n")
-    assert code == 2 and [line.split(":")[0] for line in lines] == ["1", "2", "8"] or len(lines) == 3, lines
+    assert code == 2 and [line.split(":")[0] for line in lines] == ["1", "2", "9"], lines
+    assert check(croft, GOOD.replace('hostname = "m2"', 'hostname = "node1"').replace('zookeeper = "zk', '#')) == (0, []), "a node needs no ZooKeeper"
     server = "server.{0}=m{0}:2888:3888\n"
     assert check(croft, GOOD, "tickTime=500\n" + "".join(server.format(i) for i in (1, 2, 3)))[0] == 0
     code, lines = check(croft, GOOD, "".join(server.format(i) for i in (1, 2, 3, 4, 5)))

@@ -7,6 +7,7 @@
   lab.py cut|heal HOST              off the network and back, with the carrier kept
   lab.py freeze|thaw HOST           every process stopped where it is, and on again
   lab.py kill|boot HOST             as when the power goes, and comes back
+  lab.py test [--keep] [TEST...]    run.py
   lab.py down                       everything away: processes, mounts, bridge, cgroups, names
 """
 import concurrent.futures
@@ -29,8 +30,8 @@ from machines import DIR, GATEWAY, HOSTS  # noqa: E402
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ANSIBLE = os.path.join(TOP, "deploy/ansible")
 BUILD = os.environ.get("CROFT_LAB_BUILD", os.path.join(TOP, "build/release"))
-# "standalone" until masters coordinate over ZooKeeper: then the first one leads alone.
-COORDINATION = os.environ.get("CROFT_LAB_COORDINATION", "standalone")
+# "standalone": the first master leads alone, with ZooKeeper beside it unused.
+COORDINATION = os.environ.get("CROFT_LAB_COORDINATION", "zookeeper")
 APP = "/service/fibonacci"
 PLAYBOOKS = {"master": "master.yml", "node": "node.yml", "log": "log.yml"}
 
@@ -89,9 +90,9 @@ def ansible(playbook, *more, limit=None, quiet=False):
     env = dict(os.environ, ANSIBLE_CONFIG=os.path.join(ANSIBLE, "ansible.cfg"), ANSIBLE_SSH_CONTROL_PATH_DIR=os.path.join(DIR, "cp"))
     with open(os.path.join(DIR, "ansible.log"), "a") as log:
         process = subprocess.Popen(words, cwd=ANSIBLE, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        lines = []
+        lines, begun = [], time.monotonic()
         for line in process.stdout:
-            log.write(line)
+            log.write(f"{time.monotonic() - begun:6.1f} {line}")
             lines.append(line)
             if not quiet:
                 print(line, end="", flush=True)
@@ -231,6 +232,8 @@ def main(words):
         print(env_lines())
     elif command == "down":
         down()
+    elif command == "test":
+        os.execv(sys.executable, [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py"), *rest])
     elif command == "package":
         print(package())
     elif command == "ssh" and rest:

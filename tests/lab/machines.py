@@ -254,6 +254,7 @@ def running(host):
 def boot(host, lower):
     if running(host):
         return
+    kill(host)  # what an unfinished end left behind
     prepare(host)
     mount(host, lower)
     make_cgroups(host)
@@ -289,10 +290,9 @@ def kill(host):
         time.sleep(0.02)
     with contextlib.suppress(OSError):
         os.remove(host.dir + "/nspawn.pid")
-    for _ in range(100):
-        if not os.path.exists("/sys/class/net/" + host.veth):
-            break
-        time.sleep(0.02)
+    # The kernel takes its time with network name spaces that nobody is in any more.
+    quiet("ip", "link", "del", host.veth)
+    shutil.rmtree("/run/systemd/nspawn/propagate/" + host.name, ignore_errors=True)
     remove_cgroups(host.name)
 
 

@@ -1,124 +1,22 @@
 #!/usr/bin/env python3
 """Tests on the seven hosts.   usage: run.py [--keep] [TEST...]   Makes the lab where it is not up, and takes it down again unless it was there before."""
-import base64
 import json
 import os
-import ssl
 import subprocess
 import sys
-import threading
 import time
 import traceback
-import urllib.error
-import urllib.request
+import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import faults  # noqa: E402
 import lab  # noqa: E402
 import machines  # noqa: E402
-from machines import DIR, HOSTS, ssh  # noqa: E402
+from hosts import APP, LOG, MASTERS, NODES, Load, call, console, get, healthy, leader, master, reachable, settled, tasks, wait  # noqa: E402
+from machines import HOSTS, ssh  # noqa: E402
 
-APP = lab.APP
 SERVICE = "_fibonacci-service._tcp.marathon.mesos."
-MASTERS = [h for h in HOSTS.values() if h.kind == "master"]
-NODES = [h for h in HOSTS.values() if h.kind == "node"]
-LOG = HOSTS["log1"]
 BUSYBOX = "/bin/busybox"
-
-
-def call(method, url, body=None, timeout=10, headers=None, context=None):
-    """(status, parsed body or text)"""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:
-            status, text = answer.status, answer.read()
-    except urllib.error.HTTPError as e:
-        status, text = e.code, e.read()
-    try:
-        return status, json.loads(text)
-    except ValueError:
-        return status, text.decode(errors="replace")
-
-
-def master(method, path, body=None):
-    return call(method, f"http://{MASTERS[0].address}:8080{path}", body)
-
-
-def get(path):
-    status, body = master("GET", path)
-    assert status == 200, f"GET {path}: {status} {body}"
-    return body
-
-
-def wait(what, true, limit=20.0, every=0.1):
-    end, last = time.monotonic() + limit, None
-    while time.monotonic() < end:
-        try:
-            got = true()
-            if got:
-                return got
-        except (OSError, AssertionError, KeyError, ValueError) as e:
-            last = e
-        time.sleep(every)
-    raise AssertionError(f"waited {limit} s for: {what}" + (f" ({last})" if last else ""))
-
-
-def settled(limit=60):
-    wait("no deployment is under way", lambda: get("/v2/deployments") == [], limit)
-
-
-def tasks(app=APP):
-    return get("/v2/apps" + app)["app"]["tasks"]
-
-
-def reachable(node):
-    return any(h["hostname"] == node.name and h["reachable"] for h in get("/croft/v1/overview")["hosts"])
-
-
-class Load:
-    """A client that asks without a pause and without retries, a new connection each time, through the HAProxies in turn."""
-
-    def __init__(self, path=APP + "/3"):
-        self.path, self.count, self.failures, self.slowest, self.stopping = path, 0, [], 0.0, False
-
-    def _run(self):
-        while not self.stopping:
-            m = MASTERS[self.count % len(MASTERS)]
-            begun = time.monotonic()
-            try:
-                with urllib.request.urlopen(f"http://{m.address}:5000{self.path}", timeout=10) as answer:
-                    text = answer.read().decode()
-                if text != "2":
-                    self.failures.append(f"{m.name}: {text[:80]}")
-            except OSError as e:
-                self.failures.append(f"{time.strftime('%H:%M:%S')} {m.name}: {e}")
-            self.slowest = max(self.slowest, time.monotonic() - begun)
-            self.count += 1
-            time.sleep(0.02)
-
-    def __enter__(self):
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-        self.go_on(20)
-        return self
-
-    def __exit__(self, *_):
-        self.stopping = True
-        self.thread.join(15)
-
-    def go_on(self, requests):
-        """Returns when so many more were answered."""
-        until = self.count + requests
-        wait("requests are answered", lambda: self.count >= until, 60)
-
-    def said(self):
-        return f"{self.count} requests, slowest {self.slowest * 1000:.0f} ms, " + ("; ".join(self.failures[:5]) + f" ({len(self.failures)} failed)" if self.failures else "none failed")
-
-
-def console(path, login=True):
-    context = ssl.create_default_context(cafile=DIR + "/pki/ca.crt")
-    headers = {"Authorization": "Basic " + base64.b64encode(b"croft:farm").decode()} if login else {}
-    return call("GET", f"https://{LOG.address}:5601{path}", headers=headers, context=context)
 
 
 def publish_box():
@@ -178,7 +76,7 @@ def test_a_container_asks_discovery_without_a_login():
 
 def test_names_on_the_nodes():
     for node in NODES:
-        assert ssh(node, "getent hosts leader.mesos").stdout.split()[:1] == [MASTERS[0].address]
+        assert ssh(node, "getent hosts leader.mesos").stdout.split()[:1] == [leader().address]
         assert ssh(node, "getent hosts log1.lab.example").stdout.split()[:1] == [LOG.address]
         srv = ssh(node, f"dig +short SRV {SERVICE}").stdout.split("\n")
         assert len([line for line in srv if line]) == 3, srv
@@ -224,7 +122,7 @@ def test_logs_of_all_nodes_through_nginx():
         ssh(node, f"curl -sS -o /dev/null http://master1:5000{APP}/8")
 
     def hosts():
-        status, found = console("/croft/v1/logs?q=" + urllib.request.quote(f'app:"{APP}"'))
+        status, found = console("/croft/v1/logs?q=" + urllib.parse.quote(f'app:"{APP}"'))
         assert status == 200, (status, found)
         hits = found["hits"]["hits"] if "hits" in found else found
         return {h.get("_source", h).get("host") for h in hits} >= {n.name for n in NODES}
@@ -246,9 +144,9 @@ def test_restarting_every_unit_restarts_no_task():
     for node in NODES:
         ssh(node, "systemctl restart croft-node croft-dns")
     for m in MASTERS:
-        ssh(m, "systemctl restart croft-balancer" + (" croft-master" if m is MASTERS[0] else ""))
+        ssh(m, "systemctl restart croft-balancer croft-master")
     ssh(LOG, "systemctl restart croft-log")
-    wait("all tasks are healthy", lambda: get("/v2/apps" + APP)["app"]["tasksHealthy"] == 3)
+    wait("all tasks are healthy", healthy)
     assert {t["id"]: t["startedAt"] for t in tasks()} == before
     assert {m.name: ssh(m, "systemctl show -P MainPID croft-haproxy").stdout for m in MASTERS} == pids
 
@@ -281,7 +179,7 @@ def test_a_node_cut_off_and_healed_in_time_keeps_its_tasks():
         finally:
             machines.heal(NODES[2])
         wait("the node is heard again", lambda: reachable(NODES[2]), 30)
-        wait("all tasks are healthy", lambda: get("/v2/apps" + APP)["app"]["tasksHealthy"] == 3, 30)
+        wait("all tasks are healthy", healthy, 30)
         load.go_on(1)
     print(f"    {load.said()}")
     assert sorted(t["id"] for t in tasks()) == before
@@ -295,7 +193,7 @@ def test_a_node_without_power_comes_back():
         wait(f"{m.name} goes on with the others", lambda m=m: call("GET", f"http://{m.address}:5000{APP}/1")[0] == 200, 30)
     lab.boot_all([victim], lab.base.path())
     wait("it is heard again", lambda: reachable(victim), 60)
-    wait("three instances are healthy", lambda: get("/v2/apps" + APP)["app"]["tasksHealthy"] == 3, 120)
+    wait("three instances are healthy", healthy, 120)
     wait("nothing runs twice", lambda: len(tasks()) == 3, 60)
     for m in MASTERS:
         wait(f"610 from {m.name}", lambda m=m: call("GET", f"http://{m.address}:5000{APP}/15")[1] == 610, 30)
@@ -311,12 +209,13 @@ def test_a_rolling_upgrade_loses_no_request():
     assert load.count > 100 and not load.failures, load.said()
     versions = {h.name: ssh(h, "dpkg-query -W -f='${Version}' croft").stdout for h in HOSTS.values()}
     assert len(set(versions.values())) == 1, versions
-    wait("all tasks are healthy", lambda: get("/v2/apps" + APP)["app"]["tasksHealthy"] == 3)
+    wait("all tasks are healthy", healthy)
     assert {t["id"]: t["startedAt"] for t in tasks()} == before
 
 
 def run(wanted, keep):
-    tests = [(name, f) for name, f in globals().items() if name.startswith("test_") and (not wanted or name in wanted)]
+    every = [(name, f) for names in (globals(), vars(faults)) for name, f in names.items() if name.startswith("test_")]
+    tests = [(name, f) for name, f in every if not wanted or name in wanted]
     if wanted and len(tests) != len(wanted):
         sys.exit("unknown tests: " + " ".join(set(wanted) - {n for n, _ in tests}))
     there = all(machines.running(h) for h in HOSTS.values())
