@@ -13,6 +13,7 @@
 #include "agent/health.hpp"
 #include "agent/run_folder.hpp"
 #include "base/files.hpp"
+#include "base/json_writer.hpp"
 #include "base/log.hpp"
 
 namespace croft::agent {
@@ -70,8 +71,11 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   Labels environment(const Launch& launch) const;
 
   // --- HTTP (agent_api.cpp) ---
-  asio::awaitable<net::Response> state(net::Request request);
-  asio::awaitable<net::Response> statistics(net::Request request);
+  std::string state_json();
+  std::string statistics_json(bool containers);
+  std::string metrics_json();
+  void write_flags(JsonWriter& w) const;
+  asio::awaitable<net::Response> on_strand_as_json(std::function<std::string()> write, net::Request request);
 
   template <class F>
   asio::awaitable<std::invoke_result_t<F>> on_strand(F work) {

@@ -41,6 +41,9 @@ struct ExecPlan {
 struct Usage {
   double cpus_user = 0, cpus_system = 0;    ///< seconds
   std::uint64_t memory_rss = 0, memory_limit = 0, processes = 0;  ///< bytes, bytes, count
+  std::uint64_t memory_total = 0;           ///< bytes, the page cache included
+  std::uint64_t periods = 0, throttled = 0; ///< of a cpu quota, where there is one
+  double throttled_seconds = 0;
 };
 
 /// Errors are told to the user as the task's failure.

@@ -28,12 +28,18 @@ Usage usage_of(const CgroupHost& host, const std::string& cpu, const std::string
     u.cpus_user = static_cast<double>(number_in_file(cpu + "/cpu.stat", "user_usec")) / 1e6;
     u.cpus_system = static_cast<double>(number_in_file(cpu + "/cpu.stat", "system_usec")) / 1e6;
     u.memory_rss = number_in_file(memory + "/memory.stat", "anon");
+    u.memory_total = number_in_file(memory + "/memory.current");
+    u.throttled_seconds = static_cast<double>(number_in_file(cpu + "/cpu.stat", "throttled_usec")) / 1e6;
   } else {
     static const auto ticks = static_cast<double>(std::max(1L, ::sysconf(_SC_CLK_TCK)));
     u.cpus_user = static_cast<double>(number_in_file(cpu + "/cpuacct.stat", "user")) / ticks;
     u.cpus_system = static_cast<double>(number_in_file(cpu + "/cpuacct.stat", "system")) / ticks;
     u.memory_rss = number_in_file(memory + "/memory.stat", "total_rss");
+    u.memory_total = number_in_file(memory + "/memory.usage_in_bytes");
+    u.throttled_seconds = static_cast<double>(number_in_file(cpu + "/cpu.stat", "throttled_time")) / 1e9;
   }
+  u.periods = number_in_file(cpu + "/cpu.stat", "nr_periods");
+  u.throttled = number_in_file(cpu + "/cpu.stat", "nr_throttled");
   u.processes = number_in_file(pids + "/pids.current");
   return u;
 }

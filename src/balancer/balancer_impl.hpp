@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "balancer/balancer_service.hpp"
+#include "balancer/keeper.hpp"
 #include "net/async.hpp"
 #include "net/http_client.hpp"
 
@@ -21,14 +22,10 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
 
   asio::awaitable<void> apply_loop();
   asio::awaitable<void> confirm_loop();
-  asio::awaitable<Status> apply(std::shared_ptr<const catalog::Content> content, std::optional<catalog::Index> at);
-  Status bring_up(Plan plan);                        ///< blocking pool
-  Status change(Plan plan);                          ///< blocking pool
-  void drop_bad_rules(const catalog::Content& content);  ///< blocking pool
-  bool choose_ports();
-  void adopt_slots(Plan& plan) const;
-  std::map<TaskId, std::uint32_t> open_requests() const;  ///< blocking pool
+  asio::awaitable<Keeper::Outcome> apply(std::shared_ptr<const catalog::Content> content, std::optional<catalog::Index> at);
+  void tell_left_out();                              ///< blocking pool
   asio::awaitable<net::Response> send_rule(std::string method, AppId app, std::string acl);
+  asio::awaitable<void> until_seen(AppId app, std::optional<std::string> acl);
 
   std::shared_ptr<const catalog::Content> content() const {
     std::lock_guard lock(mutex);
@@ -36,11 +33,12 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
   }
 
   BalancerOptions options;
-  RenderOptions rendering;
   asio::strand<asio::any_io_executor> strand;
   net::BlockingPool blocking{1};
   net::HttpClient client;
-  Haproxy haproxy;
+  Haproxy haproxy;                                   // blocking pool, as is the keeper
+  Keeper keeper;
+  std::set<std::string> told_left_out;               // blocking pool
   mutable std::mutex mutex;
   std::shared_ptr<const catalog::Content> newest;    // mutex
   std::optional<catalog::Index> newest_at;           // mutex
@@ -48,11 +46,6 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
   std::shared_ptr<net::Signal> changed = net::Signal::make();
   std::shared_ptr<net::Signal> applied_signal = net::Signal::make();
   std::optional<catalog::Index> applied;             // strand
-  Plan plan;                                         // what HAProxy has (blocking pool, one at a time)
-  std::string shape;
-  bool up = false, ports_chosen = false;
-  std::map<AppId, std::string> checked_rules;        // ACLs known to be good
-  std::set<AppId> bad_rules;
   std::atomic<bool> stopping{false};
   std::atomic<int> loops{0};
   Counter &reloads, &commands, &failures;

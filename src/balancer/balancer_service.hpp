@@ -7,8 +7,6 @@
 #include <filesystem>
 #include <memory>
 
-#include "balancer/haproxy.hpp"
-#include "balancer/render.hpp"
 #include "base/metrics.hpp"
 #include "catalog/subscription.hpp"
 #include "net/http.hpp"

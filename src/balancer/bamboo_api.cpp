@@ -15,6 +15,8 @@ using net::Response;
 
 namespace {
 
+constexpr std::chrono::milliseconds seen_within{2000};
+
 const json::value* find_ignoring_case(const json::value& v, std::string_view key) {
   if (!v.is_object()) return nullptr;
   for (const auto& member : v.get_object())
@@ -45,14 +47,16 @@ void write_app(JsonWriter& w, const catalog::Service& s, const std::vector<const
   for (auto at = escaped.find('/'); at != std::string::npos; at = escaped.find('/', at)) escaped.replace(at, 1, "::");
   auto dns = task_name_of(s.app);
   std::replace(dns.begin(), dns.end(), '.', '-');
-  w.begin_object().field("Id", id).field("EscapedId", escaped).field("MesosDnsId", dns);
+  w.begin_object().field("Id", id).field("EscapedId", escaped).field("MesosDnsId", dns).key("SplitId").begin_array();
+  for (const auto& part : split(id, '/')) w.value(part);
+  w.end_array();
   const HealthCheck* http = nullptr;
   w.key("HealthChecks").begin_array();
   for (const auto& c : s.health_checks) {
     if (!http && (c.kind == CheckKind::http || c.kind == CheckKind::https)) http = &c;
     w.begin_object().field("Protocol", c.protocol_name).field("Path", c.path).field("PortIndex", c.port_index.value_or(0)).end_object();
   }
-  w.end_array().field("HealthCheckPath", http ? http->path : "").field("HealthCheckProtocol", http ? http->protocol_name : "");
+  w.end_array().field("HealthCheckPath", http ? http->path : "").field("HealthCheckProtocol", http ? http->protocol_name : "").field("ReadinessCheckPath", "");
   w.field("ServicePort", s.ports.empty() ? 0 : s.ports[0].service_port).key("ServicePorts").begin_array();
   for (const auto& p : s.ports) w.value(p.service_port);
   w.end_array();
@@ -61,14 +65,23 @@ void write_app(JsonWriter& w, const catalog::Service& s, const std::vector<const
     for (const auto& [k, v] : *map) w.field(k, v);
     w.end_object();
   }
+  w.key("ipAddress").begin_object().key("discovery").begin_object().key("ports").begin_array().end_array().end_object().end_object();
   w.key("Tasks").begin_array();
   for (const auto* e : tasks) {
     if (e->ports.empty() || e->ports[0].host_port == 0) continue;
-    w.begin_object().field("Id", e->task).field("Host", e->ip).field("Port", e->ports[0].host_port).key("Ports").begin_array();
+    w.begin_object().field("Id", e->task).field("Host", e->host.empty() ? e->ip : e->host).field("Port", e->ports[0].host_port).key("Ports").begin_array();
     for (const auto& p : e->ports) w.value(p.host_port);
     w.end_array().field("Alive", e->healthy.value_or(s.health_checks.empty())).field("State", wire_name(e->state)).field("Ready", e->ready && !e->draining).end_object();
   }
   w.end_array().end_object();
+}
+
+/// "a/b", "/a/b" and "//a/b/" name one app; "" stays empty.
+std::string absolute(std::string_view id) {
+  std::string out;
+  for (const auto& part : split(id, '/'))
+    if (!part.empty()) out += "/" + part;
+  return out;
 }
 
 Response bad(std::string text) { return Response::text(std::move(text) + "\n", 400); }
@@ -102,15 +115,50 @@ asio::awaitable<Response> BalancerService::Impl::send_rule(std::string method, A
   co_return Response::text(words + "\n", 503);
 }
 
+/// Until the balancer's own copy has what the leader has just accepted, so that who reads behind a write finds it. Bounded: the write itself is done.
+asio::awaitable<void> BalancerService::Impl::until_seen(AppId app, std::optional<std::string> acl) {
+  auto self = shared_from_this();
+  auto end = std::chrono::steady_clock::now() + seen_within;
+  while (!stopping && std::chrono::steady_clock::now() < end) {
+    auto ticket = changed->ticket();
+    auto c = content();
+    if (c) {
+      auto at = c->rules.find(app);
+      bool there = at != c->rules.end();
+      if (acl ? there && at->second.acl == *acl : !there) co_return;
+    }
+    (void)co_await changed->wait(ticket, std::chrono::milliseconds(50));
+  }
+}
+
+/// What Bamboo says to a write: the values that it was sent.
+static std::string echo(const AppId& app, const json::value& body) {
+  JsonWriter w;
+  w.begin_object().field("Id", app).field("Acl", text_in(body, "acl")).key("Config");
+  const auto* config = find_ignoring_case(body, "config");
+  if (config && config->is_object()) {
+    w.begin_object();
+    for (const auto& member : config->get_object())
+      if (member.value().is_string()) w.field(iequals(member.key(), "acl") ? "Acl" : std::string_view(member.key()), std::string_view(member.value().get_string()));
+    w.end_object();
+  } else {
+    w.null();
+  }
+  w.end_object();
+  return std::move(w).take();
+}
+
 static asio::awaitable<Response> put_service(std::shared_ptr<BalancerService::Impl> impl, Request r) {
   auto body = json::parse(r.body);
   if (!body || !body->is_object()) co_return bad("Unable to decode JSON request");
   auto id = text_in(*body, "id"), acl = text_in(*body, "acl");
   if (const auto* config = find_ignoring_case(*body, "config"); acl.empty() && config) acl = text_in(*config, "Acl");
+  id = absolute(id);
   if (id.empty()) co_return bad("can not use empty ID");
   if (trim(acl).empty()) co_return bad("Acl: must be given and not empty");
-  AppId app(id.starts_with('/') ? id : "/" + id);
-  if (acl.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos || acl.size() > 4096) co_return bad("Acl: must be one line of at most 4096 bytes");
+  AppId app(id);
+  if (std::any_of(acl.begin(), acl.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }) || acl.size() > 4096)
+    co_return bad("Acl: must be one line of at most 4096 bytes");
   // Tried before it is kept: a rule that HAProxy refuses is answered in HAProxy's own words.
   auto verdict = std::make_shared<Status>();
   std::function<void()> check = [impl, acl, verdict] {
@@ -118,23 +166,25 @@ static asio::awaitable<Response> put_service(std::shared_ptr<BalancerService::Im
     *verdict = impl->haproxy.check(probe_config(acl));
   };
   co_await impl->blocking.run(check);
+  if (!*verdict && verdict->error().code != Errc::invalid) co_return Response::text("the rule cannot be tried: " + verdict->error().context + "\n", 503);
   if (!*verdict) co_return bad("HAProxy refuses this rule: " + verdict->error().context);
   auto answer = co_await impl->send_rule("PUT", app, acl);
   if (answer.status != 200) co_return answer;
-  JsonWriter w;
-  w.begin_object().field("Id", app).field("Acl", acl).key("Config").begin_object().field("Acl", acl).end_object().end_object();
-  co_return Response::json(std::move(w).take());
+  co_await impl->until_seen(app, acl);
+  auto said = echo(app, *body);
+  co_return Response::json(std::move(said));
 }
 
 static asio::awaitable<Response> delete_service(std::shared_ptr<BalancerService::Impl> impl, Request r) {
   auto at = r.params.find("id");
-  std::string id;
-  if (at != r.params.end())
-    for (const auto& part : split(at->second, '/'))
-      if (!part.empty()) id += "/" + part;
+  auto id = at == r.params.end() ? "" : absolute(at->second);
   if (id.empty()) co_return bad("can not use empty ID");
-  auto answer = co_await impl->send_rule("DELETE", AppId(id), "");
-  co_return answer.status == 200 ? Response::json("null") : std::move(answer);
+  AppId app(id);
+  auto answer = co_await impl->send_rule("DELETE", app, "");
+  if (answer.status != 200) co_return answer;
+  std::optional<std::string> gone;
+  co_await impl->until_seen(app, gone);
+  co_return Response::json("null");
 }
 
 void BalancerService::add_routes(net::Router& router) {
@@ -163,6 +213,8 @@ void BalancerService::add_routes(net::Router& router) {
     w.end_object();
     return Response::json(std::move(w).take());
   });
+  // Bamboo has no such route; a reader gets all rules at once.
+  router.on("GET", "/api/services/{*id}", [](Request) -> asio::awaitable<Response> { co_return Response::text("404 page not found\n", 404); });
   router.on("POST", "/api/services", [impl](Request r) { return put_service(impl, std::move(r)); });
   router.on("PUT", "/api/services/{*id}", [impl](Request r) { return put_service(impl, std::move(r)); });
   router.on("PUT", "/api/services", [impl](Request r) { return put_service(impl, std::move(r)); });

@@ -1,6 +1,8 @@
 #include "balancer/haproxy.hpp"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -10,6 +12,7 @@
 #include <thread>
 
 #include "base/files.hpp"
+#include "base/log.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
 
@@ -17,9 +20,12 @@ namespace croft::balancer {
 
 namespace {
 
+using Steady = std::chrono::steady_clock;
+
 constexpr int talk_limit_ms = 2000;
 constexpr std::size_t answer_max = 64u << 20;
 constexpr std::size_t batch_max = 60;
+constexpr std::chrono::seconds check_limit{20};
 
 /// The lines of HAProxy's complaint that say what is wrong, without its prefixes.
 std::string words_of(const std::string& said) {
@@ -33,9 +39,30 @@ std::string words_of(const std::string& said) {
   return lines.empty() ? std::string(trim(said)) : join(lines, "; ");
 }
 
-Ran run_haproxy(std::vector<std::string> words) {
-  auto ran = run_program(std::move(words), std::chrono::seconds(10));
-  return ran ? std::move(*ran) : Ran{-1, ran.error().context};
+/// "\nPid: 12" of `show info`.
+std::string line_of(const std::string& info, std::string_view name) {
+  auto at = info.find(fmt::format("\n{}: ", name));
+  if (at == std::string::npos) return {};
+  at += name.size() + 3;
+  return info.substr(at, info.find('\n', at) - at);
+}
+
+/// Derived and rewritten at every start, so it needs no sync; whole or not there all the same.
+Status write_aside(const fs::path& path, const std::string& text) {
+  auto aside = path.string() + ".new";
+  Fd fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd.valid()) return fail_errno("open " + aside);
+  for (std::size_t at = 0; at < text.size();) {
+    auto n = ::write(fd.get(), text.data() + at, text.size() - at);
+    if (n <= 0) {
+      auto error = fail_errno("write " + aside);
+      ::unlink(aside.c_str());
+      return error;
+    }
+    at += static_cast<std::size_t>(n);
+  }
+  if (::rename(aside.c_str(), path.c_str()) != 0) return fail_errno("rename " + aside);
+  return {};
 }
 
 }  // namespace
@@ -48,8 +75,11 @@ Result<std::string> Haproxy::talk(const fs::path& socket, const std::string& tex
   path.copy(address.sun_path, path.size());
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd.valid() || ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) return fail(Errc::unavailable, "HAProxy does not answer on {}", path);
+  timeval limit{talk_limit_ms / 1000, 0};
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   auto line = text + "\n";
   if (::send(fd.get(), line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) return fail(Errc::unavailable, "HAProxy closed {}", path);
+  ::shutdown(fd.get(), SHUT_WR);  // the master would wait for more commands
   std::string out;
   char block[65536];
   for (;;) {
@@ -62,61 +92,93 @@ Result<std::string> Haproxy::talk(const fs::path& socket, const std::string& tex
   }
 }
 
-Result<std::string> Haproxy::ask(const std::string& command) const { return talk(options_.run_dir / "haproxy.sock", command); }
+Result<std::string> Haproxy::ask_master(const std::string& command) const { return talk(options_.run_dir / "master.sock", command); }
 
-bool Haproxy::running() const { return ask("show info").has_value(); }
+/// A worker that does not take connections any more is reached through the master, each command with the worker's number in front.
+Result<std::string> Haproxy::ask(const std::string& command, int worker) const {
+  if (worker == 0) return talk(options_.run_dir / "haproxy.sock", command);
+  return ask_master(fmt::format("@!{} {}", worker, command));
+}
+
+std::optional<Proxy::Info> Haproxy::info() const {
+  auto text = ask("show info", 0);
+  if (!text) return std::nullopt;
+  auto pid = to_int(line_of(*text, "Pid"));
+  if (!pid) return std::nullopt;
+  return Info{static_cast<int>(*pid), line_of(*text, "description")};
+}
+
+/// Of this run folder's HAProxy, if it lives; a number that belongs to somebody else now does not count.
+std::optional<int> Haproxy::master_pid() const {
+  auto text = read_file(options_.run_dir / "haproxy.pid", 64);
+  auto pid = text ? to_int(trim(*text)) : std::nullopt;
+  if (!pid || *pid <= 1) return std::nullopt;
+  auto words = read_file(fmt::format("/proc/{}/cmdline", *pid), 65536);
+  auto config = (options_.run_dir.filename() / "haproxy.cfg").string();  // as it was named then, from whatever folder
+  if (!words || words->find("haproxy") == std::string::npos || words->find(config) == std::string::npos) return std::nullopt;
+  return static_cast<int>(*pid);
+}
+
+void Haproxy::stop() {
+  auto pid = master_pid();
+  if (!pid) return;
+  ::kill(*pid, SIGTERM);
+  for (int i = 0; i < 300 && master_pid() == pid; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  if (master_pid() == pid) ::kill(*pid, SIGKILL);
+}
 
 Status Haproxy::start() {
+  if (auto stray = options_.by_unit ? std::nullopt : master_pid()) {
+    log::warn("balancer", "HAProxy {} does not answer on its sockets; it is ended before another is started", *stray);
+    stop();
+  }
   auto dir = options_.run_dir;
   if (!options_.by_unit) {
     std::error_code ec;
     fs::remove(dir / "master.sock", ec);
-    auto ran = run_haproxy({options_.program, "-W", "-D", "-S", (dir / "master.sock").string() + ",mode,600", "-p", (dir / "haproxy.pid").string(), "-f", config_file().string()});
-    if (ran.code != 0) return fail(Errc::io, "HAProxy does not start: {}", words_of(ran.said));
+    auto ran = run_program({options_.program, "-W", "-D", "-S", (dir / "master.sock").string() + ",mode,600", "-p", (dir / "haproxy.pid").string(), "-f", config_file().string()}, check_limit);
+    if (!ran) return fail(std::move(ran).error().within("HAProxy does not start"));
+    if (ran->code != 0) return fail(Errc::io, "HAProxy does not start: {}", words_of(ran->said));
   }
-  for (int i = 0; i < 200; ++i) {
-    if (running()) return {};
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (auto end = Steady::now() + (options_.by_unit ? std::chrono::milliseconds(2000) : options_.reload_limit); Steady::now() < end;) {
+    if (info()) return {};
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   return fail(Errc::timeout, "{}", options_.by_unit ? "croft-haproxy.service has not started HAProxy yet" : "HAProxy was started and does not answer");
 }
 
+static std::int64_t failed_reloads(const std::string& show_proc) {
+  auto at = show_proc.find("[failed: ");
+  if (at == std::string::npos) return 0;
+  at += 9;
+  return to_int(std::string_view(show_proc).substr(at, show_proc.find(']', at) - at)).value_or(0);
+}
+
 Status Haproxy::reload() {
-  auto pid_of = [&]() -> std::string {
-    auto info = ask("show info");
-    if (!info) return {};
-    auto at = info->find("\nPid:");
-    return at == std::string::npos ? "" : info->substr(at + 5, info->find('\n', at + 1) - at - 5);
-  };
-  auto before = pid_of();
-  auto told = talk(options_.run_dir / "master.sock", "reload");
-  if (!told && told.error().code != Errc::timeout) return fail(told.error());
-  for (int i = 0; i < 500; ++i) {
-    auto now = pid_of();
-    if (!now.empty() && now != before) return {};
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  auto before = info();
+  auto processes = ask_master("show proc");
+  if (!processes) return fail(std::move(processes).error());
+  auto failed = failed_reloads(*processes);
+  auto told = ask_master("reload");
+  if (!told && told.error().code != Errc::timeout) return fail(std::move(told).error());
+  for (auto end = Steady::now() + options_.reload_limit; Steady::now() < end; std::this_thread::sleep_for(std::chrono::milliseconds(5))) {
+    auto now = info();
+    if (now && (!before || now->pid != before->pid)) return {};
+    if (auto list = ask_master("show proc"); list && failed_reloads(*list) > failed)
+      return fail(Errc::io, "HAProxy could not take the new configuration and goes on with the one before; most likely a port was taken meanwhile");
   }
   return fail(Errc::timeout, "HAProxy was told to reload and the old worker still answers");
 }
 
-void Haproxy::stop() {
-  auto text = read_file(options_.run_dir / "haproxy.pid", 64);
-  auto pid = text ? to_int(trim(*text)) : std::nullopt;
-  if (!pid || *pid <= 1) return;
-  auto program = read_file(fmt::format("/proc/{}/comm", *pid), 64);
-  if (!program || trim(*program) != "haproxy") return;  // the number belongs to somebody else now
-  ::kill(static_cast<pid_t>(*pid), SIGTERM);
-  for (int i = 0; i < 300 && ::kill(static_cast<pid_t>(*pid), 0) == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-}
-
-Status Haproxy::run(const std::vector<std::string>& commands) const {
+Status Haproxy::run(const std::vector<std::string>& commands, int worker) const {
+  auto between = worker == 0 ? std::string(";") : fmt::format(";@!{} ", worker);
   for (std::size_t i = 0; i < commands.size(); i += batch_max) {
     std::vector<std::string> some(commands.begin() + static_cast<std::ptrdiff_t>(i), commands.begin() + static_cast<std::ptrdiff_t>(std::min(commands.size(), i + batch_max)));
-    auto answer = ask(join(some, ";"));
-    if (!answer) return fail(answer.error());
+    auto answer = ask(join(some, between), worker);
+    if (!answer) return fail(std::move(answer).error());
     auto said = trim(*answer);
     // A changed address is told in words; anything about a server that is not there, or a command not understood, is a fault.
-    for (auto bad : {"No such", "Unknown command", "Require", "not found", "Invalid"})
+    for (auto bad : {"No such", "Unknown command", "Require", "not found", "Invalid", "Can't find", "Permission denied"})
       if (said.find(bad) != std::string_view::npos) return fail(Errc::invalid, "HAProxy: {}", said.substr(0, 300));
   }
   return {};
@@ -124,40 +186,30 @@ Status Haproxy::run(const std::vector<std::string>& commands) const {
 
 Status Haproxy::check(const std::string& config) const {
   auto file = options_.run_dir / fmt::format("check.{:x}.cfg", random_u64());
-  if (auto ok = write_file_atomic(file, config, 0600); !ok) return ok;
-  auto ran = run_haproxy({options_.program, "-c", "-f", file.string()});
+  if (auto ok = write_aside(file, config); !ok) return ok;
+  auto ran = run_program({options_.program, "-c", "-f", file.string()}, check_limit);
   std::error_code ec;
   fs::remove(file, ec);
-  if (ran.code == 0) return {};
-  auto words = words_of(ran.said);
+  if (!ran) return fail(std::move(ran).error().within("haproxy -c"));
+  if (ran->code == 0) return {};
+  if (ran->code >= 126) return fail(Errc::io, "haproxy -c ended with {}: {}", ran->code, words_of(ran->said));
+  auto words = words_of(ran->said);
   for (auto at = words.find(file.string()); at != std::string::npos; at = words.find(file.string())) words.replace(at, file.string().size(), "rule");
   return fail(Errc::invalid, "{}", words);
 }
 
-Status Haproxy::write_config(const std::string& config) const { return write_file_atomic(config_file(), config, 0600); }
+Status Haproxy::write_config(const std::string& config) const { return write_aside(config_file(), config); }
+std::string Haproxy::config_on_disk() const { return read_file(config_file(), answer_max).value_or(""); }
 
-Result<std::map<std::string, unsigned>> Haproxy::sessions() const {
-  auto csv = ask("show stat -1 4 -1");
-  if (!csv) return fail(csv.error());
-  std::map<std::string, unsigned> out;
-  for (const auto& line : split(*csv, '\n')) {
-    auto f = split(line, ',');
-    if (f.size() < 5 || f[0].starts_with('#')) continue;
-    out[f[0] + "/" + f[1]] = static_cast<unsigned>(to_int(f[4]).value_or(0));
-  }
-  return out;
-}
-
-Result<std::map<std::string, std::pair<std::string, int>>> Haproxy::addresses() const {
-  auto text = ask("show servers state");
-  if (!text) return fail(text.error());
-  std::map<std::string, std::pair<std::string, int>> out;
-  for (const auto& line : split(*text, '\n')) {
-    auto f = split(line, ' ');
-    if (f.size() < 19 || f[0].starts_with('#')) continue;
-    out[f[1] + "/" + f[3]] = {f[4], static_cast<int>(to_int(f[18]).value_or(0))};
-  }
-  return out;
+bool Haproxy::port_is_free(const std::string& address, std::uint16_t port) const {
+  Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  int one = 1;
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  sockaddr_in a{};
+  a.sin_family = AF_INET;
+  a.sin_port = htons(port);
+  if (address.empty() || ::inet_pton(AF_INET, address.c_str(), &a.sin_addr) != 1) a.sin_addr.s_addr = INADDR_ANY;
+  return ::bind(fd.get(), reinterpret_cast<sockaddr*>(&a), sizeof a) == 0 && ::listen(fd.get(), 1) == 0;
 }
 
 }  // namespace croft::balancer

@@ -194,6 +194,8 @@ void add_discovery_routes(net::Router& router, ApiInfo info, std::function<std::
   });
   answer("/v1/services/{*service}", true, [](const Zone& z, const Request& r) { return services_json(z, r.params.at("service")); });
   answer("/v1/hosts/{host}", true, [](const Zone& z, const Request& r) { return hosts_json(z, r.params.at("host")); });
+  router.on("GET", "/v1/hosts/{host}/ports", [](Request) -> net::asio::awaitable<Response> { co_return Response::text("To be implemented...", 501); });
+  router.fallback([](Request) -> net::asio::awaitable<Response> { co_return Response::text("404: Page Not Found", 404); });
   answer("/v1/enumerate", true, [](const Zone& z, const Request&) { return enumerate_json(z); });
   answer("/v1/axfr", true, [](const Zone& z, const Request&) { return axfr_json(z); });
 }

@@ -141,6 +141,15 @@ TEST_F(Api, ConfigHasTheKeysThatClientsKnowAndNoSecret) {
   EXPECT_EQ(json::integer(v, "HttpPort"), 8123);
 }
 
+TEST_F(Api, WhatIsNotThereIsToldAsMesosDnsToldIt) {
+  auto ports = get(router_, "/v1/hosts/leader.mesos/ports");
+  EXPECT_EQ(ports.status, 501);
+  EXPECT_EQ(ports.body, "To be implemented...");
+  auto nothing = get(router_, "/v2/nothing");
+  EXPECT_EQ(nothing.status, 404);
+  EXPECT_EQ(nothing.body, "404: Page Not Found");
+}
+
 TEST_F(Api, VersionAcceptAndMethods) {
   EXPECT_EQ(get(router_, "/v1/version").body, R"({"Service":"Mesos-DNS","URL":"https://github.com/mesosphere/mesos-dns","Version":"0.1"})");
   EXPECT_EQ(get(router_, "/v1/version", "text/html").status, 406);

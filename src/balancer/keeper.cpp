@@ -1,0 +1,255 @@
+#include "balancer/keeper.hpp"
+
+#include <algorithm>
+
+#include "base/log.hpp"
+#include "base/text.hpp"
+
+namespace croft::balancer {
+
+namespace {
+
+constexpr Millis soon{500}, later{5'000};
+constexpr std::size_t proven_max = 20'000;
+
+/// Ports in the bind lines of a configuration of ours.
+std::set<std::uint16_t> bound_in(const std::string& config) {
+  std::set<std::uint16_t> out;
+  for (const auto& line : split(config, '\n')) {
+    if (!line.starts_with("    bind ")) continue;
+    if (auto port = to_int(std::string_view(line).substr(line.rfind(':') + 1)); port && *port > 0 && *port < 65536) out.insert(static_cast<std::uint16_t>(*port));
+  }
+  return out;
+}
+
+}  // namespace
+
+Plan Keeper::plan_for(const catalog::Content& content, const Plan& before) {
+  banned_.own_ip = options_.own_ip;
+  banned_.ports.clear();
+  for (auto at = banned_services_.begin(); at != banned_services_.end();) {
+    auto service = content.services.find(at->first);
+    bool same = service != content.services.end() && service->second == at->second;
+    at = same ? std::next(at) : banned_services_.erase(at);
+  }
+  banned_.apps.clear();
+  for (const auto& [app, service] : banned_services_) banned_.apps.insert(app);
+  auto plan = make_plan(content, before, banned_);
+  for (auto port : service_ports(plan))
+    if (!usable(port)) banned_.ports.insert(port);
+  return banned_.ports.empty() ? plan : make_plan(content, before, banned_);
+}
+
+void Keeper::took(Plan plan, const std::string& shape, int pid) {
+  has_ = std::move(plan);
+  shape_ = shape;
+  pid_ = pid;
+  up_ = true;
+  fronts_ = service_ports(has_);
+  fronts_.insert(options_.rendering.shared_ports.begin(), options_.rendering.shared_ports.end());
+}
+
+Status Keeper::choose_shared_ports() {
+  auto& ports = options_.rendering.shared_ports;
+  ports.clear();
+  for (auto port : options_.shared_ports) {
+    if (!usable(port)) return fail(Errc::unavailable, "port {} is taken by another program; HAProxy is not started beside it", port);
+    ports.push_back(port);
+  }
+  for (auto port : options_.optional_ports)
+    if (usable(port)) ports.push_back(port);
+  return {};
+}
+
+/// A HAProxy of ours runs: what it has is asked of itself, and it is left as it is unless its configuration is another one.
+void Keeper::adopt(const Proxy::Info& info) {
+  on_disk_ = proxy_.config_on_disk();
+  fronts_ = bound_in(on_disk_);
+  if (auto ok = choose_shared_ports(); !ok) log::error("balancer", "{}", ok.error().context);  // then a reload will tell
+  auto state = proxy_.ask("show servers state");
+  auto fronts = fronts_;
+  took(state ? plan_seen(*state) : Plan{}, resync_ ? "" : info.shape, info.pid);
+  fronts_ = std::move(fronts);
+  maybe_old_workers_ = true;
+  resync_ = false;
+  log::info("balancer", "HAProxy {} is adopted", info.pid);
+}
+
+Status Keeper::start(const catalog::Content& content, Outcome& outcome) {
+  fronts_.clear();
+  if (auto ok = choose_shared_ports(); !ok) return ok;
+  auto wanted = plan_for(content, has_);
+  if (auto ok = judge(content, wanted); !ok) return ok;
+  on_disk_.clear();
+  if (auto ok = save(wanted, shape_of(wanted, options_.rendering)); !ok) return ok;
+  if (auto ok = proxy_.start(); !ok) return ok;
+  auto info = proxy_.info();
+  if (!info) return fail(Errc::unavailable, "HAProxy was started and is gone again");
+  left_out_ = wanted.left_out;
+  took(std::move(wanted), info->shape, info->pid);
+  maybe_old_workers_ = false;
+  outcome.in_force = true;
+  log::info("balancer", "HAProxy {} is started, {} back ends", pid_, has_.backends.size());
+  return {};
+}
+
+/// Asks HAProxy about the whole; only when it says no, about each app that is new or changed, so that one bad rule or label stops nothing else.
+Status Keeper::judge(const catalog::Content& content, Plan& wanted) {
+  for (int tries = 0;; ++tries) {
+    auto ok = proxy_.check(render(wanted, options_.rendering));
+    if (!ok && (ok.error().code != Errc::invalid || tries == 2)) return ok;
+    if (ok) {
+      if (proven_.size() > proven_max) proven_.clear();
+      for (const auto& [app, service] : content.services) proven_.insert(shape_of(only(wanted, app, true), options_.rendering));
+      return ok;
+    }
+    find_offenders(content, wanted);
+    wanted = plan_for(content, has_);
+  }
+}
+
+void Keeper::find_offenders(const catalog::Content& content, const Plan& wanted) {
+  for (const auto& [app, service] : content.services) {
+    auto part = only(wanted, app, true);
+    if (proven_.contains(shape_of(part, options_.rendering))) continue;
+    auto ok = proxy_.check(render(part, options_.rendering));
+    if (ok || ok.error().code != Errc::invalid) continue;
+    auto words = ok.error().context;
+    auto rule = wanted.rules.find(app);
+    if (rule != wanted.rules.end() && proxy_.check(render(only(wanted, app, false), options_.rendering))) {
+      banned_.rules[app] = rule->second;
+      log::error("balancer", "app={} its rule is left out: {}", app, words);
+    } else {
+      banned_services_[app] = service;
+      log::error("balancer", "app={} is left out, HAProxy refuses it: {}", app, words);
+    }
+  }
+}
+
+Status Keeper::save(const Plan& plan, const std::string& shape) {
+  auto text = render(plan, options_.rendering, shape);
+  if (text == on_disk_) return {};
+  auto ok = proxy_.write_config(text);
+  if (ok) on_disk_ = std::move(text);
+  return ok;
+}
+
+/// Workers that only finish what they have still get requests on connections that clients keep: those must not go to tasks that are gone.
+void Keeper::tell_old_workers(const catalog::Content& content) {
+  if (!maybe_old_workers_) return;
+  auto list = proxy_.ask_master("show proc");
+  if (!list) return;
+  auto workers = old_workers_seen(*list);
+  maybe_old_workers_ = !workers.empty();
+  for (auto pid : workers) {
+    auto state = proxy_.ask("show servers state", pid);
+    if (!state) continue;  // it has ended meanwhile
+    auto seen = plan_seen(*state);
+    auto steps = steps_between(seen, make_plan(content, seen, banned_));
+    if (!steps.commands.empty()) (void)proxy_.run(steps.commands, pid);
+  }
+}
+
+Status Keeper::reload(const catalog::Content& content, Plan wanted, Outcome& outcome, Mono now) {
+  if (auto ok = judge(content, wanted); !ok) return ok;
+  auto shape = shape_of(wanted, options_.rendering);
+  left_out_ = wanted.left_out;
+  if (shape == shape_) {  // what was new in it is what HAProxy refuses
+    has_ = std::move(wanted);
+    return save(has_, shape);
+  }
+  if (auto ok = save(wanted, shape); !ok) return ok;
+  auto ok = proxy_.reload();
+  outcome.reloads = 1;
+  maybe_old_workers_ = true;
+  auto list = proxy_.ask_master("show proc");
+  auto old = list ? old_workers_seen(*list).size() : 0;
+  next_reload_ = now + options_.reload_every * static_cast<int>(1 + old);
+  if (!ok) return ok;
+  auto info = proxy_.info();
+  if (!info) return fail(Errc::unavailable, "HAProxy is gone after a reload");
+  took(std::move(wanted), info->shape, info->pid);
+  outcome.in_force = true;
+  return {};
+}
+
+Keeper::Outcome Keeper::apply(const catalog::Content& content, bool fresh, Mono now) {
+  Outcome outcome;
+  auto trouble = [&](const Error& e, Millis again) {
+    outcome.trouble = e.context;
+    outcome.again = again;
+    return outcome;
+  };
+  auto info = proxy_.info();
+  if (up_ && (!info || info->pid != pid_)) {
+    log::error("balancer", "HAProxy {} is gone", pid_);
+    up_ = false;
+  }
+  if (!up_ && !info) {
+    auto ok = start(content, outcome);
+    return ok ? outcome : trouble(ok.error(), soon);
+  }
+  if (!up_ && !fresh) {
+    outcome.again = soon;
+    return outcome;
+  }
+  if (!up_) adopt(*info);
+  auto wanted = plan_for(content, has_);
+  left_out_ = wanted.left_out;
+  auto steps = steps_between(has_, wanted);
+  if (!steps.commands.empty()) {
+    if (auto ok = proxy_.run(steps.commands); !ok) {
+      up_ = false;                                        // it is asked what it has before the next try
+      resync_ = ok.error().code == Errc::invalid;         // and gets all of it anew when it does not know what we speak of
+      return trouble(ok.error(), soon);
+    }
+    outcome.commands = steps.commands.size();
+    has_ = std::move(steps.after);
+    tell_old_workers(content);
+  }
+  outcome.in_force = steps.all_placed;
+  if (!banned_.ports.empty()) outcome.again = later;      // a port may come free
+  if (shape_of(wanted, options_.rendering) == shape_) {
+    has_ = std::move(wanted);
+    auto ok = save(has_, shape_);
+    return ok ? outcome : trouble(ok.error(), later);
+  }
+  if (next_reload_ && now < *next_reload_) {
+    outcome.again = std::chrono::ceil<Millis>(*next_reload_ - now);
+    return outcome;
+  }
+  auto ok = reload(content, std::move(wanted), outcome, now);
+  return ok ? outcome : trouble(ok.error(), soon);
+}
+
+bool Keeper::lost() const {
+  if (!up_) return false;
+  auto info = proxy_.info();
+  return !info || info->pid != pid_;
+}
+
+std::map<TaskId, std::uint32_t> Keeper::open_requests() const {
+  std::map<TaskId, std::uint32_t> out;
+  std::map<std::string, TaskId> draining;                 // "backend/address:port"
+  for (const auto& [name, b] : has_.backends)
+    for (const auto& s : b.slots)
+      if (s.state == Slot::State::drain) draining.emplace(fmt::format("{}/{}:{}", name, s.ip, s.port), s.task), out.emplace(s.task, 0);
+  if (draining.empty()) return out;
+  std::vector<int> workers{0};
+  if (maybe_old_workers_)
+    if (auto list = proxy_.ask_master("show proc"))
+      for (auto pid : old_workers_seen(*list)) workers.push_back(pid);
+  for (auto worker : workers) {
+    auto csv = proxy_.ask("show stat -1 4 -1", worker);
+    if (!csv) {
+      if (worker == 0)
+        for (auto& [task, open] : out) open += 1;         // HAProxy did not say: better one too many than a request cut off
+      continue;
+    }
+    for (const auto& [server, open] : sessions_seen(*csv))
+      if (auto at = draining.find(server); at != draining.end()) out[at->second] += open;
+  }
+  return out;
+}
+
+}  // namespace croft::balancer

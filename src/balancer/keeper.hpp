@@ -1,0 +1,78 @@
+#pragma once
+// Brings one HAProxy to what the catalog wants and keeps it there: what takes a command, what a reload, what must wait, what is left out.
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "balancer/haproxy.hpp"
+#include "balancer/plan.hpp"
+#include "balancer/render.hpp"
+#include "balancer/steps.hpp"
+#include "base/time.hpp"
+
+namespace croft::balancer {
+
+struct KeeperOptions {
+  RenderOptions rendering;                         ///< its shared_ports are replaced by those of the next two that are ours
+  std::vector<std::uint16_t> shared_ports{5000};   ///< must be ours
+  std::vector<std::uint16_t> optional_ports{80};   ///< left out where somebody else has them
+  std::string own_ip;
+  Millis reload_every{100};                        ///< between two reloads at least, the more the more old workers there are
+};
+
+/// Shape    apply() whenever the catalog changes or `again` is over. Idempotent: what failed is done by the next call.
+/// Errors   in Outcome::trouble, in words; HAProxy then goes on with what it had.
+/// Threads  one at a time; blocks as long as HAProxy does.
+class Keeper {
+ public:
+  Keeper(KeeperOptions options, Proxy& proxy) : options_(std::move(options)), proxy_(proxy) {}
+
+  struct Outcome {
+    bool in_force = false;                         ///< instances are in or out of rotation as the content says
+    std::optional<Millis> again;                   ///< something is left to do: call again after this, changed or not
+    std::string trouble;
+    std::size_t commands = 0;
+    unsigned reloads = 0;
+  };
+  /// `fresh`: heard from a leader since croft was started. A HAProxy that runs knows more than an old copy of the catalog, and is left alone.
+  Outcome apply(const catalog::Content& content, bool fresh, Mono now);
+
+  /// True when HAProxy is gone or is not the one that apply() left: it must be called again.
+  [[nodiscard]] bool lost() const;
+  /// Open requests of draining tasks, those of old workers too. A task that is not in rotation and has none stands with 0.
+  [[nodiscard]] std::map<TaskId, std::uint32_t> open_requests() const;
+  /// What the content asks for and is not done, in words, of the newest apply().
+  [[nodiscard]] const std::vector<std::string>& left_out() const { return left_out_; }
+
+ private:
+  Status start(const catalog::Content& content, Outcome& outcome);
+  void adopt(const Proxy::Info& info);
+  Status choose_shared_ports();
+  Plan plan_for(const catalog::Content& content, const Plan& before);
+  bool usable(std::uint16_t port) const { return fronts_.contains(port) || proxy_.port_is_free(options_.rendering.address, port); }
+  Status judge(const catalog::Content& content, Plan& wanted);
+  void find_offenders(const catalog::Content& content, const Plan& wanted);
+  Status save(const Plan& plan, const std::string& shape);
+  Status reload(const catalog::Content& content, Plan wanted, Outcome& outcome, Mono now);
+  void tell_old_workers(const catalog::Content& content);
+  void took(Plan plan, const std::string& shape, int pid);
+
+  KeeperOptions options_;
+  Proxy& proxy_;
+  Banned banned_;
+  std::map<AppId, catalog::Service> banned_services_;   // as they were when HAProxy refused them
+  std::set<std::string> proven_;                        // parts of configurations that HAProxy has accepted, by shape
+  bool up_ = false, maybe_old_workers_ = false, resync_ = false;
+  Plan has_;                                            // what HAProxy has
+  std::string shape_;                                   // of what it has
+  int pid_ = 0;
+  std::set<std::uint16_t> fronts_;                      // ports that it has bound
+  std::string on_disk_;
+  std::optional<Mono> next_reload_;
+  std::vector<std::string> left_out_;
+};
+
+}  // namespace croft::balancer
