@@ -16,14 +16,26 @@
 
 namespace croft::cluster {
 
-/// What one instance needs. Constraints follow in the Marathon issue: `eligible` is their place, evaluated once per
-/// shape and agent, not once per instance.
+struct Agent;
+
+/// What an app's constraints say of agents. Asked once an agent and batch; again only where a placement may have changed the answers.
+class Chooser {
+ public:
+  virtual ~Chooser() = default;
+  /// Nothing: not allowed. Else how much it is to be avoided: 0 is the best, 255 the most that counts.
+  virtual std::optional<std::uint32_t> rank(const Agent& agent) = 0;
+  [[nodiscard]] virtual std::string why_not(const Agent& agent) const = 0;  ///< "has rack a, and rack must be like b"
+  /// One more instance has its place on `agent`. True when ranks are to be asked anew.
+  virtual bool placed(const Agent& agent) = 0;
+};
+
 struct Shape {  // what one instance needs
   AppId app;                              ///< its instances are spread over equally good agents
   Resources resources;
   std::vector<std::uint16_t> host_ports;  ///< one per wanted host port: 0 any free one, else exactly this
   bool docker = false;                    ///< needs an agent with a Docker Engine
   std::vector<AgentId> avoid;             ///< last resort agents: used only when no other fits
+  Chooser* chooser = nullptr;             ///< constraints; used by place() only, not owned
 };
 
 struct Placement {

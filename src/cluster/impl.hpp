@@ -64,6 +64,7 @@ struct Cluster::Impl {
   [[nodiscard]] std::vector<std::uint16_t> pick_ports(AgentEntry& agent, const Shape& shape);
   [[nodiscard]] std::optional<Refused> refuses(const AgentEntry& agent, const Shape& shape, bool in_words) const;
   void list_refusals(const Shape& shape, PlaceResult& result) const;
+  void ask_chooser(Chooser& chooser);
   void mark_handicaps(const Shape& shape);
   void unmark_handicaps(const Shape& shape);
 
@@ -119,6 +120,8 @@ struct Cluster::Impl {
   std::vector<Event> events;
   std::uint64_t subscriptions = 0, agents_made = 0;
   Resources total, used;
+  std::vector<std::uint64_t> eligible;      ///< by slot, a bit each: what the shape's constraints allow; of the present place() only
+  std::vector<std::uint8_t> ranks;          ///< by slot, likewise
   std::vector<std::uint32_t> handicap;      ///< by slot, all 0 outside of place(): instances of the shape's app, and what is to be avoided
 };
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t refused_max = 100;
 constexpr std::uint32_t avoided = 1u << 24;  // worse than any number of instances
+constexpr unsigned rank_shift = 16;           // a rank of the constraints counts more than instances of the same app
 
 std::string short_of(std::string_view what, Milli wanted, Milli free, Milli total) {
   auto number = [](Milli m) { return print_number(from_milli(std::max<Milli>(m, 0))); };
@@ -106,6 +107,7 @@ static std::optional<std::uint16_t> wanted_twice(const Shape& shape) {
 std::optional<Refused> Cluster::Impl::refuses(const AgentEntry& a, const Shape& shape, bool in_words) const {
   const auto& info = a.agent.info;
   auto because = [&](Refusal reason, auto&& words) { return in_words ? Refused{a.agent.id, info.hostname, reason, words()} : Refused{{}, {}, reason, {}}; };
+  if (shape.chooser && !shape.chooser->rank(a.agent)) return because(Refusal::constraint, [&] { return shape.chooser->why_not(a.agent); });
   if (!a.agent.reachable) return because(Refusal::maintenance, [] { return std::string("does not answer"); });
   if (!a.agent.connected) return because(Refusal::maintenance, [] { return std::string("is not connected at the moment"); });
   const auto free = info.total - a.agent.used;
@@ -147,7 +149,7 @@ std::vector<std::uint16_t> Cluster::Impl::pick_ports(AgentEntry& a, const Shape&
 void Cluster::Impl::mark_handicaps(const Shape& shape) {
   handicap.resize(index.slots(), 0);
   if (auto app = apps.find(shape.app); app != apps.end())
-    for (const auto& [slot, n] : app->second.spread) handicap[slot] = std::min(n, avoided - 1);
+    for (const auto& [slot, n] : app->second.spread) handicap[slot] = std::min(n, (1u << rank_shift) - 1);
   for (const auto& id : shape.avoid)
     if (auto at = agents.find(id); at != agents.end()) handicap[at->second.slot] |= avoided;
 }
@@ -159,6 +161,17 @@ void Cluster::Impl::unmark_handicaps(const Shape& shape) {
     if (auto at = agents.find(id); at != agents.end()) handicap[at->second.slot] = 0;
 }
 
+void Cluster::Impl::ask_chooser(Chooser& chooser) {
+  eligible.assign((index.slots() + 63) / 64, 0);
+  ranks.assign(index.slots(), 0);
+  for (const auto& [id, a] : agents) {
+    auto rank = chooser.rank(a.agent);
+    if (!rank) continue;
+    eligible[a.slot / 64] |= std::uint64_t{1} << (a.slot % 64);
+    ranks[a.slot] = static_cast<std::uint8_t>(std::min<std::uint32_t>(*rank, 255));
+  }
+}
+
 /// Instances go one by one to the agent with the fewest of the same app, and among these to the one that has the least left over.
 PlaceResult Cluster::place(const Shape& shape, std::uint32_t count) {
   auto& i = *impl_;
@@ -166,12 +179,13 @@ PlaceResult Cluster::place(const Shape& shape, std::uint32_t count) {
   result.agents_considered = static_cast<std::uint32_t>(i.agents.size());
   i.index.refresh();
   i.mark_handicaps(shape);
-  const auto want = want_of(shape);
+  auto want = want_of(shape);
+  if (shape.chooser) i.ask_chooser(*shape.chooser), want.eligible = i.eligible.data();
   const bool exact_ports = std::any_of(shape.host_ports.begin(), shape.host_ports.end(), [](std::uint16_t p) { return p != 0; });
   const bool impossible = exact_ports && wanted_twice(shape).has_value();
   auto judge = [&](CapacityIndex::Slot slot) -> std::optional<std::uint32_t> {
     if (impossible || (exact_ports && !i.has_ports(*i.by_slot[slot], shape))) return std::nullopt;
-    return i.handicap[slot];
+    return shape.chooser ? i.handicap[slot] + (static_cast<std::uint32_t>(i.ranks[slot]) << rank_shift) : i.handicap[slot];
   };
   // While one batch is placed agents only get fuller: once the best had a handicap, no later one has a smaller.
   std::uint32_t floor = 0;
@@ -186,6 +200,11 @@ PlaceResult Cluster::place(const Shape& shape, std::uint32_t count) {
     agent.reserved_ports.insert(agent.reserved_ports.end(), p.host_ports.begin(), p.host_ports.end());
     i.charge(agent, shape.resources, shape.app);
     ++i.handicap[pick->slot];
+    if (shape.chooser && shape.chooser->placed(agent.agent)) {
+      i.ask_chooser(*shape.chooser);
+      want.eligible = i.eligible.data();
+      floor = 0;
+    }
     result.placed.push_back(std::move(p));
   }
   i.unmark_handicaps(shape);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/text.hpp"
+#include "orchestrator/constraints.hpp"
 #include "orchestrator/core_impl.hpp"
 
 namespace croft::orchestrator {
@@ -85,7 +86,7 @@ bool Orchestrator::Impl::scale(const App& app, std::vector<const Task*> running,
   if (running.size() > app.instances) {
     waiting.erase(app.id);
     auto surplus = running.size() - app.instances;
-    for (const auto* task : victim_order(app, running, victims)) {
+    for (const auto* task : evened_out(app, cluster, victim_order(app, running, victims), victims)) {
       if (surplus-- == 0) break;
       stop_task(*task, now, false);
     }

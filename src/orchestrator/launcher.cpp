@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/text.hpp"
+#include "orchestrator/constraints.hpp"
 #include "orchestrator/core_impl.hpp"
 
 namespace croft::orchestrator {
@@ -168,7 +169,10 @@ void Orchestrator::Impl::launch(const App& app, std::uint32_t count, Now now) {
       shape.host_ports.push_back(app.require_ports ? p.port : 0);
     }
   }
+  std::optional<Constraints> constraints;
+  if (!app.constraints.empty()) shape.chooser = &constraints.emplace(app, cluster);
   auto result = cluster.place(shape, count);
+  shape.chooser = nullptr;
   for (const auto& placement : result.placed) {
     auto spec = make_spec(app, placement);
     cluster.launch(std::move(spec), shape, placement, now);

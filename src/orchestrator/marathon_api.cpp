@@ -51,6 +51,25 @@ std::expected<json::value, net::Response> body_of(const net::Request& r, boost::
   return std::move(*parsed);
 }
 
+std::expected<App, Refusal> read_app(const DockerPolicy& policy, const json::value& body, const App& over, const std::optional<AppId>& id, std::string within) {
+  Problems problems(std::move(within));
+  App app;
+  if (id) {
+    auto own = body.get_object();  // the path's id is the app's, whatever the body says
+    own["id"] = id->str();
+    app = read_manifest(own, over, problems);
+  } else {
+    app = read_manifest(body, over, problems);
+    const auto* given = json::find(body, "id");
+    if (!given || given->is_null()) problems.shape("/id", "error.path.missing");
+  }
+  if (!problems.any()) validate(app, problems);
+  if (app.docker)
+    for (auto& [path, words] : check_policy(*app.docker, app.volumes, policy)) problems.meaning(path, words);
+  if (problems.any()) return std::unexpected(Refusal{{Errc::invalid, problems.json()}, {}});
+  return app;
+}
+
 namespace {
 
 /// Versions are told apart by the moment, however it is written.
@@ -72,26 +91,6 @@ Intent intent_of(const Request& r) {
   intent.origin = r.peer;
   intent.path = r.path;
   return intent;
-}
-
-/// Reads a manifest over what is stored (or over nothing) and checks it whole. Without `id` the body has to bring one.
-std::expected<App, Refusal> read_app(const DockerPolicy& policy, const json::value& body, const App& over, const std::optional<AppId>& id, std::string within = {}) {
-  Problems problems(std::move(within));
-  App app;
-  if (id) {
-    auto own = body.get_object();  // the path's id is the app's, whatever the body says
-    own["id"] = id->str();
-    app = read_manifest(own, over, problems);
-  } else {
-    app = read_manifest(body, over, problems);
-    const auto* given = json::find(body, "id");
-    if (!given || given->is_null()) problems.shape("/id", "error.path.missing");
-  }
-  if (!problems.any()) validate(app, problems);
-  if (app.docker)
-    for (auto& [path, words] : check_policy(*app.docker, app.volumes, policy)) problems.meaning(path, words);
-  if (problems.any()) return std::unexpected(Refusal{{Errc::invalid, problems.json()}, {}});
-  return app;
 }
 
 asio::awaitable<Response> list_apps(FacePtr face, Request r) {
@@ -328,6 +327,7 @@ void add_marathon_routes(net::Router& router, std::shared_ptr<Leader> leader, Ma
   on("GET", "/v2/apps/{*id}/versions", list_versions);
   on("GET", "/v2/apps/{*id}/versions/{version}", read_version);
   add_task_routes(on);
+  add_group_routes(on);
   add_farm_routes(on);
 }
 

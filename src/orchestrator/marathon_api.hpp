@@ -14,6 +14,7 @@ struct MarathonOptions {
   std::string base_url;                 ///< "http://127.0.0.1:8080", for Location and X-Marathon-Leader
   std::string leader;                   ///< "127.0.0.1:8080"
   DockerPolicy docker;                  ///< what manifests may ask of an Engine
+  Millis leader_wait{2'500};            ///< how long a request waits for this master to lead
   std::uint16_t service_port_min = 10000, service_port_max = 20000;  ///< shown by /v2/info
 };
 

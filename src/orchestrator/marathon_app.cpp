@@ -1,11 +1,10 @@
 #include "orchestrator/marathon_app.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <set>
 
 #include "base/json.hpp"
 #include "base/text.hpp"
+#include "orchestrator/constraints.hpp"
 #include "orchestrator/fields.hpp"
 
 namespace croft::orchestrator {
@@ -84,6 +83,9 @@ HealthCheck read_check(Fields& f) {
   f.integer("maxConsecutiveFailures", n, 0, 1'000'000);
   c.failures_max = static_cast<std::uint32_t>(n);
   f.boolean("ignoreHttp1xx", c.ignore_1xx);
+  std::string ip = "IPv4";
+  f.enumeration("ipProtocol", {"IPv4", "IPv6"}, ip);
+  if (ip == "IPv6") f.problems().meaning(f.path() + "/ipProtocol", "checks are made over IPv4 only");
   if (f.has("portIndex")) n = 0, f.integer("portIndex", n, 0, 1000), c.port_index = static_cast<std::uint32_t>(n);
   if (f.has("port")) n = 0, f.integer("port", n, 0, 65535), c.port = static_cast<std::uint16_t>(n);
   if (c.kind == CheckKind::command && c.command.empty()) f.problems().meaning(f.path() + "/command", "must be given for a COMMAND check");
@@ -157,19 +159,20 @@ void read_lists(Fields& f, App& app) {
   if (f.has("constraints")) {
     std::vector<std::vector<std::string>> out;
     f.each_array("constraints", [&](const std::vector<std::string>& c, const std::string& path) {
-      static constexpr std::string_view operators[] = {"UNIQUE", "CLUSTER", "GROUP_BY", "LIKE", "MAX_PER", "UNLIKE", "IS"};
-      if (c.size() < 2 || c.size() > 3) f.problems().meaning(path, "Each constraint must have either 2 or 3 fields");
-      else if (std::find(std::begin(operators), std::end(operators), c[1]) == std::end(operators))
-        f.problems().meaning(path, "operator must be one of the following UNIQUE, CLUSTER, GROUP_BY, LIKE, MAX_PER, UNLIKE or IS");
-      else if (c[1] == "UNIQUE" && c.size() == 3) f.problems().meaning(path, "UNIQUE does not accept a value");
-      else if (c[1] == "MAX_PER" && (c.size() < 3 || !to_int(c[2]))) f.problems().meaning(path, "MAX_PER requires an integer value");
+      if (auto wrong = constraint_problem(c); !wrong.empty()) f.problems().meaning(path, wrong);
       out.push_back(c);
+      if (c.size() > 1) std::transform(c[1].begin(), c[1].end(), out.back()[1].begin(), [](char l) { return l >= 'a' && l <= 'z' ? static_cast<char>(l - 32) : l; });
     });
     app.constraints = std::move(out);
   }
   if (f.has("dependencies")) {
     app.dependencies.clear();
-    f.each_text("dependencies", [&](std::string id) { app.dependencies.push_back(read_app_id(id, "/", f.problems())); });
+    f.each_text("dependencies", [&](std::string id) {
+      // "../db" is seen from the app itself, as Marathon's documentation has it; "db" from the root.
+      Problems own;
+      app.dependencies.push_back(read_app_id(id, id.starts_with('.') ? app.id.str() : "/", own, true));
+      if (own.any()) f.problems().meaning(fmt::format("/dependencies({})", app.dependencies.size() - 1), "is not a valid id");
+    });
   }
   if (f.has("acceptedResourceRoles")) {
     app.accepted_roles.clear();
@@ -204,16 +207,23 @@ void read_resources(Fields& f, App& app) {
 
 /// Fields that are known and have no effect here: kept, so that they read back as they were sent.
 void keep_others(Fields& f, App& app) {
-  static constexpr std::string_view keys[] = {"residency", "secrets", "check", "executorResources", "storeUrls", "tty", "ipAddress"};
+  static constexpr std::string_view keys[] = {"check", "executorResources", "storeUrls", "tty", "secrets"};
   json::object kept = app.kept.is_object() ? app.kept.get_object() : json::object();
   for (auto key : keys)
     if (f.has(key)) kept[key] = f.raw(key);
-  if (!kept.empty()) app.kept = std::move(kept);
+  auto shape = [&](std::string_view key, bool good, std::string_view error) {
+    if (f.has(key) && !good) f.problems().shape("/" + std::string(key), std::string(error));
+  };
+  shape("tty", f.has("tty") && f.raw("tty").is_bool(), "error.expected.jsboolean");
+  shape("storeUrls", f.has("storeUrls") && f.raw("storeUrls").is_array(), "error.expected.jsarray");
+  for (auto key : {"check", "executorResources", "secrets"}) shape(key, f.has(key) && f.raw(key).is_object(), "error.expected.jsobject");
+  if (f.has("secrets") && f.raw("secrets").is_object() && f.raw("secrets").get_object().empty()) kept.erase("secrets");
+  app.kept = kept.empty() ? json::value(nullptr) : json::value(std::move(kept));
 }
 
 }  // namespace
 
-AppId read_app_id(std::string_view text, std::string_view against, Problems& problems) {
+AppId read_app_id(std::string_view text, std::string_view against, Problems& problems, bool of_group) {
   std::vector<std::string> parts;
   auto add = [&](std::string_view path) {
     for (auto& part : split(path, '/')) {
@@ -237,7 +247,7 @@ AppId read_app_id(std::string_view text, std::string_view against, Problems& pro
         problems.meaning("/id", R"(must fully match regular expression '^(([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])\.)*([a-z0-9]|[a-z0-9][a-z0-9\-]*[a-z0-9])|(\.|\.\.)$')");
         return AppId("/" + join(parts, "/"));
       }
-  if (!parts.empty() && (parts.back() == "restart" || parts.back() == "tasks" || parts.back() == "versions"))
+  if (!of_group && !parts.empty() && (parts.back() == "restart" || parts.back() == "tasks" || parts.back() == "versions"))
     problems.meaning("/id", fmt::format("must not end with any of the following reserved keywords: restart, tasks, versions"));
   return AppId("/" + join(parts, "/"));
 }
@@ -274,34 +284,10 @@ App read_manifest(const json::value& body, App app, Problems& problems) {
   read_checks(f, app);
   read_strategies(f, app);
   keep_others(f, app);
+  // A check without a port means the first one; written down, so that it reads the same however it was sent.
+  for (auto& c : app.health_checks)
+    if (c.kind != CheckKind::command && !c.port && !c.port_index && !app.ports.empty()) c.port_index = 0;
   return app;
-}
-
-void validate(const App& app, Problems& problems) {
-  if (app.id.empty() || app.id.str() == "/") problems.shape("/id", "error.path.missing");
-  if (app.cmd && app.args) problems.meaning("", "AppDefinition must not contain both 'cmd' and 'args'.");
-  bool command = (app.cmd && !app.cmd->empty()) || (app.args && !app.args->empty());
-  if (!command && !app.docker) problems.meaning("", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'.");
-  std::set<std::string> names;
-  std::set<int> numbers;
-  bool mapped = !app.networks.empty() && app.networks[0].mode != NetworkMode::host;
-  for (const auto& p : app.ports) {
-    if (!p.name.empty() && !names.insert(p.name).second) problems.meaning(mapped ? "/container/portMappings" : "/portDefinitions", "Port names must be unique.");
-    int port = mapped ? p.host_port.value_or(0) : p.port;
-    if (port != 0 && !numbers.insert(port).second) problems.meaning(mapped ? "/container/portMappings" : "/portDefinitions", "Ports must be unique.");
-  }
-  for (std::size_t i = 0; i < app.health_checks.size(); ++i) {
-    const auto& c = app.health_checks[i];
-    auto path = fmt::format("/healthChecks({})", i);
-    if (c.kind == CheckKind::command) continue;
-    if (c.port_index && c.port) problems.meaning(path, "must not specify both portIndex and port");
-    if (!c.port && (app.ports.empty() || c.port_index.value_or(0) >= app.ports.size()))
-      problems.meaning(path + "/portIndex", "Health check port indices must address an element of the ports array or container port mappings.");
-  }
-  for (std::size_t i = 0; i < app.volumes.size(); ++i)
-    if (app.volumes[i].host_path.empty()) problems.meaning(fmt::format("/container/volumes({})/hostPath", i), "undefined");
-  if (auto single = app.labels.find("MARATHON_SINGLE_INSTANCE_APP"); single != app.labels.end() && single->second == "true" && app.instances > 1)
-    problems.meaning("/instances", "Single instance app may only have one instance");
 }
 
 }  // namespace croft::orchestrator

@@ -23,7 +23,7 @@ void validate(const App& app, Problems& problems);
 void write_app_fields(JsonWriter& w, const App& app, bool old_forms);
 void write_check(JsonWriter& w, const HealthCheck& c);
 
-/// "/a//b/" and "a/b" to "/a/b"; problems get the path /id.
-AppId read_app_id(std::string_view text, std::string_view against, Problems& problems);
+/// "/a//b/" and "a/b" to "/a/b"; problems get the path /id. `of_group`: where a group's id is as good.
+AppId read_app_id(std::string_view text, std::string_view against, Problems& problems, bool of_group = false);
 
 }  // namespace croft::orchestrator

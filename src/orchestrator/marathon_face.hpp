@@ -3,6 +3,7 @@
 
 #include <expected>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,12 @@ Embed embed_of(const net::Request& r, std::vector<std::string>* others = nullptr
 /// The body as a JSON object or array, or the answer that says why not.
 std::expected<json::value, net::Response> body_of(const net::Request& r, boost::json::kind wanted);
 
+/// Reads a manifest over what is stored (or over nothing) and checks it whole. Without `id` the body has to bring one. `within`: where in a
+/// longer body it stands, for the paths of problems.
+std::expected<App, Refusal> read_app(const DockerPolicy& policy, const boost::json::value& body, const App& over, const std::optional<AppId>& id, std::string within = {});
+
 void add_task_routes(const FaceRoutes& on);   ///< marathon_tasks.cpp
-void add_farm_routes(const FaceRoutes& on);   ///< marathon_farm.cpp: deployments, queue, groups, info, leader, events, ping, croft's own
+void add_group_routes(const FaceRoutes& on);  ///< marathon_groups.cpp
+void add_farm_routes(const FaceRoutes& on);   ///< marathon_farm.cpp: deployments, queue, info, leader, events, ping, croft's own
 
 }  // namespace croft::orchestrator

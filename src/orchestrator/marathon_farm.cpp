@@ -1,4 +1,9 @@
-// Marathon's deployments, queue, groups, info, leader and events; croft's explain and overview.
+// Marathon's deployments, queue, info, leader and events; croft's explain and overview.
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <set>
@@ -61,101 +66,6 @@ asio::awaitable<Response> reset_delay(FacePtr face, Request r) {
   co_return Response{.status = 204, .headers = {}, .body = {}, .stream = {}};
 }
 
-GroupEmbed group_embed_of(const Request& r) {
-  std::vector<std::string> words;
-  GroupEmbed e;
-  e.app = embed_of(r, &words);
-  auto has = [&](std::string_view word) { return std::find(words.begin(), words.end(), word) != words.end(); };
-  bool below = std::any_of(words.begin(), words.end(), [](const std::string& w) { return w.starts_with("group.apps"); });
-  if (has("group.groups") || has("group.apps") || has("group.pods")) e.groups = has("group.groups"), e.apps = below, e.pods = has("group.pods");
-  return e;
-}
-
-Response no_group(const AppId& id) { return Response::message(404, fmt::format("Group '{}' does not exist", id)); }
-
-template <class F>
-void each_app_below(const View& view, const AppId& group, F&& each) {
-  auto prefix = group.str() == "/" ? std::string("/") : group.str() + "/";
-  view.apps.for_each([&](const AppId& id, const auto& app) {
-    if (id.str().starts_with(prefix)) each(id, app);
-  });
-}
-
-bool is_group(const View& view, const AppId& id) {
-  bool known = id.str() == "/";
-  each_app_below(view, id, [&](const AppId&, const auto&) { known = true; });
-  return known;
-}
-
-asio::awaitable<Response> read_group(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
-  auto id = path_id(r);
-  if (!is_group(*view, id)) co_return no_group(id);
-  JsonWriter w;
-  write_group(w, *view, id.str(), group_embed_of(r));
-  co_return Response::json(std::move(w).take());
-}
-
-asio::awaitable<Response> group_apps(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
-  auto id = path_id(r);
-  if (!is_group(*view, id)) co_return no_group(id);
-  auto embed = embed_of(r);
-  JsonWriter w;
-  w.begin_array();
-  each_app_below(*view, id, [&](const AppId&, const auto& app) { write_app_info(w, *view, *app, embed); });
-  w.end_array();
-  co_return Response::json(std::move(w).take());
-}
-
-/// A group has no record of its own: its versions are those of the apps in it.
-std::set<std::string> versions_of(const View& view, const AppId& group) {
-  std::set<std::string> out;
-  each_app_below(view, group, [&](const AppId&, const auto& app) { out.insert(app->versions.begin(), app->versions.end()); });
-  if (group.str() == "/" && !view.group_version.empty()) out.insert(view.group_version);
-  return out;
-}
-
-asio::awaitable<Response> group_versions(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
-  auto id = path_id(r);
-  if (!is_group(*view, id)) co_return no_group(id);
-  auto versions = versions_of(*view, id);
-  JsonWriter w;
-  w.begin_array();
-  for (auto at = versions.rbegin(); at != versions.rend(); ++at) w.value(*at);
-  w.end_array();
-  co_return Response::json(std::move(w).take());
-}
-
-/// The apps that are there today, each as it was then.
-asio::awaitable<Response> group_version(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
-  auto id = path_id(r);
-  auto when = from_iso8601(r.params.at("version"));
-  if (!when) co_return Response::message(422, fmt::format("Invalid timestamp provided '{}'. Expecting ISO-8601 datetime string.", r.params.at("version")));
-  if (!is_group(*view, id)) co_return no_group(id);
-  auto stamp = to_iso8601(*when);
-  if (!versions_of(*view, id).contains(stamp)) co_return Response::message(404, fmt::format("Group '{}' does not exist in version {}", id, stamp));
-  View then;
-  then.group_version = stamp;
-  std::function<void(const Orchestrator&, Now)> reader = [&](const Orchestrator& state, Now) {
-    each_app_below(*view, id, [&](const AppId& app, const auto& now) {
-      auto old = std::find_if(now->versions.begin(), now->versions.end(), [&](const std::string& v) { return v <= stamp; });  // newest first
-      if (old == now->versions.end()) return;
-      auto stored = state.version(app, *old);
-      if (!stored) return;
-      auto shown = std::make_shared<AppView>();
-      shown->app = std::move(*stored);
-      then.apps.set(app, std::move(shown));
-    });
-  };
-  co_await face->leader->read(reader);
-  JsonWriter w;
-  write_group(w, then, id.str(), group_embed_of(r));
-  co_return Response::json(std::move(w).take());
-}
-
 asio::awaitable<Response> info(FacePtr face, Request) {
   auto view = face->leader->view();
   JsonWriter w;
@@ -172,6 +82,7 @@ asio::awaitable<Response> info(FacePtr face, Request) {
 }
 
 asio::awaitable<Response> read_leader(FacePtr face, Request) {
+  if (face->leader->view()->leader.empty()) co_return Response::message(404, "There is no leader");
   JsonWriter w;
   w.begin_object().field("leader", face->options.leader).end_object();
   co_return Response::json(std::move(w).take());
@@ -234,8 +145,23 @@ asio::awaitable<Response> events(FacePtr face, Request r) {
   co_return response;
 }
 
+/// A master that has just started knows no apps yet. Clients that read an empty list would empty their balancers, so they wait for a moment.
+asio::awaitable<bool> has_leader(FacePtr face) {
+  asio::steady_timer pause(co_await asio::this_coro::executor);
+  for (int i = 0; i < 10; ++i) {
+    if (!face->leader->view()->leader.empty()) co_return true;
+    pause.expires_after(face->options.leader_wait / 10);
+    boost::system::error_code ec;
+    co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+  }
+  co_return false;
+}
+
 asio::awaitable<Response> decorated(FaceRoutes::Handler handler, FacePtr face, Request r) {
-  auto response = co_await handler(face, std::move(r));
+  bool asks_for_the_leader = handler != ping && handler != read_leader;
+  Response response;
+  if (asks_for_the_leader && !co_await has_leader(face)) response = Response::message(502, "Could not determine the current leader");
+  else response = co_await handler(face, std::move(r));
   response.headers.set("Cache-Control", "no-cache, no-store, must-revalidate");
   response.headers.set("Pragma", "no-cache");
   response.headers.set("Expires", "0");
@@ -256,12 +182,6 @@ void add_farm_routes(const FaceRoutes& on) {
   on("DELETE", "/v2/deployments/{id}", cancel_deployment);
   for (auto list : {"/v2/queue", "/v2/queue/"}) on("GET", list, list_queue);
   on("DELETE", "/v2/queue/{*id}/delay", reset_delay);
-  for (auto root : {"/v2/groups", "/v2/groups/", "/v2/groups/{*id}"}) on("GET", root, read_group);
-  for (auto of : {"/v2/groups", "/v2/groups/{*id}"}) {
-    on("GET", fmt::format("{}/apps", of), group_apps);
-    on("GET", fmt::format("{}/versions", of), group_versions);
-    on("GET", fmt::format("{}/versions/{{version}}", of), group_version);
-  }
   on("GET", "/v2/info", info);
   on("GET", "/v2/leader", read_leader);
   on("GET", "/v2/events", events);

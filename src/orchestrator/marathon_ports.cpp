@@ -1,6 +1,7 @@
 // Networks, containers and ports, in the forms of 2015, of 1.x and of 1.5 and later.
 
 #include <algorithm>
+#include <utility>
 
 #include "base/text.hpp"
 #include "orchestrator/fields.hpp"
@@ -51,7 +52,15 @@ struct Given {                             ///< what a manifest says of its netw
   std::optional<std::vector<PortDefinition>> mappings, definitions;
   std::optional<std::vector<std::uint16_t>> ports;
   std::optional<std::string> docker_network;
+  bool mappings_of_today = false;          ///< they stand in container, not in container.docker
 };
+
+/// Mappings in the place of 2015 and in today's that differ: the one that was changed is meant.
+std::vector<PortDefinition> settled(Fields& f, const std::vector<PortDefinition>& stored, std::vector<PortDefinition> old_place, std::vector<PortDefinition> new_place) {
+  if (new_place == stored) return old_place;
+  if (old_place != stored) f.problems().meaning("/container/docker/portMappings", "differs from container.portMappings");
+  return new_place;
+}
 
 void read_docker(Fields& docker, App& app, Given& given) {
   DockerSpec d;
@@ -84,9 +93,15 @@ void read_container(Fields& f, App& app, Given& given) {
   app.volumes.clear();
   if (auto docker = container->object("docker")) read_docker(*docker, app, given);
   else if (type == "DOCKER") f.problems().meaning("/container/docker", "not defined");
-  std::optional<std::vector<PortDefinition>> inner = given.mappings;
-  if (container->has("portMappings")) given.mappings = read_mappings(*container);
+  if (container->has("portMappings")) {
+    auto inner = std::exchange(given.mappings, read_mappings(*container));
+    given.mappings_of_today = true;
+    if (inner && *inner != *given.mappings) given.mappings = settled(f, app.ports, std::move(*inner), std::move(*given.mappings));
+  }
   container->each_object("volumes", [&](Fields& v) {
+    if (v.has("persistent")) return v.problems().meaning(v.path() + "/persistent", "persistent volumes are not supported");
+    for (auto [kind, feature] : {std::pair{"external", "external_volumes"}, std::pair{"secret", "secrets"}})
+      if (v.has(kind)) return v.problems().meaning(v.path() + "/" + kind, fmt::format("Feature {0} is not enabled. Enable with --enable_features {0})", feature));
     Volume volume;
     v.required_text("containerPath", volume.container_path);
     v.text("hostPath", volume.host_path);
@@ -104,6 +119,10 @@ void read_networks(Fields& f, Given& given) {
       n.enumeration("mode", {"host", "container", "container/bridge"}, mode);
       out.mode = mode == "host" ? NetworkMode::host : mode == "container" ? NetworkMode::container : NetworkMode::bridge;
       n.text("name", out.name);
+      n.each_member("labels", [&](const std::string& name, const json::value& v, const std::string& path) {
+        if (v.is_string()) out.labels[name] = std::string(v.get_string());
+        else n.problems().shape(path, "error.expected.jsstring");
+      });
       if (out.mode == NetworkMode::container && out.name.empty()) n.problems().meaning(n.path(), "Network name must be specified when container network is selected.");
       given.networks->push_back(std::move(out));
     });
@@ -154,15 +173,18 @@ void settle_host_ports(Fields& f, App& app, const Given& given) {
 }
 
 void settle_mappings(App& app, const Given& given, bool mode_changed) {
+  const auto before = mode_changed ? std::vector<PortDefinition>{} : app.ports;
   if (given.mappings) app.ports = *given.mappings;
   else if (mode_changed) app.ports.clear();
   bool bridge = app.networks[0].mode == NetworkMode::bridge;
-  if (given.ports && !given.mappings) {
-    while (app.ports.size() < given.ports->size()) app.ports.emplace_back();
+  // `ports` of the old form are service ports: they fill what is not given, and where only they were changed they are meant.
+  for (std::size_t i = 0; given.ports && i < given.ports->size(); ++i) {
+    if (i >= app.ports.size()) app.ports.emplace_back();
+    auto stored = i < before.size() ? before[i].service_port : std::uint16_t(0);
+    auto& service = app.ports[i].service_port;
+    auto wanted = (*given.ports)[i];
+    if (wanted != 0 && (service == 0 || (service == stored && wanted != stored))) service = wanted;
   }
-  if (given.ports)
-    for (std::size_t i = 0; i < app.ports.size() && i < given.ports->size(); ++i)
-      if (app.ports[i].service_port == 0) app.ports[i].service_port = (*given.ports)[i];
   if (bridge && app.ports.empty() && !given.mappings && mode_changed) {
     PortDefinition p;
     p.name = "default";
@@ -173,6 +195,36 @@ void settle_mappings(App& app, const Given& given, bool mode_changed) {
   app.require_ports = false;
 }
 
+/// ipAddress, the form of 1.0 to 1.4 for a network of its own.
+void read_ip_address(Fields& f, App& app, Given& given) {
+  auto ip = f.object("ipAddress");
+  if (!ip) return;
+  if (given.networks) return f.problems().meaning("", "must not specify both networks and ipAddress");
+  if ((given.ports && !given.ports->empty()) || (given.definitions && !given.definitions->empty())) f.problems().meaning("", "cannot specify both an IP address and port");
+  Network n;
+  n.mode = NetworkMode::container;
+  n.name = "default";
+  ip->text("networkName", n.name);
+  ip->each_member("labels", [&](const std::string& name, const json::value& v, const std::string&) {
+    if (v.is_string()) n.labels[name] = std::string(v.get_string());
+  });
+  if (auto discovery = ip->object("discovery")) {
+    std::vector<PortDefinition> ports;
+    discovery->each_object("ports", [&](Fields& d) {
+      PortDefinition p;
+      port_number(d, "number", p.container_port);
+      read_common(d, p);
+      ports.push_back(std::move(p));
+    });
+    if (!ports.empty() && app.container == ContainerType::docker) f.problems().meaning("/ipAddress/discovery", "ipAddress/discovery is not allowed for Docker containers");
+    else if (!ports.empty() && !given.mappings) given.mappings = std::move(ports);
+  }
+  if (!given.docker_network || *given.docker_network == "USER") {
+    given.networks = {n};
+    given.docker_network.reset();
+  }
+}
+
 }  // namespace
 
 void read_networking(Fields& f, App& app) {
@@ -181,6 +233,7 @@ void read_networking(Fields& f, App& app) {
   Given given;
   read_container(f, app, given);
   read_networks(f, given);
+  read_ip_address(f, app, given);
   f.boolean("requirePorts", app.require_ports);
   if (given.networks && given.docker_network) {
     // Both forms, as they are read back: the old one must say the same.
@@ -194,7 +247,7 @@ void read_networking(Fields& f, App& app) {
   } else if (given.docker_network) {
     Network n;
     n.mode = *given.docker_network == "BRIDGE" ? NetworkMode::bridge : *given.docker_network == "USER" ? NetworkMode::container : NetworkMode::host;
-    if (n.mode == NetworkMode::container) n.name = json::text(f.has("ipAddress") ? f.raw("ipAddress") : json::value(), "networkName", "default");
+    if (n.mode == NetworkMode::container) n.name = "default";
     app.networks = {n};
   }
   bool mapped = is_mapped(app);
@@ -204,7 +257,7 @@ void read_networking(Fields& f, App& app) {
     settle_mappings(app, given, fresh || !was_mapped);
     return;
   }
-  if (given.networks && given.mappings && !given.mappings->empty()) f.problems().meaning("/container/portMappings", "portMappings are not allowed with host-networking");
+  if ((given.networks || given.mappings_of_today) && given.mappings && !given.mappings->empty()) f.problems().meaning("/container/portMappings", "portMappings are not allowed with host-networking");
   if (was_mapped) app.ports.clear();
   settle_host_ports(f, app, given);
   if ((fresh || was_mapped) && !given.definitions && !given.ports) {

@@ -65,6 +65,7 @@ void write_ports(JsonWriter& w, const App& app, bool old_forms) {
   for (const auto& n : app.networks) {
     w.begin_object().field("mode", mode_name(n.mode));
     if (!n.name.empty()) w.field("name", n.name);
+    if (!n.labels.empty()) write_labels(w, "labels", n.labels);
     w.end_object();
   }
   w.end_array();
@@ -122,6 +123,7 @@ void write_check(JsonWriter& w, const HealthCheck& c) {
   if (c.kind == CheckKind::command) w.key("command").begin_object().field("value", c.command).end_object();
   if (c.kind == CheckKind::http || c.kind == CheckKind::https) w.field("path", c.path).field("ignoreHttp1xx", c.ignore_1xx);
   w.field("portIndex", c.port_index).field("port", c.port);
+  if (c.kind != CheckKind::command) w.field("ipProtocol", "IPv4");
   w.field("gracePeriodSeconds", c.grace.count() / 1000).field("intervalSeconds", c.interval.count() / 1000).field("timeoutSeconds", c.timeout.count() / 1000);
   w.field("maxConsecutiveFailures", c.failures_max).field("delaySeconds", c.delay.count() / 1000);
   w.end_object();
@@ -193,6 +195,8 @@ std::string encode_app(const App& app) {
 Result<App> decode_app(std::string_view text) {
   auto parsed = json::parse(text);
   if (!parsed) return fail(std::move(parsed).error());
+  if (parsed->is_object())
+    for (auto key : {"ipAddress", "residency"}) parsed->get_object().erase(key);  // kept without effect by earlier builds
   if (json::integer(*parsed, "format", 1) > 1) return fail(Errc::invalid, "written by a newer croft (format {})", json::integer(*parsed, "format"));
   Problems problems;
   App base;

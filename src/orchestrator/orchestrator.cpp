@@ -154,6 +154,7 @@ std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now 
   bool just_drop = given.cancel && given.force;
   if (!just_drop) {
     proposal.deployment = deployment->id;
+    proposal.steps = deployment->steps;
     if (!deployment->steps.empty()) proposal.batch.put["deployments/" + deployment->id.str()] = Impl::encode(*deployment);
     body->deployment = std::move(deployment);
   }
@@ -263,6 +264,13 @@ std::optional<App> Orchestrator::version(const AppId& id, const std::string& ver
   if (app == impl_->versions.end()) return std::nullopt;
   auto at = app->second.find(version);
   return at == app->second.end() ? std::nullopt : std::optional(at->second);
+}
+
+std::optional<App> Orchestrator::version_at(const AppId& id, const std::string& stamp) const {
+  auto app = impl_->versions.find(id);
+  if (app == impl_->versions.end()) return std::nullopt;
+  auto after = app->second.upper_bound(stamp);
+  return after == app->second.begin() ? std::nullopt : std::optional(std::prev(after)->second);
 }
 
 std::string Orchestrator::group_version() const { return impl_->last_version; }

@@ -41,6 +41,7 @@ struct Proposal {
   coordination::Batch batch;
   std::string version;                                  ///< the change's time stamp
   DeploymentId deployment;                              ///< "" when nothing is deployed (rules)
+  std::vector<Step> steps;                              ///< of the deployment
   struct Body;
   std::shared_ptr<const Body> body;
 };
@@ -84,6 +85,8 @@ class Orchestrator {
   [[nodiscard]] const App* app(const AppId& id) const;
   /// A stored version of an app; nothing when unknown.
   [[nodiscard]] std::optional<App> version(const AppId& id, const std::string& version) const;
+  /// The newest version of an app that is not newer than `stamp`; nothing when it did not exist yet, or is forgotten.
+  [[nodiscard]] std::optional<App> version_at(const AppId& id, const std::string& stamp) const;
   [[nodiscard]] const std::map<DeploymentId, std::shared_ptr<const Deployment>>& deployments() const;
   [[nodiscard]] const std::map<AppId, catalog::Rule>& rules() const;
   [[nodiscard]] std::vector<QueueItem> queue(Now now) const;

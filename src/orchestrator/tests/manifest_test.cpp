@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "base/json.hpp"
 #include "orchestrator/app_json.hpp"
 #include "orchestrator/marathon_app.hpp"
@@ -58,6 +60,191 @@ TEST(Manifest, WhatIsReadBackAndPutAgainChangesNothing) {
     ASSERT_TRUE(stored) << stored.error().context;
     EXPECT_EQ(*stored, app) << encode_app(app);
   }
+}
+
+/// What a client of either age reads back.
+json::value written(const App& app) {
+  JsonWriter w;
+  w.begin_object();
+  write_app_fields(w, app, true);
+  w.end_object();
+  return *json::parse(w.str());
+}
+
+std::string print(const json::value* v) { return v ? json::print(*v) : "absent"; }
+
+TEST(Manifest, ReadsBackInTheLatestFormWithTheOldSpellingsBesideIt) {
+  auto app = written(read(of_2015));
+  EXPECT_EQ(print(json::find(app, "networks")), R"([{"mode":"container/bridge"}])");
+  const auto& container = *json::find(app, "container");
+  EXPECT_EQ(print(json::find(container, "portMappings")), R"([{"containerPort":80,"hostPort":0,"labels":{},"protocol":"tcp","servicePort":0}])");
+  EXPECT_EQ(json::find(app, "portDefinitions"), nullptr);
+  const auto& docker = *json::find(container, "docker");
+  EXPECT_EQ(json::text(docker, "network"), "BRIDGE");
+  EXPECT_EQ(print(json::find(docker, "portMappings")), print(json::find(container, "portMappings")));
+  EXPECT_EQ(print(json::find(app, "ports")), "[0]");
+  EXPECT_EQ(print(json::find(app, "uris")), "[]");
+  const auto& check = json::list(app, "healthChecks")[0];
+  EXPECT_EQ(json::integer(check, "delaySeconds"), 15);
+  EXPECT_EQ(json::text(check, "ipProtocol"), "IPv4");
+  EXPECT_FALSE(json::boolean(check, "ignoreHttp1xx", true));
+}
+
+TEST(Manifest, DefaultsAreMarathons) {
+  auto app = written(read(R"({"id":"/x","cmd":"x"})"));
+  EXPECT_EQ(print(json::find(app, "cpus")), "1");
+  EXPECT_EQ(print(json::find(app, "mem")), "128");
+  EXPECT_EQ(print(json::find(app, "disk")), "0");
+  EXPECT_EQ(print(json::find(app, "instances")), "1");
+  EXPECT_EQ(print(json::find(app, "backoffSeconds")), "1");
+  EXPECT_EQ(print(json::find(app, "backoffFactor")), "1.15");
+  EXPECT_EQ(print(json::find(app, "maxLaunchDelaySeconds")), "300");
+  EXPECT_EQ(print(json::find(app, "upgradeStrategy")), R"({"minimumHealthCapacity":1,"maximumOverCapacity":1})");
+  EXPECT_EQ(print(json::find(app, "unreachableStrategy")), R"({"inactiveAfterSeconds":0,"expungeAfterSeconds":0})");
+  EXPECT_EQ(print(json::find(app, "killSelection")), R"("YOUNGEST_FIRST")");
+  EXPECT_EQ(print(json::find(app, "networks")), R"([{"mode":"host"}])");
+  EXPECT_EQ(print(json::find(app, "portDefinitions")), R"([{"labels":{},"name":"default","port":0,"protocol":"tcp"}])");
+  EXPECT_EQ(print(json::find(app, "container")), "absent");
+  auto check = json::list(written(read(R"({"id":"/x","cmd":"x","healthChecks":[{}]})")), "healthChecks")[0];
+  EXPECT_EQ(json::print(check), R"({"protocol":"HTTP","path":"/","ignoreHttp1xx":false,"portIndex":0,"ipProtocol":"IPv4","gracePeriodSeconds":300,"intervalSeconds":60,"timeoutSeconds":20,"maxConsecutiveFailures":3,"delaySeconds":15})");
+}
+
+TEST(Manifest, TheFormsOfAllAgesSayTheSame) {
+  auto same = [](std::string_view old_form, std::string_view new_form) { EXPECT_EQ(read(old_form), read(new_form)) << old_form << "\n" << new_form; };
+  same(R"({"id":"/x","cmd":"x","ports":[0,9000]})", R"({"id":"/x","cmd":"x","portDefinitions":[{"port":0},{"port":9000,"protocol":"tcp"}]})");
+  same(R"({"id":"/x","cmd":"x","uris":["http://h/a.tgz","http://h/b"]})", R"({"id":"/x","cmd":"x","fetch":[{"uri":"http://h/a.tgz"},{"uri":"http://h/b","extract":false}]})");
+  same(R"({"id":"/x","container":{"type":"DOCKER","docker":{"image":"i","network":"BRIDGE","portMappings":[{"containerPort":80}]}}})",
+       R"({"id":"/x","networks":[{"mode":"container/bridge"}],"container":{"type":"DOCKER","docker":{"image":"i"},"portMappings":[{"containerPort":80,"hostPort":0}]}})");
+  same(R"({"id":"/x","container":{"docker":{"image":"i","network":"host","portMappings":[{"containerPort":80}]}}})", R"({"id":"/x","container":{"docker":{"image":"i"}},"networks":[{"mode":"host"}]})");
+  same(R"({"id":"/x","container":{"docker":{"image":"i","network":"USER"}},"ipAddress":{"networkName":"blue","labels":{"a":"b"}}})",
+       R"({"id":"/x","container":{"docker":{"image":"i"}},"networks":[{"mode":"container","name":"blue","labels":{"a":"b"}}]})");
+  same(R"({"id":"/x","cmd":"x","ipAddress":{"networkName":"blue","discovery":{"ports":[{"number":80,"name":"http","protocol":"tcp"}]}}})",
+       R"({"id":"/x","cmd":"x","networks":[{"mode":"container","name":"blue"}],"container":{"type":"MESOS","portMappings":[{"containerPort":80,"name":"http"}]}})");
+  same(R"({"id":"/x","container":{"docker":{"image":"i","network":"BRIDGE","portMappings":[{"containerPort":80}]}},"ports":[9000,9001]})",
+       R"({"id":"/x","networks":[{"mode":"container/bridge"}],"container":{"docker":{"image":"i"},"portMappings":[{"containerPort":80,"servicePort":9000},{"servicePort":9001}]}})");
+  same(R"({"id":"/x","cmd":"x","dependencies":["../db"]})", R"({"id":"/x","cmd":"x","dependencies":["/db"]})");
+}
+
+/// GET, one edit by a client that knows only its own age's fields, PUT.
+App edited(std::string_view manifest, const std::function<void(json::object&)>& edit, std::string* problems = nullptr) {
+  auto stored = read(manifest);
+  stored.version = stored.last_config_change = stored.last_scaling = "2024-01-01T00:00:00.000Z";
+  for (auto& p : stored.ports) (stored.networks[0].mode == NetworkMode::host ? p.port : p.service_port) = 10000;
+  auto body = written(stored);
+  edit(body.get_object());
+  Problems wrong;
+  auto app = read_manifest(body, stored, wrong);
+  if (problems) *problems = wrong.any() ? wrong.json() : "";
+  else EXPECT_FALSE(wrong.any()) << wrong.json();
+  return app;
+}
+
+TEST(Manifest, AnEditOfEitherSpellingIsWhatIsMeant) {
+  auto bridge = R"({"id":"/x","networks":[{"mode":"container/bridge"}],"container":{"docker":{"image":"i"},"portMappings":[{"containerPort":80}]}})";
+  auto host = R"({"id":"/x","cmd":"x","ports":[0],"uris":["http://h/a"]})";
+  auto mappings_of = [](json::object& o, bool old_place) -> json::object& {
+    auto& container = o["container"].get_object();
+    return (old_place ? container["docker"].get_object()["portMappings"] : container["portMappings"]).get_array()[0].get_object();
+  };
+  for (bool old_place : {true, false}) EXPECT_EQ(edited(bridge, [&](json::object& o) { mappings_of(o, old_place)["containerPort"] = 81; }).ports[0].container_port, 81) << old_place;
+  EXPECT_EQ(edited(bridge, [](json::object& o) { o["ports"] = {9999}; }).ports[0].service_port, 9999);
+  EXPECT_EQ(edited(host, [](json::object& o) { o["ports"] = {9999}; }).ports[0].port, 9999);
+  EXPECT_EQ(edited(host, [](json::object& o) { o["portDefinitions"].get_array()[0].get_object()["port"] = 9998; }).ports[0].port, 9998);
+  EXPECT_EQ(edited(host, [](json::object& o) { o["uris"] = {"http://h/c"}; }).fetch[0].uri, "http://h/c");
+  EXPECT_EQ(edited(host, [](json::object& o) { o["fetch"].get_array()[0].get_object()["uri"] = "http://h/d"; }).fetch[0].uri, "http://h/d");
+  std::string told;
+  edited(bridge, [&](json::object& o) { mappings_of(o, true)["containerPort"] = 1, mappings_of(o, false)["containerPort"] = 2; }, &told);
+  EXPECT_NE(told.find("/container/docker/portMappings"), std::string::npos) << told;
+  edited(host, [](json::object& o) { o["ports"] = {1}, o["portDefinitions"].get_array()[0].get_object()["port"] = 2; }, &told);
+  EXPECT_NE(told.find("cannot specify both ports and port definitions"), std::string::npos) << told;
+}
+
+TEST(Manifest, EveryRuleHasItsPathAndItsWords) {
+  struct Case { const char* fields; const char* path; const char* words; };
+  static constexpr Case cases[] = {
+      {R"("cmd":null)", "/", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'."},
+      {R"("args":["y"])", "/", "AppDefinition must not contain both 'cmd' and 'args'."},
+      {R"("executor":"a//b")", "/executor", "must fully match regular expression"},
+      {R"("container":{"type":"DOCKER"})", "/container/docker", "not defined"},
+      {R"("container":{"docker":{}})", "/container/docker/image", "error.path.missing"},
+      {R"("container":{"docker":{"image":"i"},"volumes":[{"containerPath":"/x","mode":"RW"}]})", "/container/volumes(0)/hostPath", "undefined"},
+      {R"("container":{"docker":{"image":"i"},"volumes":[{"containerPath":"x","mode":"RW","persistent":{"size":5}}]})", "/container/volumes(0)/persistent", "not supported"},
+      {R"("container":{"docker":{"image":"i"},"volumes":[{"containerPath":"x","mode":"RW","external":{"name":"v"}}]})", "/container/volumes(0)/external", "Feature external_volumes is not enabled"},
+      {R"("container":{"docker":{"image":"i","network":"NONE"}})", "/container/docker/network", "not supported"},
+      {R"("container":{"docker":{"image":"i","network":"BRIDGE"}},"networks":[{"mode":"host"}])", "/", "must not specify both container.docker.network and networks"},
+      {R"("networks":[{"mode":"container","name":"a"}],"ipAddress":{})", "/", "must not specify both networks and ipAddress"},
+      {R"("ports":[1],"ipAddress":{"networkName":"a"})", "/", "cannot specify both an IP address and port"},
+      {R"("container":{"docker":{"image":"i"}},"ipAddress":{"networkName":"a","discovery":{"ports":[{"number":1}]}})", "/ipAddress/discovery", "ipAddress/discovery is not allowed for Docker containers"},
+      {R"("networks":[{"mode":"container"}])", "/networks(0)", "Network name must be specified when container network is selected."},
+      {R"("networks":[{"mode":"host","name":"a"}])", "/networks(0)/name", "only allowed for container networks"},
+      {R"("networks":[{"mode":"host"},{"mode":"host"}])", "/networks", "must not have more than one"},
+      {R"("networks":[{"mode":"container","name":"a"},{"mode":"container","name":"a"}])", "/networks(1)/name", "must be unique"},
+      {R"("networks":[{"mode":"host"}],"container":{"docker":{"image":"i"},"portMappings":[{"containerPort":80}]})", "/container/portMappings", "portMappings are not allowed with host-networking"},
+      {R"("container":{"docker":{"image":"i"},"portMappings":[{"containerPort":80}]})", "/container/portMappings", "portMappings are not allowed with host-networking"},
+      {R"("networks":[{"mode":"container/bridge"}],"portDefinitions":[{"port":1}])", "/portDefinitions", "portDefinitions are only allowed with host-networking"},
+      {R"("portDefinitions":[{"name":"a"},{"name":"a"}])", "/portDefinitions", "Port names must be unique."},
+      {R"("portDefinitions":[{"name":"A_B"}])", "/portDefinitions(0)/name", "must fully match"},
+      {R"("ports":[80,80])", "/portDefinitions", "Ports must be unique."},
+      {R"("ports":[70000])", "/ports(0)", "error.max"},
+      {R"("ports":[1],"portDefinitions":[{"port":2}])", "/", "cannot specify both ports and port definitions"},
+      {R"("uris":["a"],"fetch":[{"uri":"b"}])", "/uris", "may not be set in conjunction with fetch"},
+      {R"("healthChecks":[{"portIndex":1}])", "/healthChecks(0)/portIndex", "Health check port indices must address an element of the ports array or container port mappings."},
+      {R"("ports":[],"healthChecks":[{}])", "/healthChecks(0)/portIndex", "Health check port indices"},
+      {R"("healthChecks":[{"protocol":"COMMAND"}])", "/healthChecks(0)/command", "must be given"},
+      {R"("healthChecks":[{"protocol":"MESOS_TCP"},{"protocol":"COMMAND","command":{"value":"x"}}])", "/healthChecks", "AppDefinition can contain at most one Mesos health check"},
+      {R"("healthChecks":[{},{}])", "/healthChecks", "Elements must be unique"},
+      {R"("healthChecks":[{"ipProtocol":"IPv6"}])", "/healthChecks(0)/ipProtocol", "IPv4 only"},
+      {R"("readinessChecks":[{"portName":"none"}])", "/readinessChecks(0)/portName", "none"},
+      {R"("readinessChecks":[{"portName":"default","timeoutSeconds":30}])", "/readinessChecks(0)/timeoutSeconds", "must be less"},
+      {R"("upgradeStrategy":{"maximumOverCapacity":-0.5})", "/upgradeStrategy/maximumOverCapacity", "got -0.5, expected 0.0 or more"},
+      {R"("unreachableStrategy":{"inactiveAfterSeconds":5,"expungeAfterSeconds":1})", "/unreachableStrategy", "greater or equal"},
+      {R"("unreachableStrategy":"never")", "/unreachableStrategy", "error.unknown.enum.literal"},
+      {R"("killSelection":"ANY")", "/killSelection", "error.unknown.enum.literal"},
+      {R"("labels":{"MARATHON_SINGLE_INSTANCE_APP":"true"},"instances":2)", "/instances", "Single instance app may only have one instance"},
+      {R"("labels":{"MARATHON_SINGLE_INSTANCE_APP":"true"})", "/upgradeStrategy", "Single instance app"},
+      {R"("instances":1.5)", "/instances", "error.expected"},
+      {R"("cpus":-0.1)", "/cpus", "error.min"},
+      {R"("backoffFactor":0.5)", "/backoffFactor", "error.min"},
+      {R"("gpus":1,"container":{"docker":{"image":"i"}})", "/", "GPU resources only work with the Mesos containerizer"},
+      {R"("gpus":0.5)", "/gpus", "error.expected.int"},
+      {R"("resourceLimits":{"mem":1})", "/resourceLimits/mem", "must be at least what is requested, 128"},
+      {R"("role":"sales")", "/role", "got sales, expected *"},
+      {R"("acceptedResourceRoles":["slave_public"])", "/acceptedResourceRoles", "acceptedResourceRoles can only contain *"},
+      {R"("acceptedResourceRoles":[])", "/acceptedResourceRoles", "must not be empty"},
+      {R"("secrets":{"a":{"source":"b"}})", "/secrets", "Feature secrets is not enabled"},
+      {R"("env":{"A":{"secret":"none"}})", "/env/A", "references an undefined secret"},
+      {R"("env":{" ":"x"})", "/env/ ", "must not be empty"},
+      {R"("constraints":[["hostname","UNIQUE"],["rack","LIKE","("]])", "/constraints(1)", "is not a valid regular expression"},
+      {R"("dependencies":["A"])", "/dependencies(0)", "is not a valid id"},
+      {R"("tty":"yes")", "/tty", "error.expected.jsboolean"},
+  };
+  for (const auto& c : cases) {
+    auto body = json::parse(fmt::format(R"({{"id":"/x",{}{}}})", std::string_view(c.fields).find("\"cmd\"") == std::string_view::npos ? R"("cmd":"x",)" : "", c.fields));
+    ASSERT_TRUE(body) << c.fields;
+    Problems problems;
+    auto app = read_manifest(*body, App{}, problems);
+    if (!problems.any()) validate(app, problems);
+    auto told = *json::parse(problems.json());
+    bool found = false;
+    for (const auto& detail : json::list(told, "details"))
+      for (const auto& error : json::texts(detail, "errors")) found = found || (json::text(detail, "path") == c.path && error.find(c.words) != std::string::npos);
+    EXPECT_TRUE(found) << c.fields << "\n" << problems.json();
+  }
+}
+
+TEST(Manifest, WordsAreReadWithoutCaseAndWrittenInMarathons) {
+  auto app = written(read(R"({"id":"/x","killSelection":"oldest_first","constraints":[["hostname","unique"]],"container":{"type":"docker","docker":{"image":"i","network":"bridge"},"volumes":[{"containerPath":"/a","hostPath":"/b","mode":"rw"}]},"healthChecks":[{"protocol":"tcp"}]})"));
+  EXPECT_EQ(json::text(app, "killSelection"), "OLDEST_FIRST");
+  EXPECT_EQ(print(json::find(app, "constraints")), R"([["hostname","UNIQUE"]])");
+  EXPECT_EQ(json::text(*json::find(app, "container"), "type"), "DOCKER");
+  EXPECT_EQ(json::text(json::list(*json::find(app, "container"), "volumes")[0], "mode"), "RW");
+  EXPECT_EQ(json::text(json::list(app, "healthChecks")[0], "protocol"), "TCP");
+}
+
+TEST(Manifest, UnknownFieldsAreForgivenAndTheReadBackOfOnesIsIgnored) {
+  auto app = read(R"({"id":"/x","cmd":"x","taskRateLimit":5,"version":"2015-01-01T00:00:00.000Z","versionInfo":{},"tasks":[],"tasksRunning":5,"deployments":[],"residency":{"relaunchEscalationTimeoutSeconds":1}})");
+  EXPECT_EQ(json::find(written(app), "residency"), nullptr);
+  EXPECT_EQ(app.version, "");
 }
 
 TEST(Manifest, AllMistakesAreToldAtOnceWithTheirPaths) {

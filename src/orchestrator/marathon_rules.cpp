@@ -1,0 +1,139 @@
+// What must hold between the fields of a manifest, in Marathon's words where it had them.
+
+#include <re2/re2.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/json.hpp"
+#include "base/text.hpp"
+#include "orchestrator/marathon_app.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+
+bool mapped(const App& app) { return !app.networks.empty() && app.networks[0].mode != NetworkMode::host; }
+
+std::string disabled(std::string_view feature) { return fmt::format("Feature {0} is not enabled. Enable with --enable_features {0})", feature); }
+
+void check_command(const App& app, Problems& problems) {
+  if (app.cmd && app.args) problems.meaning("", "AppDefinition must not contain both 'cmd' and 'args'.");
+  bool command = (app.cmd && !app.cmd->empty()) || (app.args && !app.args->empty());
+  if (!command && !app.docker) problems.meaning("", "AppDefinition must either contain one of 'cmd' or 'args', and/or a 'container'.");
+  static const re2::RE2 executor("(//cmd)|(/?[^/]+(/[^/]+)*)|");
+  if (!re2::RE2::FullMatch(app.executor, executor)) problems.meaning("/executor", "must fully match regular expression '^(//cmd)|(/?[^/]+(/[^/]+)*)|$'");
+  for (std::size_t i = 0; i < app.fetch.size(); ++i)
+    if (app.fetch[i].uri.empty()) problems.meaning(fmt::format("/fetch({})/uri", i), "must not be empty");
+}
+
+void check_networks(const App& app, Problems& problems) {
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < app.networks.size(); ++i) {
+    const auto& n = app.networks[i];
+    auto path = fmt::format("/networks({})", i);
+    if (n.mode != app.networks[0].mode) problems.meaning("/networks", "networks of different modes cannot be combined");
+    if (n.mode != NetworkMode::container) {
+      if (!n.name.empty()) problems.meaning(path + "/name", "is only allowed for container networks");
+      if (i > 0) problems.meaning("/networks", "must not have more than one host or bridge network");
+    } else if (!names.insert(n.name).second) {
+      problems.meaning(path + "/name", "Network names must be unique.");
+    }
+  }
+  if (!mapped(app)) return;
+  for (std::size_t i = 0; i < app.ports.size(); ++i)
+    for (const auto& name : app.ports[i].network_names)
+      if (!names.contains(name)) problems.meaning(fmt::format("/container/portMappings({})/networkNames", i), fmt::format("{} is none of the app's networks", name));
+}
+
+void check_ports(const App& app, Problems& problems) {
+  static const re2::RE2 good_name("[a-z][a-z0-9-]*");
+  std::string list = mapped(app) ? "/container/portMappings" : "/portDefinitions";
+  std::set<std::string> names;
+  std::set<int> numbers;
+  for (std::size_t i = 0; i < app.ports.size(); ++i) {
+    const auto& p = app.ports[i];
+    if (!p.name.empty() && !re2::RE2::FullMatch(p.name, good_name)) problems.meaning(fmt::format("{}({})/name", list, i), "must fully match regular expression '^[a-z][a-z0-9-]*$'");
+    if (!p.name.empty() && !names.insert(p.name).second) problems.meaning(list, "Port names must be unique.");
+    int port = mapped(app) ? p.host_port.value_or(0) : p.port;
+    if (port != 0 && !numbers.insert(port).second) problems.meaning(list, "Ports must be unique.");
+  }
+}
+
+void check_checks(const App& app, Problems& problems) {
+  int of_mesos = 0;
+  for (std::size_t i = 0; i < app.health_checks.size(); ++i) {
+    const auto& c = app.health_checks[i];
+    auto path = fmt::format("/healthChecks({})", i);
+    if (std::find(app.health_checks.begin(), app.health_checks.begin() + static_cast<std::ptrdiff_t>(i), c) != app.health_checks.begin() + static_cast<std::ptrdiff_t>(i))
+      problems.meaning("/healthChecks", "Elements must be unique");
+    of_mesos += c.kind == CheckKind::command || c.protocol_name.starts_with("MESOS_");
+    if (c.kind == CheckKind::command) continue;
+    if (c.port_index && c.port) problems.meaning(path, "must not specify both portIndex and port");
+    if (!c.port && (app.ports.empty() || c.port_index.value_or(0) >= app.ports.size()))
+      problems.meaning(path + "/portIndex", "Health check port indices must address an element of the ports array or container port mappings.");
+  }
+  if (of_mesos > 1) problems.meaning("/healthChecks", "AppDefinition can contain at most one Mesos health check");
+  if (app.readiness_checks.size() > 1) problems.meaning("/readinessChecks", "AppDefinition can contain at most one readiness check");
+  for (std::size_t i = 0; i < app.readiness_checks.size(); ++i) {
+    const auto& r = app.readiness_checks[i];
+    auto path = fmt::format("/readinessChecks({})", i);
+    if (r.timeout >= r.interval) problems.meaning(path + "/timeoutSeconds", "must be less than intervalSeconds");
+    if (r.ready_statuses.empty()) problems.meaning(path + "/httpStatusCodesForReady", "must not be empty");
+    if (std::none_of(app.ports.begin(), app.ports.end(), [&](const PortDefinition& p) { return p.name == r.port_name; }))
+      problems.meaning(path + "/portName", fmt::format("No port definition reference for portName {}", r.port_name));
+  }
+}
+
+void check_resources(const App& app, Problems& problems) {
+  if (app.resources.gpus % 1000 != 0) problems.shape("/gpus", "error.expected.int");
+  if (app.resources.gpus > 0 && app.container == ContainerType::docker) problems.meaning("", "GPU resources only work with the Mesos containerizer");
+  auto limit = [&](std::string_view key, const std::optional<Milli>& most, Milli least) {
+    if (most && *most >= 0 && *most < least)
+      problems.meaning("/resourceLimits/" + std::string(key), fmt::format("must be at least what is requested, {}", print_number(from_milli(least))));
+  };
+  limit("cpus", app.cpus_limit, app.resources.cpus), limit("mem", app.mem_limit, app.resources.mem);
+  auto top = app.id.str().substr(0, app.id.str().find('/', 1));
+  bool in_group = top.size() > 1 && top.size() < app.id.str().size();
+  if (app.role != "*" && !(in_group && app.role == top.substr(1)))
+    problems.meaning("/role", fmt::format("got {}, expected {}", app.role, in_group ? fmt::format("one of: *, {}", top.substr(1)) : "*"));
+  for (const auto& role : app.accepted_roles)
+    if (role != "*" && role != app.role)
+      problems.meaning("/acceptedResourceRoles", app.role == "*" ? "acceptedResourceRoles can only contain *" : fmt::format("acceptedResourceRoles can only contain * and {}", app.role));
+}
+
+void check_secrets(const App& app, Problems& problems) {
+  const auto* declared = app.kept.is_object() ? app.kept.get_object().if_contains("secrets") : nullptr;
+  if (declared) problems.meaning("/secrets", disabled("secrets"));
+  if (!app.env_secrets.is_object()) return;
+  for (const auto& e : app.env_secrets.get_object()) {
+    problems.meaning("/env/" + std::string(e.key()), disabled("secrets"));
+    auto name = json::text(e.value(), "secret");
+    if (!declared || !json::find(*declared, name)) problems.meaning("/env/" + std::string(e.key()), "references an undefined secret");
+  }
+}
+
+void check_single_instance(const App& app, Problems& problems) {
+  auto label = app.labels.find("MARATHON_SINGLE_INSTANCE_APP");
+  if (label == app.labels.end() || label->second != "true") return;
+  if (app.instances > 1) problems.meaning("/instances", "Single instance app may only have one instance");
+  if (app.upgrade.minimum_health_capacity != 0 || app.upgrade.maximum_over_capacity != 0)
+    problems.meaning("/upgradeStrategy", "Single instance app must have minimumHealthCapacity and maximumOverCapacity of 0");
+}
+
+}  // namespace
+
+void validate(const App& app, Problems& problems) {
+  if (app.id.empty() || app.id.str() == "/") problems.shape("/id", "error.path.missing");
+  check_command(app, problems);
+  check_networks(app, problems);
+  check_ports(app, problems);
+  check_checks(app, problems);
+  check_resources(app, problems);
+  check_secrets(app, problems);
+  check_single_instance(app, problems);
+  for (std::size_t i = 0; i < app.volumes.size(); ++i)
+    if (app.volumes[i].host_path.empty()) problems.meaning(fmt::format("/container/volumes({})/hostPath", i), "undefined");
+}
+
+}  // namespace croft::orchestrator
