@@ -24,6 +24,7 @@
 #include "net/async.hpp"
 #include "roles.hpp"
 #include "sim/sim.hpp"
+#include "store_command.hpp"
 #include "version.hpp"
 
 namespace croft {
@@ -173,6 +174,7 @@ int main(int argc, char** argv) {
   programs.sim = croft::simulate;
   programs.serve = croft::serve;
   programs.end_session = croft::end_session;
+  programs.store = croft::store_command;
   programs.config_check = croft::config_check;
   programs.version = croft::croft_version;
   return croft::cli::run(argc, argv, programs);

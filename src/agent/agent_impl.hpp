@@ -96,6 +96,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   AgentCore core{Membership{}};                     // strand
   std::map<TaskId, RunPtr> runs;                    // strand
   std::optional<net::Origin> leader, pointed_at;    // strand: followed now; named by a master that does not lead
+  std::optional<net::Origin> silent;                // strand: the last one that took a connection and said nothing
   std::weak_ptr<net::StreamReader> stream;          // strand
   std::shared_ptr<net::Signal> report_signal = net::Signal::make();
   std::string boot;

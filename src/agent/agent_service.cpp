@@ -140,10 +140,12 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
   request.body = link::encode(core.registration(options.info));
   net::ClientOptions how;
   how.connect_timeout = connect_limit;
-  how.timeout = std::chrono::seconds(10);
-  how.idle_timeout = silence_max;
+  how.timeout = how.idle_timeout = silence_max;
   auto opened = co_await client.open(master, std::move(request), how);
-  if (!opened) co_return false;
+  if (!opened) {
+    if (opened.error().code == Errc::timeout) silent = master;
+    co_return false;
+  }
   std::shared_ptr<net::StreamReader> reader(std::move(*opened));
   if (reader->head().status != 200) {
     if (auto there = net::Url::parse(fmt::format("http://{}", reader->head().headers.get("X-Croft-Leader")))) pointed_at = net::Origin{.host = there->host, .port = there->port, .unix_path = {}};
@@ -156,6 +158,7 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
   bool had = false;
   while (!stopping) {
     auto line = co_await reader->read_line();
+    if (!line && line.error().code == Errc::timeout) silent = master;
     if (!line || !*line || stopping) break;
     auto record = link::decode_down(**line);
     auto decisions = record ? core.on_down(*record, system_now()) : Result<Decisions>(std::unexpected(record.error()));
@@ -163,6 +166,7 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
       log::warn("agent", "master={} {}", master.str(), decisions.error().context);
       break;
     }
+    if (silent == master) silent.reset();
     if (!had) log::info("agent", "master={} agent={} registered", master.str(), core.membership().id);
     had = true;
     if (!carry_out(std::move(*decisions))) break;
@@ -182,7 +186,8 @@ asio::awaitable<void> AgentService::Impl::link_loop() {
   for (std::size_t turn = 0; !stopping && !options.masters.empty(); ++turn) {
     pointed_at.reset();
     bool had = co_await follow(options.masters[turn % options.masters.size()]);
-    if (auto there = std::exchange(pointed_at, std::nullopt); there && !had && !stopping) had = co_await follow(*there);
+    // Masters that do not lead go on naming the one that has just gone silent until they know better.
+    if (auto there = std::exchange(pointed_at, std::nullopt); there && !had && !stopping && there != silent) had = co_await follow(*there);
     if (stopping) break;
     if (!had && (turn + 1) % options.masters.size() != 0) continue;  // everybody is asked before it waits
     pause = had ? pause_first : std::min(pause * 2, pause_max);

@@ -15,6 +15,7 @@ struct Arguments {
   Common common;
   DevOptions dev;
   ServeOptions serve;
+  StoreOptions store;
   SimOptions sim;
   DeployOptions deploy;
   ChangeOptions change;
@@ -96,6 +97,28 @@ void add_farm_commands(CLI::App& root, Arguments& a, Action& chosen) {
   why->add_option("app", a.app, "the app, such as /service/fibonacci")->required();
 }
 
+void add_store(CLI::App& root, Arguments& a, Action& chosen, const Programs& programs) {
+  using Do = StoreOptions::Action;
+  auto* store = group(root, "store", "the farm's store: back up, bring back, accept");
+  auto add = [&](const char* name, const char* help, Do action) {
+    auto* sub = command(*store, name, help, chosen, [&a, &programs, action] {
+      a.store.action = action;
+      return programs.store(a.store);
+    });
+    sub->add_option("--config", a.store.config_file, "the master's croft.toml")->default_val("/etc/croft/croft.toml");
+    return sub;
+  };
+  add("save", "the whole store into one file; changes nothing", Do::save)->add_option("file", a.store.file)->required();
+  auto* restore = add("restore", "fills an empty store from such a file, far enough ahead that nodes take it", Do::restore);
+  restore->add_option("file", a.store.file)->required();
+  auto* accept = add("accept", "makes nodes take this store though they have seen a later or another one", Do::accept);
+  accept->add_option("--cluster", a.store.cluster, "the cluster id that the nodes name in their refusal");
+  for (auto* sub : {restore, accept}) {
+    sub->add_option("--epoch", a.store.epoch, "at least this epoch");
+    sub->add_option("--commit", a.store.commit, "at least this commit");
+  }
+}
+
 void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& programs) {
   auto* dev = command(root, "dev", "a whole farm in one process, on loopback", chosen, [&] { return programs.dev(a.dev); });
   dev->add_option("--data", a.dev.data, "folder for the farm's state")->required();
@@ -157,6 +180,7 @@ int run(int argc, char** argv, const Programs& programs) {
   add_app_commands(root, a, chosen);
   add_farm_commands(root, a, chosen);
   add_programs(root, a, chosen, programs);
+  add_store(root, a, chosen, programs);
   command(root, "version", "this program's version", chosen, [&] {
     std::printf(a.common.json ? "{\"version\":\"%s\"}\n" : "croft %s\n", programs.version.c_str());
     return ok;

@@ -42,6 +42,13 @@ struct SimOptions {
   std::string bug;
 };
 
+struct StoreOptions {
+  enum class Action : std::uint8_t { save, restore, accept } action{};
+  std::string config_file, cluster;
+  std::filesystem::path file;
+  std::uint64_t epoch = 0, commit = 0;        ///< at least these
+};
+
 struct Programs {
   std::function<int(const SimOptions&)> sim;
   std::function<int(const std::filesystem::path& data)> down;
@@ -49,6 +56,7 @@ struct Programs {
   std::function<int(const ServeOptions&)> serve;
   std::function<int(const std::filesystem::path& file, const std::filesystem::path& zoo_cfg)> config_check;
   std::function<int(const std::filesystem::path& file)> end_session;
+  std::function<int(const StoreOptions&)> store;
   std::string version;
 };
 

@@ -72,9 +72,11 @@ std::vector<const Task*> Orchestrator::Impl::victim_order(const App& app, std::v
   };
   auto named = [&](const Task* t) { return std::find(first.begin(), first.end(), t->spec.id) == first.end(); };
   auto wanted_still = [&](const Task* t) { return !outlived.contains(t->spec.id); };
+  // Of an earlier configuration: came back with its agent after the deployment that replaced it.
+  auto current = [&](const Task* t) { return t->spec.app_version >= app.last_config_change; };
   std::stable_sort(tasks.begin(), tasks.end(), [&](const Task* a, const Task* b) {
     auto age = [&](const Task* t) { return app.kill_oldest_first ? t->staged_at.time_since_epoch().count() : -t->staged_at.time_since_epoch().count(); };
-    return std::tuple(named(a), stage(a), serving(*a), wanted_still(a), age(a)) < std::tuple(named(b), stage(b), serving(*b), wanted_still(b), age(b));
+    return std::tuple(named(a), current(a), stage(a), serving(*a), wanted_still(a), age(a)) < std::tuple(named(b), current(b), stage(b), serving(*b), wanted_still(b), age(b));
   });
   return tasks;
 }
@@ -121,6 +123,7 @@ bool Orchestrator::Impl::roll(const App& app, Tally& t, Now now) {
   auto live = t.current.size() + t.old.size() + static_cast<std::size_t>(std::count_if(t.leaving.begin(), t.leaving.end(), [](const Task* task) {
     return !is_terminal(task->status.state) && task->status.state != TaskState::unreachable;
   }));
+  live += held_back(app.id, now);  // on agents that are not back from before this leader's time: old ones or new ones, they are there
   auto room = capacity > live ? capacity - static_cast<std::uint32_t>(live) : 0;
   auto missing = n > t.current.size() ? n - static_cast<std::uint32_t>(t.current.size()) : 0;
   if (auto count = std::min(room, missing); count > 0) launch(app, count, now);

@@ -1,7 +1,7 @@
 #include "orchestrator/standby.hpp"
 
 #include <atomic>
-#include <set>
+#include <mutex>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -14,14 +14,15 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr Millis connect_limit{5000}, answer_limit{10'000}, patience{2500}, stream_silence{60'000};
+constexpr Millis connect_limit{5000}, answer_limit{10'000}, patience{2500}, stream_silence{60'000}, look_again{100};
 constexpr std::size_t passing_max = 512, answer_max = 256u << 20;
 
 using Steady = std::chrono::steady_clock;
 
 struct Standby {
-  Standby(std::weak_ptr<net::Router> r, asio::any_io_executor pool, StandbyOptions o) : router(std::move(r)), client(std::move(pool)), options(std::move(o)) {}
+  Standby(std::weak_ptr<net::Router> r, asio::any_io_executor p, StandbyOptions o) : router(std::move(r)), pool(p), client(std::move(p)), options(std::move(o)) {}
   std::weak_ptr<net::Router> router;
+  asio::any_io_executor pool;
   net::HttpClient client;
   StandbyOptions options;
   std::atomic<std::size_t> passing{0};
@@ -94,6 +95,43 @@ asio::awaitable<net::Response> pass_stream(std::shared_ptr<Passage> passage, net
   co_return response;
 }
 
+/// One request on its way to the leader. It lives on when nobody waits for it any more, until its own deadline.
+struct OnItsWay {
+  std::mutex mutex;
+  std::optional<Result<net::Response>> answer;  // mutex
+  std::shared_ptr<net::Signal> came = net::Signal::make();
+};
+
+asio::awaitable<void> carry(std::shared_ptr<Passage> passage, std::shared_ptr<OnItsWay> way, net::Origin to, net::Request what) {
+  net::ClientOptions how;
+  how.connect_timeout = connect_limit;
+  how.timeout = answer_limit;
+  how.body_max = answer_max;
+  auto answer = co_await passage->standby->client.request(std::move(to), std::move(what), how);
+  {
+    std::lock_guard guard(way->mutex);
+    way->answer = std::move(answer);
+  }
+  way->came->notify();
+}
+
+/// The leader's answer; or unavailable as soon as somebody else leads: a frozen leader would be waited for in vain.
+asio::awaitable<Result<net::Response>> answer_of(std::shared_ptr<Passage> passage, net::Origin to, net::Request what) {
+  auto way = std::make_shared<OnItsWay>();
+  auto trip = carry(passage, way, to, std::move(what));
+  net::spawn(passage->standby->pool, "pass on", std::move(trip));
+  for (;;) {
+    auto ticket = way->came->ticket();
+    {
+      std::lock_guard guard(way->mutex);
+      if (way->answer) co_return std::move(*way->answer);
+    }
+    auto seen = passage->standby->options.detector->sighting();
+    if (seen.leader && seen.leader->ip != to.host) co_return fail(Errc::unavailable, "lost its leadership before it answered; the change may have been stored");
+    (void)co_await way->came->wait(ticket, look_again);
+  }
+}
+
 asio::awaitable<net::Response> pass_on(std::shared_ptr<Standby> s, net::Request request) {
   for (const auto& [name, value] : request.headers.all())
     if (iequals(name, "Via") && value.find(s->options.own) != std::string::npos) co_return net::Response::message(502, "Detected proxying loop");
@@ -111,17 +149,15 @@ asio::awaitable<net::Response> pass_on(std::shared_ptr<Standby> s, net::Request 
       net::Origin to{.host = seen.leader->ip, .port = seen.leader->marathon_port, .unix_path = {}};
       auto what = forwarded(*s, request);
       if (is_stream(request)) co_return co_await pass_stream(passage, std::move(to), std::move(what));
-      net::ClientOptions how;
-      how.connect_timeout = connect_limit;
-      how.timeout = answer_limit;
-      how.body_max = answer_max;
-      auto answer = co_await s->client.request(to, std::move(what), how);
+      auto answer = co_await answer_of(passage, to, std::move(what));
       if (answer) {
         auto response = backward(*answer);
         response.body = std::move(answer->body);
         co_return response;
       }
-      if (!only_reads(request) || left.count() <= 0) co_return failed(answer.error(), to.str());
+      bool another = s->options.detector->sighting().turn != seen.turn;
+      if (!only_reads(request) || (left.count() <= 0 && !another)) co_return failed(answer.error(), to.str());
+      if (another) end = Steady::now() + patience;
     }
     if (left.count() <= 0) co_return no_leader();
     // Between two leaders, or one that is just dying, or this one that is just getting ready.

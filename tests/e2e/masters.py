@@ -413,6 +413,36 @@ def test_another_store_kills_nothing(farm):
         wait("all is known again", lambda: {t["id"]: t["startedAt"] for t in farm.running(APP)} == before, 20)
 
 
+def test_a_restored_store_restarts_nothing(farm):
+    """The store is saved, lost, and brought back elsewhere while the tasks run."""
+    before = {t["id"]: t["startedAt"] for t in farm.running(APP)}
+    pids = farm.pids_of(APP)
+    config, backup = f"{farm.dir}/{MASTERS[0]}.toml", farm.dir + "/backup"
+    said = farm.cli("store", "save", backup, "--config", config).stdout
+    assert "records saved" in said, said
+    with Requests():
+        for host in MASTERS:
+            farm.roles["master", host].kill()
+            farm.roles["master", host].wait()
+            farm.configure(host, zookeeper_tree="/restored")
+        said = farm.cli("store", "restore", backup, "--config", config).stdout
+        assert "records restored" in said, said
+        again = farm.cli("store", "restore", backup, "--config", config, check=False)
+        assert again.returncode == 4, (again.returncode, again.stderr)
+        for host in MASTERS:
+            farm.start_role("master", host)
+        all_there(farm)
+        wait("all is known again", lambda: {t["id"]: t["startedAt"] for t in farm.running(APP)} == before, 20)
+        deployed_after(farm, "restored", 20)
+    assert farm.pids_of(APP) == pids
+    tidy(farm, "restored")
+    with open(backup, "r+b") as f:
+        f.seek(200)
+        f.write(b"x")
+    damaged = farm.cli("store", "restore", backup, "--config", config, check=False)
+    assert damaged.returncode == 1 and backup in damaged.stderr, damaged.stderr
+
+
 if __name__ == "__main__":
     own_namespace()
     if len(sys.argv) < 2:
