@@ -192,8 +192,8 @@ struct ZookeeperSession::Impl : std::enable_shared_from_this<ZookeeperSession::I
   static void on_void(int code, const void* data) { finish(data, code, {}); }
   static void on_multi(int code, const void* data) {
     const auto& op = **static_cast<const std::shared_ptr<Op>*>(data);
-    int failed = -1;
-    for (std::size_t i = 0; i < op.results.size() && failed < 0; ++i)
+    int failed = -1;  // when the connection broke, the library marks every operation: that says nothing
+    for (std::size_t i = 0; answered_by_server(code) && i < op.results.size() && failed < 0; ++i)
       if (op.results[i].err != ZOK && op.results[i].err != ZRUNTIMEINCONSISTENCY) failed = static_cast<int>(i);
     finish(data, code, [&](ZkReply& r) { r.failed_op = failed; });
   }

@@ -80,7 +80,7 @@ asio::awaitable<Status> ZookeeperStoreCore::fenced(std::vector<ZkOp> ops, std::s
   ops.insert(ops.begin(), ZkOp::check(epoch_path, epoch_version));
   auto reply = co_await session->multi(std::move(ops));
   if (reply.ok()) co_return Status{};
-  if (reply.failed_op == 0) co_return fail(fenced_error(epoch));
+  if (reply.failed_op == 0 && (reply.bad_version() || reply.no_node())) co_return fail(fenced_error(epoch));
   co_return fail(reply.error(doing));
 }
 

@@ -301,6 +301,22 @@ def unmount(host):
         run("umount", "-R", host.root)
 
 
+def leftovers():
+    """What there still is of a lab that was taken down: nothing."""
+    found = []
+    with open("/proc/self/mounts") as f:
+        found += ["mount " + line.split()[1] for line in f if line.split()[1].startswith(DIR)]
+    found += ["interface " + name for name in os.listdir("/sys/class/net") if name == BRIDGE or name in {h.veth for h in HOSTS.values()}]
+    found += ["cgroup " + os.path.join(at, CGROUP) for _, at in hierarchies() if os.path.exists(os.path.join(at, CGROUP))]
+    found += ["names in " + HOSTS_FILE] if BEGIN in read(HOSTS_FILE) else []
+    found += [DIR] if os.path.exists(DIR) else []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        words = read(f"/proc/{pid}/cmdline").split("\0")
+        if words[0].endswith("systemd-nspawn") and any(w.startswith("--directory=" + DIR) for w in words) or any(w.endswith("tests/lab/resolver.py") for w in words[:2]):
+            found.append(f"process {pid} {words[0]}")
+    return found
+
+
 def ssh_words(host):
     return ["ssh", "-i", key(), "-o", "UserKnownHostsFile=" + DIR + "/known_hosts", "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5",
             "-o", "LogLevel=ERROR", "root@" + host.address]

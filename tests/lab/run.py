@@ -235,6 +235,9 @@ def run(wanted, keep):
     finally:
         if not there and not keep:
             lab.down()
+            left = machines.leftovers()
+            print("\n".join(["FAIL  lab down left:"] + left) if left else "ok    lab down left nothing")
+            failed += ["down"] if left else []
     print(f"{len(tests) - len(failed)} of {len(tests)} passed" + (": " + " ".join(failed) + " did not" if failed else ""))
     return 1 if failed else 0
 
