@@ -60,6 +60,7 @@ asio::awaitable<Status> restore(coordination::Store& store, const cli::StoreOpti
   auto backup = coordination::read_backup(o.file);
   if (!backup) co_return fail(std::move(backup).error());
   auto present = co_await store.save();
+  if (!present && present.error().code == Errc::not_found) present = coordination::Snapshot{};  // nothing is there yet at all
   if (!present) co_return fail(std::move(present).error());
   auto& snapshot = backup->snapshot;
   snapshot.term = coordination::restored_term(snapshot.term, present->term, {.epoch = o.epoch, .head = o.commit, .cluster_id = {}});
