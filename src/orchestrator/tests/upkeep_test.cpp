@@ -176,7 +176,7 @@ struct Draining {
 TEST(Drain, WaitsForTheBalancersWordAndForTheOpenRequests) {
   Draining d;
   EXPECT_EQ(d.goal(), link::Goal::drain);
-  EXPECT_TRUE(d.f.catalog().content().endpoints.at(d.task)->draining);
+  EXPECT_TRUE(d.f.catalog().content().endpoints.at(d.task).draining);
   d.f.pass(Millis(1000));
   EXPECT_EQ(d.goal(), link::Goal::drain);
   d.confirm(2);
