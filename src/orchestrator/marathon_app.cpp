@@ -33,8 +33,8 @@ void read_fetch(Fields& f, App& app) {
   if (fetch && uris) {
     auto same = [](const auto& a, const auto& b) { return a.uri == b.uri; };
     bool agree = std::equal(from_fetch.begin(), from_fetch.end(), from_uris.begin(), from_uris.end(), same);
-    bool fetch_kept = from_fetch == app.fetch;
-    if (!agree && !fetch_kept && !from_fetch.empty() && !from_uris.empty()) f.problems().meaning("/uris", "may not be set in conjunction with fetch");
+    bool fetch_kept = from_fetch == app.fetch, uris_kept = std::equal(from_uris.begin(), from_uris.end(), app.fetch.begin(), app.fetch.end(), same);
+    if (!agree && !fetch_kept && !uris_kept) f.problems().meaning("/uris", "may not be set in conjunction with fetch");
     app.fetch = agree || !fetch_kept ? from_fetch : from_uris;
     return;
   }

@@ -132,6 +132,8 @@ void Orchestrator::Impl::on_gone(const cluster::Event& event, Now now) {
   unreachable_since.erase(event.task);
   outlived.erase(event.task);
   if (kills.erase(event.task)) background.remove.push_back("kills/" + event.task.str());
+  emit(BusEvent::Kind::status_update, task, now);  // its last state: the task itself is no longer to be looked up
+  emit(BusEvent::Kind::instance_changed, task, now);
   note_failure(task, now);
   if (task.status.reason.find("HEALTH") != std::string::npos) emit(BusEvent::Kind::unhealthy_kill, task, now, task.status.message);
   touch(task.spec.app);

@@ -47,7 +47,8 @@ TEST(Apps, TheListFiltersByCommandIdAndLabels) {
   f.ask(201, "POST", "/v2/apps", R"({"id":"/two","cmd":"SERVE","labels":{"tier":"back"}})");
   auto found = [&](std::string query) {
     std::string out;
-    for (const auto& app : json::list(f.ask(200, "GET", "/v2/apps?" + query), "apps")) out += json::text(app, "id");
+    auto answer = f.ask(200, "GET", "/v2/apps?" + query);
+    for (const auto& app : json::list(answer, "apps")) out += json::text(app, "id");
     return out;
   };
   EXPECT_EQ(found(""), "/one/two");

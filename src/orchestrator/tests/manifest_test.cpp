@@ -44,7 +44,7 @@ TEST(Manifest, TheFormOf2015BecomesTheLatest) {
 TEST(Manifest, WhatIsReadBackAndPutAgainChangesNothing) {
   for (auto text : {of_2015, R"({"id":"/a/b","cmd":"x","ports":[0,8080],"uris":["http://h/a.tgz","http://h/b"]})",
                     R"({"id":"/c","args":["a","b"],"networks":[{"mode":"container/bridge"}],"container":{"docker":{"image":"i"},"portMappings":[{"containerPort":1,"name":"http"}]}})",
-                    R"({"id":"/d","cmd":"x","portDefinitions":[{"port":0,"name":"a"}],"unreachableStrategy":"disabled","killSelection":"oldest_first","resourceLimits":{"cpus":"unlimited","mem":64}})",
+                    R"({"id":"/d","cmd":"x","portDefinitions":[{"port":0,"name":"a"}],"unreachableStrategy":"disabled","killSelection":"oldest_first","resourceLimits":{"cpus":"unlimited","mem":256}})",
                     R"({"id":"/e","cmd":"x","container":{"docker":{"image":"i","network":"HOST"}}})", R"({"id":"/f","cmd":"x","ports":[]})"}) {
     auto app = read(text);
     app.version = app.last_config_change = app.last_scaling = "2024-01-01T00:00:00.000Z";

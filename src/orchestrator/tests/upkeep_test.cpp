@@ -138,7 +138,10 @@ TEST(Brake, WhenTooManyNodesAreLostAtOnceNothingIsReplaced) {
   f.pass(Millis(12'000));
   EXPECT_EQ(f.of_present(a), "1 running, 3 unreachable");
   EXPECT_NE(f.explained(a).find("Too many nodes were lost within a minute"), std::string::npos) << f.explained(a);
-  f.back("h2"), f.back("h3"), f.back("h4");
+  f.back("h2");
+  EXPECT_EQ(f.of_present(a), "2 running, 2 unreachable") << "still too many";
+  f.back("h3"), f.back("h4");
+  f.obey();
   EXPECT_EQ(f.of_present(a), "4 running");
 }
 
