@@ -22,8 +22,9 @@ void AgentCore::adopt(link::HeldTask held) {
   tasks_[id].held = std::move(held);
 }
 
-link::Registration AgentCore::registration(const link::AgentInfo& info) const {
-  link::Registration r{info, membership_.id, membership_.cluster_id, membership_.epoch, membership_.commit, {}};
+link::Registration AgentCore::registration(const link::AgentInfo& info) {
+  if (life_.empty()) life_ = new_uuid();
+  link::Registration r{info, membership_.id, membership_.cluster_id, membership_.epoch, membership_.commit, {}, life_, ++registrations_};
   for (const auto& [id, entry] : tasks_) r.tasks.push_back(entry.held);
   return r;
 }

@@ -117,7 +117,12 @@ Result<AgentId> Cluster::register_agent(const link::Registration& r, Now now) {
   auto& i = *impl_;
   auto id = i.identify(r, now);
   if (!id) return id;
+  // A connection that was given up may deliver late. What it lists is not what the agent holds now: tasks started since would count as lost.
+  if (const auto* known = i.find_agent(*id); known && !r.life.empty() && known->life == r.life && r.number <= known->registration)
+    return fail(Errc::conflict, "registration {} of agent {} was overtaken by its number {}", r.number, *id, known->registration);
   auto& agent = i.enter(*id, r.info, now);
+  agent.life = r.life;
+  agent.registration = r.number;
   std::set<TaskId> listed;
   for (const auto& held : r.tasks) {
     listed.insert(held.spec.id);

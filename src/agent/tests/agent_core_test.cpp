@@ -44,6 +44,13 @@ TEST_F(LinkEnd, ASnapshotStartsWhatIsNewAndKeepsWhatItDoesNotName) {
   EXPECT_TRUE(down(link::Delta{3, 2, {{spec("t"), link::Goal::run, {}}}, {}}).start.empty()) << "a launch said twice is one launch";
 }
 
+TEST_F(LinkEnd, EachRegistrationHasItsNumberInThisLife) {
+  auto first = core_.registration({}), second = core_.registration({});
+  EXPECT_FALSE(first.life.empty());
+  EXPECT_EQ(first.life, second.life);
+  EXPECT_LT(first.number, second.number);
+}
+
 TEST_F(LinkEnd, AGapLeavesTheStream) {
   welcome();
   down(link::Snapshot{3, 1, {}});
