@@ -247,6 +247,9 @@ void Cluster::Impl::work_in(AgentEntry& a, const TaskStatus& status) {
   auto next = status;
   if (!was_away && !is_terminal(next.state) && next.state < now.state) next.state = now.state;
   if (!next.container_ip) next.container_ip = now.container_ip;
+  // An agent that was restarted has no verdict yet: the last one stands until it has, or a restart would take every task of it out of rotation.
+  if (!next.healthy && next.state == TaskState::running) next.healthy = now.healthy;
+  if (now.started_at && now.ready) next.ready = true;
   if (now.started_at) next.started_at = now.started_at;
   if (next.state == TaskState::running && !next.started_at) next.started_at = next.at;
   bool state = next.state != now.state, health = next.healthy != now.healthy || next.ready != now.ready;
