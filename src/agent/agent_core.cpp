@@ -79,8 +79,11 @@ Result<Decisions> AgentCore::on_down(const link::Down& record, Now) {
     in_step_ = false;
     n_ = told_n_ = number_ = 0;
     last_report_ = {};
-    for (auto& [id, entry] : tasks_)
+    // The registration told how each task is now; what was to be told before that would take the leader back to it.
+    for (auto& [id, entry] : tasks_) {
+      if (entry.unacked.size() > 1) entry.unacked.erase(entry.unacked.begin(), std::prev(entry.unacked.end()));
       for (auto& p : entry.unacked) p.due = {}, p.wait = Millis(0);
+    }
     out.report = true;
     return out;
   }
