@@ -94,7 +94,7 @@ void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
     return;
   }
   if (event.kind == Kind::task_adopted) {
-    if (auto at = held.find(app); at != held.end() && !task->quarantined && !is_terminal(task->status.state) && at->second > 0) --at->second;
+    if (auto at = held.find(app); at != held.end() && !task->quarantined && task->goal == link::Goal::run && !is_terminal(task->status.state) && at->second > 0) --at->second;
     if (kills.contains(event.task)) cluster.kill(event.task, now);
     else if (task->goal == link::Goal::drain && !drains.contains(event.task)) {
       // Begun by an earlier leader: the balancers have it out of rotation, or hear it from us; one more drain time bounds it.
