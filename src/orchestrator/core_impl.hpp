@@ -132,6 +132,7 @@ struct Orchestrator::Impl {
   std::set<AgentId> awaited;               ///< of these, not back since the take-over
   std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents
   Mono held_until{};
+  std::string loaded_version;              ///< newest time stamp that the take-over found
   std::vector<std::pair<Mono, AgentId>> lost_agents;  ///< within the last minute
 
   std::set<AppId> dirty, changed;

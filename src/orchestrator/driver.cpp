@@ -115,12 +115,14 @@ bool Orchestrator::Impl::roll(const App& app, Tally& t, Now now) {
     t.leaving.push_back(task);
   }
   std::erase_if(t.old, [](const Task* task) { return task->goal != link::Goal::run; });
-  auto live = t.current.size() + t.old.size() + static_cast<std::size_t>(std::count_if(t.leaving.begin(), t.leaving.end(), [](const Task* task) { return !is_terminal(task->status.state); }));
-  auto room = capacity > live ? capacity - static_cast<std::uint32_t>(live) : 0;
+  // Instances on agents that have not come back to this leader stand too. Of a configuration from before its time nobody knows how many there are: none is started.
+  bool absent = now.mono < held_until && !awaited.empty(), uncertain = absent && app.last_config_change <= loaded_version;
+  auto live = held_back(app.id, now) + t.current.size() + t.old.size() + static_cast<std::size_t>(std::count_if(t.leaving.begin(), t.leaving.end(), [](const Task* task) { return !is_terminal(task->status.state); }));
+  auto room = capacity > live && !uncertain ? capacity - static_cast<std::uint32_t>(live) : 0;
   auto missing = n > t.current.size() ? n - static_cast<std::uint32_t>(t.current.size()) : 0;
   if (auto count = std::min(room, missing); count > 0) launch(app, count, now);
   else if (missing == 0) waiting.erase(app.id);
-  return t.old.empty() && missing == 0 && t.serving_current == n;
+  return t.old.empty() && missing == 0 && t.serving_current == n && !absent;
 }
 
 /// True when the app is as it should be.
