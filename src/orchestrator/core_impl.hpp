@@ -34,6 +34,7 @@ struct Drain {
   std::vector<BalancerId> wait_for;
   catalog::Index at;
   bool confirmed = false;
+  bool settling = false;       ///< begun just after a take-over: whom it waits for is fixed once the balancers had time to come back
 };
 
 struct Waiting {               ///< an app with instances to launch
@@ -91,6 +92,7 @@ struct Orchestrator::Impl {
 
   // --- drains (drains.cpp) ---
   void stop_task(const cluster::Task& task, Now now, bool record);
+  void await_balancers(Drain& d, Now now);
   void tick_drains(Now now);
   void end_drain(const TaskId& task, DrainEnd why, Now now);
 
@@ -132,6 +134,7 @@ struct Orchestrator::Impl {
   std::set<AgentId> awaited;               ///< of these, not back since the take-over
   std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents
   Mono held_until{};
+  Mono balancers_back{};                   ///< by then every live balancer has renewed its lease with this leader
   std::string loaded_version;              ///< newest time stamp that the take-over found
   std::vector<std::pair<Mono, AgentId>> lost_agents;  ///< within the last minute
 

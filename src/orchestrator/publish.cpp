@@ -95,10 +95,16 @@ void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
   }
   if (event.kind == Kind::task_adopted) {
     if (auto at = held.find(app); at != held.end() && !task->quarantined && task->goal == link::Goal::run && !is_terminal(task->status.state) && at->second > 0) --at->second;
-    if (kills.contains(event.task)) cluster.kill(event.task, now);
+    if (kills.contains(event.task) && task->goal == link::Goal::run) stop_task(*task, now, true);  // out of rotation first, as ever
     else if (task->goal == link::Goal::drain && !drains.contains(event.task)) {
       // Begun by an earlier leader: the balancers have it out of rotation, or hear it from us; one more drain time bounds it.
-      drains[event.task] = {app, now.mono, {}, now.mono + std::min(options.dns_ttl, options.drain_time), catalog.live(), catalog.flush(), false};
+      auto& d = drains[event.task];
+      d.app = app;
+      d.since = now.mono;
+      d.not_before = now.mono + std::min(options.dns_ttl, options.drain_time);
+      await_balancers(d, now);
+      publish_task(*task, now);
+      d.at = catalog.flush();
     }
   }
   if (task->status.state == TaskState::unreachable) unreachable_since.try_emplace(event.task, now.mono);

@@ -176,6 +176,7 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
   i.awaited = i.registry;
   i.loaded_version = i.last_version;
   i.held_until = now.mono + Millis(10'000);
+  i.balancers_back = now.mono + i.options.balancer_lease;
   return {};
 }
 
