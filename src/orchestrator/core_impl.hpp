@@ -104,6 +104,7 @@ struct Orchestrator::Impl {
   void emit(BusEvent::Kind kind, std::shared_ptr<const Deployment> d, Now now);
   void emit(BusEvent::Kind kind, const cluster::Task& task, Now now, std::string text = {});
   void on_task(const cluster::Event& event, Now now);
+  void drop_done_kills();
   void reap_removed(const AgentId& agent, bool complete, Now now);
   void on_gone(const cluster::Event& event, Now now);
   void wake_by(Mono at) { wake = std::min(wake, at); }

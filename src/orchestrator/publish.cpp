@@ -153,6 +153,18 @@ void Orchestrator::Impl::reap_removed(const AgentId& agent, bool complete, Now n
   }
 }
 
+/// Every agent is back: what was to be killed and is with none of them ended while nobody led.
+void Orchestrator::Impl::drop_done_kills() {
+  for (auto at = kills.begin(); at != kills.end();) {
+    if (cluster.task(*at)) {
+      ++at;
+      continue;
+    }
+    background.remove.push_back("kills/" + at->str());
+    at = kills.erase(at);
+  }
+}
+
 void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now) {
   auto& i = *impl_;
   for (const auto& event : events) {
@@ -164,6 +176,7 @@ void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now)
         i.catalog.complete(event.agent);
         i.awaited.erase(event.agent);
         i.reap_removed(event.agent, true, now);
+        if (i.awaited.empty()) i.drop_done_kills();
         [[fallthrough]];
       case Kind::agent_joined:
         i.publish_node(event.agent);
