@@ -135,6 +135,7 @@ struct Orchestrator::Impl {
   std::set<AgentId> awaited;               ///< of these, not back since the take-over
   std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents
   Mono held_until{};
+  bool holding = false;                    ///< from the take-over until all are back, or given up
   Mono balancers_back{};                   ///< by then every live balancer has renewed its lease with this leader
   std::string loaded_version;              ///< newest time stamp that the take-over found
   std::vector<std::pair<Mono, AgentId>> lost_agents;  ///< within the last minute

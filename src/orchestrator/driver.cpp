@@ -116,7 +116,7 @@ bool Orchestrator::Impl::roll(const App& app, Tally& t, Now now) {
   }
   std::erase_if(t.old, [](const Task* task) { return task->goal != link::Goal::run; });
   // Instances on agents that have not come back to this leader stand too. Of a configuration from before its time nobody knows how many there are: none is started.
-  bool absent = now.mono < held_until && !awaited.empty(), uncertain = absent && app.last_config_change <= loaded_version;
+  bool absent = holding && !awaited.empty() && now.mono < held_until, uncertain = absent && app.last_config_change <= loaded_version;
   auto live = held_back(app.id, now) + t.current.size() + t.old.size() + static_cast<std::size_t>(std::count_if(t.leaving.begin(), t.leaving.end(), [](const Task* task) { return !is_terminal(task->status.state); }));
   auto room = capacity > live && !uncertain ? capacity - static_cast<std::uint32_t>(live) : 0;
   auto missing = n > t.current.size() ? n - static_cast<std::uint32_t>(t.current.size()) : 0;
@@ -211,10 +211,15 @@ void Orchestrator::Impl::touch_waiting() {
 Mono Orchestrator::tick(Now now) {
   auto& i = *impl_;
   i.wake = now.mono + std::chrono::hours(1);
-  if (!i.held.empty() && (now.mono >= i.held_until || i.awaited.empty())) {
+  if (i.holding && (now.mono >= i.held_until || i.awaited.empty())) {
+    i.holding = false;
     for (const auto& [app, n] : std::exchange(i.held, {})) i.touch(app);
+    for (const auto& [id, d] : i.deployments)
+      for (const auto& [app, target] : d->target) i.touch(app);
+    // Who is not back by now is lost: followers, which keep what they had of it, are told so.
+    for (const auto& agent : i.awaited) i.catalog.remove_node(agent);
   }
-  if (!i.held.empty()) i.wake_by(i.held_until);
+  if (i.holding) i.wake_by(i.held_until);
   for (auto at = i.timers.begin(); at != i.timers.end();) {
     if (at->second <= now.mono) i.touch(at->first), at = i.timers.erase(at);
     else i.wake_by(at->second), ++at;
