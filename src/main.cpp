@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 
@@ -144,14 +145,46 @@ int end_session(const std::filesystem::path& file) {
   return cli::ok;
 }
 
+int simulate_scale(const cli::SimOptions& o) {
+  auto r = sim::run_scale({o.agents, o.tasks, std::max(1u, o.tasks / 100)});
+  if (!r.failure.empty()) return std::fprintf(stderr, "croft: %s\n", r.failure.c_str()), cli::failed;
+  std::printf("%u agents, %u tasks; seconds are of one core\n", r.agents, r.tasks);
+  std::printf("  first launch of everything      %8.2f s\n", r.launch_seconds);
+  std::printf("fail-over:\n");
+  std::printf("  intent loaded                   %8.2f s\n", r.load_seconds);
+  std::printf("  registrations read              %8.2f s  (%.0f MiB of JSON)\n", r.decode_seconds, r.registration_bytes / 1048576);
+  std::printf("  until all are accounted for     %8.2f s  (longest turn %.1f ms)\n", r.adopt_seconds, r.longest_turn_seconds * 1e3);
+  std::printf("  memory of the leader's cores    %8.0f bytes a task\n", r.bytes_a_task);
+  return cli::ok;
+}
+
+void print_probes(const sim::Probes& probes) {
+  std::string missing;
+  for (std::size_t n = 0; n < sim::probe_count; ++n)
+    if (probes[n] == 0) missing += fmt::format("{}{}", missing.empty() ? "" : "; ", sim::probe_name(static_cast<sim::Probe>(n)));
+  if (missing.empty()) std::printf("every rare branch was reached\n");
+  else std::printf("not reached: %s\n", missing.c_str());
+}
+
 /// Seeds one after the other; the first failure is printed with the command that repeats it. With a planted bug, a failure is the success.
 int simulate(const cli::SimOptions& o) {
+  if (o.scale) return simulate_scale(o);
+  if (o.bug == "list") {
+    for (const auto& b : sim::bugs()) std::printf("%-26s %s\n", std::string(b.name).c_str(), std::string(b.what).c_str());
+    return cli::ok;
+  }
   auto bug = sim::bug_named(o.bug);
-  if (!bug) return std::fprintf(stderr, "croft: --bug %s is not known\n", o.bug.c_str()), cli::usage;
+  if (!bug) return std::fprintf(stderr, "croft: --bug %s is not known; --bug list names them\n", o.bug.c_str()), cli::usage;
   std::uint64_t steps = 0;
+  sim::Probes probes{};
+  sim::RunOptions how;
+  how.minutes = o.minutes;
+  how.bug = *bug;
   for (auto seed = o.seed; seed < o.seed + o.seeds; ++seed) {
-    auto result = sim::run({seed, o.minutes, *bug});
+    how.seed = seed;
+    auto result = sim::run(how);
     steps += result.steps;
+    for (std::size_t n = 0; n < sim::probe_count; ++n) probes[n] += result.probes[n];
     if (result.failure.empty()) continue;
     if (o.seeds == 1 || *bug == sim::Bug::none)
       for (const auto& line : result.log) std::printf("%s\n", line.c_str());
@@ -160,7 +193,8 @@ int simulate(const cli::SimOptions& o) {
     return *bug == sim::Bug::none ? cli::failed : cli::ok;
   }
   std::printf("%llu seeds of %g virtual minutes, %llu steps: %s\n", static_cast<unsigned long long>(o.seeds), o.minutes, static_cast<unsigned long long>(steps),
-              *bug == sim::Bug::none ? "every invariant held" : "the planted bug was not found");
+              *bug == sim::Bug::none ? "every check held" : "the planted bug was not found");
+  print_probes(probes);
   return *bug == sim::Bug::none ? cli::ok : cli::failed;
 }
 

@@ -10,7 +10,7 @@ ROWS = {
     "base": "", "model": "base", "net": "base", "coordination": "base net", "cluster": "base model net coordination", "catalog": "base model net",
     "orchestrator": "base model cluster catalog net coordination", "executor": "", "agent": "base model net", "balancer": "base model net catalog",
     "discovery": "base model net catalog", "logs": "base net", "console": "base net", "cli": "base model net",
-    "sim": "base model cluster catalog orchestrator agent",
+    "sim": "base model coordination cluster catalog orchestrator agent",
 }
 wrong = []
 files = subprocess.run(["git", "ls-files", "src"], cwd=TOP, capture_output=True, text=True, check=True).stdout.split()

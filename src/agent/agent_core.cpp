@@ -22,8 +22,9 @@ void AgentCore::adopt(link::HeldTask held) {
   tasks_[id].held = std::move(held);
 }
 
-link::Registration AgentCore::registration(const link::AgentInfo& info) const {
-  link::Registration r{info, membership_.id, membership_.cluster_id, membership_.epoch, membership_.commit, {}};
+link::Registration AgentCore::registration(const link::AgentInfo& info) {
+  if (life_.empty()) life_ = new_uuid();
+  link::Registration r{info, membership_.id, membership_.cluster_id, membership_.epoch, membership_.commit, {}, life_, ++registrations_};
   for (const auto& [id, entry] : tasks_) r.tasks.push_back(entry.held);
   return r;
 }
@@ -78,8 +79,11 @@ Result<Decisions> AgentCore::on_down(const link::Down& record, Now) {
     in_step_ = false;
     n_ = told_n_ = number_ = 0;
     last_report_ = {};
-    for (auto& [id, entry] : tasks_)
+    // The registration told how each task is now; what was to be told before that would take the leader back to it.
+    for (auto& [id, entry] : tasks_) {
+      if (entry.unacked.size() > 1) entry.unacked.erase(entry.unacked.begin(), std::prev(entry.unacked.end()));
       for (auto& p : entry.unacked) p.due = {}, p.wait = Millis(0);
+    }
     out.report = true;
     return out;
   }

@@ -39,7 +39,7 @@ class AgentCore {
   AgentCore(Membership membership, Options options) : membership_(std::move(membership)), options_(options), dice_(options.seed) {}
 
   void adopt(link::HeldTask held);        ///< from disk, before the first registration
-  [[nodiscard]] link::Registration registration(const link::AgentInfo& info) const;
+  [[nodiscard]] link::Registration registration(const link::AgentInfo& info);
   Result<Decisions> on_down(const link::Down& record, Now now);
   void disconnected();
 
@@ -68,8 +68,8 @@ class AgentCore {
   std::uint64_t dice_;
   std::map<TaskId, Entry> tasks_;
   std::set<TaskId> wanted_;
-  std::string subscription_;
-  std::uint64_t epoch_ = 0, n_ = 0, told_n_ = 0, number_ = 0;
+  std::string subscription_, life_;
+  std::uint64_t epoch_ = 0, n_ = 0, told_n_ = 0, number_ = 0, registrations_ = 0;
   bool in_step_ = false;                  // a snapshot of this subscription was worked in
   Millis heartbeat_{5000};
   Mono last_report_{};

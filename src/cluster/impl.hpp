@@ -21,6 +21,8 @@ struct AgentEntry {
   Mono last_contact{}, last_heartbeat{};
   bool was_unreachable = false;             ///< until the next registration is worked in
   std::uint64_t last_report = 0;            ///< number of the newest report of this subscription
+  std::string life;                         ///< of the newest registration, and its number in it
+  std::uint64_t registration = 0;
   // Charged, and not yet launched:
   Resources reserved;
   std::vector<std::uint16_t> reserved_ports;

@@ -117,7 +117,12 @@ Result<AgentId> Cluster::register_agent(const link::Registration& r, Now now) {
   auto& i = *impl_;
   auto id = i.identify(r, now);
   if (!id) return id;
+  // A connection that was given up may deliver late. What it lists is not what the agent holds now: tasks started since would count as lost.
+  if (const auto* known = i.find_agent(*id); known && !r.life.empty() && known->life == r.life && r.number <= known->registration)
+    return fail(Errc::conflict, "registration {} of agent {} was overtaken by its number {}", r.number, *id, known->registration);
   auto& agent = i.enter(*id, r.info, now);
+  agent.life = r.life;
+  agent.registration = r.number;
   std::set<TaskId> listed;
   for (const auto& held : r.tasks) {
     listed.insert(held.spec.id);
@@ -242,6 +247,9 @@ void Cluster::Impl::work_in(AgentEntry& a, const TaskStatus& status) {
   auto next = status;
   if (!was_away && !is_terminal(next.state) && next.state < now.state) next.state = now.state;
   if (!next.container_ip) next.container_ip = now.container_ip;
+  // An agent that was restarted has no verdict yet: the last one stands until it has, or a restart would take every task of it out of rotation.
+  if (!next.healthy && next.state == TaskState::running) next.healthy = now.healthy;
+  if (now.started_at && now.ready) next.ready = true;
   if (now.started_at) next.started_at = now.started_at;
   if (next.state == TaskState::running && !next.started_at) next.started_at = next.at;
   bool state = next.state != now.state, health = next.healthy != now.healthy || next.ready != now.ready;

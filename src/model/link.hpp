@@ -41,6 +41,9 @@ struct Registration {
   std::string cluster_id;       ///< "" the first time
   std::uint64_t epoch_seen = 0, commit_seen = 0;
   std::vector<HeldTask> tasks;
+  /// Which life of the agent's process this is, and its how many-eth registration in it: one that was overtaken on its way is old news. "": not told.
+  std::string life;
+  std::uint64_t number = 0;
 };
 
 struct WantedTask {

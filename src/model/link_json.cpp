@@ -100,6 +100,7 @@ std::string encode(const Registration& r) {
   w.field("ports", r.info.ports.str()).field("boot_id", r.info.boot_id).field("version", r.info.version);
   w.field("docker", r.info.docker).field("native", r.info.native).end_object();
   w.field("id", r.id).field("cluster_id", r.cluster_id).field("epoch_seen", r.epoch_seen).field("commit_seen", r.commit_seen);
+  w.field("life", r.life).field("number", r.number);
   w.key("tasks").begin_array();
   for (const auto& t : r.tasks) {
     w.begin_object();
@@ -159,6 +160,8 @@ Result<Registration> decode_registration(std::string_view body) {
   r.cluster_id = json::text(v, "cluster_id");
   r.epoch_seen = natural(v, "epoch_seen");
   r.commit_seen = natural(v, "commit_seen");
+  r.life = json::text(v, "life");
+  r.number = natural(v, "number");
   for (const auto& t : json::list(v, "tasks")) {
     HeldTask held;
     if (auto ok = read_task(t, held); !ok) return fail(std::move(ok).error().within("registration"));

@@ -34,6 +34,7 @@ struct Drain {
   std::vector<BalancerId> wait_for;
   catalog::Index at;
   bool confirmed = false;
+  bool settling = false;       ///< begun just after a take-over: whom it waits for is fixed once the balancers had time to come back
 };
 
 struct Waiting {               ///< an app with instances to launch
@@ -82,6 +83,7 @@ struct Orchestrator::Impl {
   bool serving(const cluster::Task& task) const;
   bool reconcile(const App& app, bool rolling, const std::vector<TaskId>& victims, Now now);
   bool roll(const App& app, Tally& t, Now now);
+  [[nodiscard]] bool some_absent(Now now) const;
   bool scale(const App& app, std::vector<const cluster::Task*> running, const std::vector<TaskId>& victims, Now now);
   std::vector<const cluster::Task*> victim_order(const App& app, std::vector<const cluster::Task*> tasks, const std::vector<TaskId>& first) const;
   [[nodiscard]] std::shared_ptr<const Deployment> deployment_of(const AppId& app) const;
@@ -98,6 +100,7 @@ struct Orchestrator::Impl {
 
   // --- drains (drains.cpp) ---
   void stop_task(const cluster::Task& task, Now now, bool record);
+  void await_balancers(Drain& d, Now now);
   void tick_drains(Now now);
   void end_drain(const TaskId& task, DrainEnd why, Now now);
 
@@ -109,6 +112,7 @@ struct Orchestrator::Impl {
   void emit(BusEvent::Kind kind, std::shared_ptr<const Deployment> d, Now now);
   void emit(BusEvent::Kind kind, const cluster::Task& task, Now now, std::string text = {});
   void on_task(const cluster::Event& event, Now now);
+  void drop_done_kills();
   void reap_removed(const AgentId& agent, bool complete, Now now);
   void on_gone(const cluster::Event& event, Now now);
   void wake_by(Mono at) { wake = std::min(wake, at); }
@@ -140,6 +144,9 @@ struct Orchestrator::Impl {
   std::set<AgentId> awaited;               ///< of these, not back since the take-over
   std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents
   Mono held_until{};
+  bool holding = false;                    ///< from the take-over until all are back, or given up
+  Mono balancers_back{};                   ///< by then every live balancer has renewed its lease with this leader
+  std::string loaded_version;              ///< newest time stamp that the take-over found
   std::vector<std::pair<Mono, AgentId>> lost_agents;  ///< within the last minute
 
   std::set<AppId> dirty, changed;

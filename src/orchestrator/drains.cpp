@@ -25,10 +25,17 @@ void Orchestrator::Impl::stop_task(const cluster::Task& task, Now now, bool reco
   d.since = now.mono;
   d.at = catalog.flush();
   d.not_before = balanced ? now.mono : now.mono + std::min(options.dns_ttl, options.drain_time);
-  if (balanced) d.wait_for = catalog.live();
+  if (balanced) await_balancers(d, now);
   drains[id] = std::move(d);
   emit(BusEvent::Kind::drain_started, task, now);
   touch(app);
+}
+
+/// The live balancers count. Just after a take-over nobody has a lease yet, although balancers are there and send requests.
+void Orchestrator::Impl::await_balancers(Drain& d, Now now) {
+  d.settling = now.mono < balancers_back;
+  if (d.settling) d.not_before = std::max(d.not_before, balancers_back);
+  else d.wait_for = catalog.live();
 }
 
 void Orchestrator::Impl::end_drain(const TaskId& id, DrainEnd why, Now now) {
@@ -51,6 +58,7 @@ void Orchestrator::Impl::tick_drains(Now now) {
       wake_by(d.not_before);
       continue;
     }
+    if (std::exchange(d.settling, false)) d.wait_for = catalog.live();
     if (d.wait_for.empty()) {
       ended.emplace_back(id, DrainEnd::no_balancer);
       continue;

@@ -102,6 +102,9 @@ bool Orchestrator::Impl::scale(const App& app, std::vector<const Task*> running,
   return std::all_of(running.begin(), running.end(), [&](const Task* t) { return serving(*t); });
 }
 
+/// Whether agents from before this leader's time have not said yet what they hold.
+bool Orchestrator::Impl::some_absent(Now now) const { return holding && !awaited.empty() && now.mono < held_until; }
+
 /// One round of a rolling restart: kills as many old tasks as may go, starts as many new ones as fit. Marathon's arithmetic.
 bool Orchestrator::Impl::roll(const App& app, Tally& t, Now now) {
   auto n = app.instances;
@@ -120,22 +123,23 @@ bool Orchestrator::Impl::roll(const App& app, Tally& t, Now now) {
     t.leaving.push_back(task);
   }
   std::erase_if(t.old, [](const Task* task) { return task->goal != link::Goal::run; });
-  auto live = t.current.size() + t.old.size() + static_cast<std::size_t>(std::count_if(t.leaving.begin(), t.leaving.end(), [](const Task* task) {
+  // Instances on agents that have not come back to this leader stand too. Of a configuration from before its time nobody knows how many there are: none is started.
+  bool absent = some_absent(now), uncertain = absent && app.last_config_change <= loaded_version;
+  auto live = held_back(app.id, now) + t.current.size() + t.old.size() + static_cast<std::size_t>(std::count_if(t.leaving.begin(), t.leaving.end(), [](const Task* task) {
     return !is_terminal(task->status.state) && task->status.state != TaskState::unreachable;
   }));
-  live += held_back(app.id, now);  // on agents that are not back from before this leader's time: old ones or new ones, they are there
-  auto room = capacity > live ? capacity - static_cast<std::uint32_t>(live) : 0;
+  auto room = capacity > live && !uncertain ? capacity - static_cast<std::uint32_t>(live) : 0;
   auto missing = n > t.current.size() ? n - static_cast<std::uint32_t>(t.current.size()) : 0;
   if (auto count = std::min(room, missing); count > 0) launch(app, count, now);
   else if (missing == 0) waiting.erase(app.id);
-  return t.old.empty() && missing == 0 && t.serving_current == n;
+  return t.old.empty() && missing == 0 && t.serving_current == n && !absent;
 }
 
 /// True when the app is as it should be.
 bool Orchestrator::Impl::reconcile(const App& app, bool rolling, const std::vector<TaskId>& victims, Now now) {
   auto t = tally(app.id);
   bool there;
-  if (rolling && (!t.old.empty() || t.current.size() < app.instances)) {
+  if (rolling && (!t.old.empty() || t.current.size() < app.instances || some_absent(now))) {
     there = roll(app, t, now);
   } else {
     auto running = t.current;
@@ -230,10 +234,15 @@ void Orchestrator::Impl::touch_waiting() {
 Mono Orchestrator::tick(Now now) {
   auto& i = *impl_;
   i.wake = now.mono + std::chrono::hours(1);
-  if (!i.held.empty() && (now.mono >= i.held_until || i.awaited.empty())) {
+  if (i.holding && (now.mono >= i.held_until || i.awaited.empty())) {
+    i.holding = false;
     for (const auto& [app, n] : std::exchange(i.held, {})) i.touch(app);
+    for (const auto& [id, d] : i.deployments)
+      for (const auto& [app, target] : d->target) i.touch(app);
+    // Who is not back by now is lost: followers, which keep what they had of it, are told so.
+    for (const auto& agent : i.awaited) i.catalog.remove_node(agent);
   }
-  if (!i.held.empty()) i.wake_by(i.held_until);
+  if (i.holding) i.wake_by(i.held_until);
   for (auto at = i.timers.begin(); at != i.timers.end();) {
     if (at->second <= now.mono) i.touch(at->first), at = i.timers.erase(at);
     else i.wake_by(at->second), ++at;

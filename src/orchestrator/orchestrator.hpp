@@ -48,7 +48,7 @@ struct Proposal {
 
 struct Options {
   std::uint16_t service_port_min = 10000, service_port_max = 20000;
-  Millis drain_time{10'000}, dns_ttl{1'000};
+  Millis drain_time{10'000}, dns_ttl{1'000}, balancer_lease{3'000};
   std::size_t deployments_max = 100, versions_max = 50;
   std::uint64_t seed = 0;                               ///< for ids in the simulator; 0: random
   std::string env_host_ip, env_dns_url;                 ///< CROFT_HOST_IP / CROFT_DNS_URL are set by the agent, not here

@@ -96,11 +96,17 @@ void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
     return;
   }
   if (event.kind == Kind::task_adopted) {
-    if (auto at = held.find(app); at != held.end() && !task->quarantined && !is_terminal(task->status.state) && at->second > 0) --at->second;
-    if (kills.contains(event.task)) cluster.kill(event.task, now);
+    if (auto at = held.find(app); at != held.end() && !task->quarantined && task->goal == link::Goal::run && !is_terminal(task->status.state) && at->second > 0) --at->second;
+    if (kills.contains(event.task) && task->goal == link::Goal::run) stop_task(*task, now, true);  // out of rotation first, as ever
     else if (task->goal == link::Goal::drain && !drains.contains(event.task)) {
       // Begun by an earlier leader: the balancers have it out of rotation, or hear it from us; one more drain time bounds it.
-      drains[event.task] = {app, now.mono, {}, now.mono + std::min(options.dns_ttl, options.drain_time), catalog.live(), catalog.flush(), false};
+      auto& d = drains[event.task];
+      d.app = app;
+      d.since = now.mono;
+      d.not_before = now.mono + std::min(options.dns_ttl, options.drain_time);
+      await_balancers(d, now);
+      publish_task(*task, now);
+      d.at = catalog.flush();
     }
   }
   if (task->status.state == TaskState::unreachable) unreachable_since.try_emplace(event.task, now.mono);
@@ -156,6 +162,18 @@ void Orchestrator::Impl::reap_removed(const AgentId& agent, bool complete, Now n
   }
 }
 
+/// Every agent is back: what was to be killed and is with none of them ended while nobody led.
+void Orchestrator::Impl::drop_done_kills() {
+  for (auto at = kills.begin(); at != kills.end();) {
+    if (cluster.task(*at)) {
+      ++at;
+      continue;
+    }
+    background.remove.push_back("kills/" + at->str());
+    at = kills.erase(at);
+  }
+}
+
 void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now) {
   auto& i = *impl_;
   for (const auto& event : events) {
@@ -167,6 +185,7 @@ void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now)
         i.catalog.complete(event.agent);
         i.awaited.erase(event.agent);
         i.reap_removed(event.agent, true, now);
+        if (i.awaited.empty()) i.drop_done_kills();
         [[fallthrough]];
       case Kind::agent_joined:
         i.publish_node(event.agent);

@@ -174,7 +174,10 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
   }
   for (const auto& [id, app] : i.stopping) i.touch(id);
   i.awaited = i.registry;
+  i.loaded_version = i.last_version;
+  i.holding = !i.registry.empty();
   i.held_until = now.mono + Millis(10'000);
+  i.balancers_back = now.mono + i.options.balancer_lease;
   return {};
 }
 

@@ -49,6 +49,31 @@ TEST_F(LinkEnd, ASnapshotStartsWhatIsNewAndKeepsWhatItDoesNotName) {
   EXPECT_TRUE(down(link::Delta{3, 2, {{spec("t"), link::Goal::run, {}}}, {}}).start.empty()) << "a launch said twice is one launch";
 }
 
+TEST_F(LinkEnd, WhatTheRegistrationHasOvertakenIsNotToldAfterIt) {
+  welcome();
+  down(link::Snapshot{3, 1, {{spec("t"), link::Goal::run, {}}}});
+  core_.update(status(TaskState::starting), at(1));
+  core_.update(status(TaskState::running), at(1));
+  auto healthy = status(TaskState::running);
+  healthy.healthy = true;
+  core_.disconnected();
+  core_.update(healthy, at(2));
+  EXPECT_EQ(core_.registration({}).tasks.at(0).status.healthy, true);
+  welcome();
+  down(link::Snapshot{3, 1, {{spec("t"), link::Goal::run, {}}}});
+  auto report = core_.next_report(at(3));
+  ASSERT_TRUE(report);
+  ASSERT_EQ(report->statuses.size(), 1u);
+  EXPECT_EQ(report->statuses[0].healthy, true) << "an older status would take the leader back";
+}
+
+TEST_F(LinkEnd, EachRegistrationHasItsNumberInThisLife) {
+  auto first = core_.registration({}), second = core_.registration({});
+  EXPECT_FALSE(first.life.empty());
+  EXPECT_EQ(first.life, second.life);
+  EXPECT_LT(first.number, second.number);
+}
+
 TEST_F(LinkEnd, AGapLeavesTheStream) {
   welcome();
   down(link::Snapshot{3, 1, {}});

@@ -1,0 +1,147 @@
+#include "sim/balancer.hpp"
+
+#include "model/catalog_json.hpp"
+#include "sim/farm.hpp"
+
+namespace croft::sim {
+
+namespace {
+
+constexpr Millis retry_min{50}, retry_max{2000}, silent_for{3000}, confirm_every{1000}, save_every{4000};
+
+}  // namespace
+
+std::string Balancer::label() const { return farm_.net.name(node); }
+
+void Balancer::boot() {
+  farm_.net.start(node);
+  follower = catalog::Follower();
+  applied_.reset();
+  applying_ = false;
+  pause_ = retry_min;
+  if (saved_) {
+    if (auto ok = follower.restore(*saved_); !ok) return farm_.fail("C12", "a saved copy cannot be read: " + ok.error().context);
+    farm_.probe(Probe::follower_restored);
+    apply_later();
+  }
+  connect();
+  confirm_loop();
+  save_loop();
+}
+
+void Balancer::crash() {
+  farm_.net.stop(node);
+  if (stream) stream->broken_at_reader = nullptr, farm_.net.close(stream);
+  stream.reset();
+  ++connection;
+}
+
+// --- the stream ---
+
+void Balancer::connect() {
+  auto& f = farm_;
+  auto mine = ++connection;
+  heard_ = f.world.elapsed();
+  auto to = master;
+  auto after = follower.index();
+  f.net.post(node, f.masters[to]->node, [&f, to, mine, who = index, after] { f.masters[to]->on_follow(who, mine, after); }, [this, mine] { on_refused(mine); });
+  auto watch = std::make_shared<Work>();
+  std::weak_ptr<Work> again = watch;
+  *watch = [this, mine, again] {
+    if (mine != connection) return;
+    auto left = heard_ + silent_for - farm_.world.elapsed();
+    if (left.count() <= 0) return leave(Millis(0));
+    if (auto w = again.lock()) farm_.net.after(node, left, [w] { (*w)(); });
+  };
+  f.net.after(node, silent_for, [watch] { (*watch)(); });
+}
+
+void Balancer::on_refused(std::uint64_t of) {
+  if (of == connection) leave(Millis(0));
+}
+
+void Balancer::leave(Millis at_least) {
+  bool had = stream != nullptr;
+  if (stream) stream->broken_at_reader = nullptr, farm_.net.close(stream);
+  stream.reset();
+  auto mine = ++connection;
+  if (!had) master = (master + 1) % farm_.masters.size();
+  pause_ = had ? retry_min : std::min(pause_ * 2, retry_max);
+  farm_.net.after(node, std::max(at_least, pause_ / 2 + farm_.world.between(0, pause_.count() / 2)), [this, mine] {
+    if (mine == connection) connect();
+  });
+}
+
+void Balancer::on_line(const PipePtr& pipe, std::uint64_t of, const std::shared_ptr<const std::string>& line) {
+  auto& f = farm_;
+  if (of != connection || (stream && stream != pipe)) return f.net.close(pipe);
+  stream = pipe;
+  heard_ = f.world.elapsed();
+  auto record = catalog::decode_record(*line);
+  if (!record) return f.fail("C12", "a catalog record does not decode: " + record.error().context);
+  auto change = follower.apply(*record);
+  if (!change) {
+    f.probe(Probe::stream_gap);
+    f.note("{} leaves the catalog of {}: {}", label(), f.net.name(f.masters[master]->node), change.error().context);
+    return leave(Millis(0));
+  }
+  if (std::holds_alternative<catalog::Heartbeat>(*record)) return;
+  unsaved_ = true;
+  if (const auto* s = std::get_if<catalog::Snapshot>(&*record); s && follower.content().endpoints.size() > s->content.endpoints.size()) f.probe(Probe::catalog_kept_over_failover);
+  if (f.has(Bug::confirmed_too_early)) applied_ = follower.index(), confirm();
+  apply_later();
+}
+
+/// The data plane follows a moment later.
+void Balancer::apply_later() {
+  if (std::exchange(applying_, true)) return;
+  farm_.net.after(node, farm_.world.between(2, 60), [this] {
+    applying_ = false;
+    carry_out();
+  });
+}
+
+void Balancer::carry_out() {
+  const auto& c = follower.content();
+  rotation.clear();
+  homes.clear();
+  std::map<TaskId, std::uint32_t> open;
+  for (const auto& [id, e] : c.endpoints) {
+    auto service = c.services.find(e.app);
+    if (service == c.services.end()) continue;
+    if (e.serves(!service->second.health_checks.empty())) {
+      rotation[e.app].insert(id);
+      homes[e.app][id] = e.agent;
+    } else if (e.draining) {
+      auto before = open_.find(id);
+      open[id] = before != open_.end() ? before->second : static_cast<std::uint32_t>(farm_.world.roll(4));
+    }
+  }
+  open_ = std::move(open);
+  applied_ = follower.index();
+  confirm();
+}
+
+void Balancer::confirm() {
+  if (!confirms || !stream || !applied_) return;
+  auto& f = farm_;
+  catalog::Confirmation c{{BalancerId(label()), label(), "10.0.2.1"}, *applied_, {}};
+  for (const auto& [id, n] : open_)
+    if (n > 0) c.open[id] = n;
+  auto to = master;
+  f.net.post(node, f.masters[to]->node, [&f, to, c = std::move(c)] { f.masters[to]->on_confirm(c, 0); });
+}
+
+void Balancer::confirm_loop() {
+  farm_.net.after(node, confirm_every, [this] { confirm_loop(); });
+  for (auto& [id, n] : open_)
+    if (n > 0 && farm_.world.chance(0.7)) --n;
+  confirm();
+}
+
+void Balancer::save_loop() {
+  farm_.net.after(node, save_every, [this] { save_loop(); });
+  if (std::exchange(unsaved_, false)) saved_ = follower.save();
+}
+
+}  // namespace croft::sim

@@ -1,0 +1,68 @@
+#pragma once
+// The checks, C1 to C12 (docs/testing.md has the list). It sees everything: the cores, the disks, the processes, the users' ledger.
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "sim/master.hpp"
+#include "sim/network.hpp"
+
+namespace croft::sim {
+
+class Balancer;
+class Host;
+
+class Judge {
+ public:
+  explicit Judge(Farm& farm) : farm_(farm) {}
+
+  // --- C1: the ledger of what users were told ---
+  void proposed(const OpPtr& op);
+  void acknowledged(const OpPtr& op);
+  void refused(const OpPtr& op);
+  void took_over(const Master& m);
+  /// --- C2, C3: who may speak, whom agents obey ---
+  void sends(const Master& m);
+  void obeys(Host& h, std::uint64_t epoch, std::uint64_t commit, const std::string& cluster);
+  void acts_on(const Host& h, std::uint64_t epoch, const std::string& what);
+  // --- C4, C5, C6, C9, C10, C11: decisions ---
+  void after_turn(Master& m);
+  void term_sent(const Host& h, const TaskId& id);             ///< an agent ends a task because it was told to
+  void counted_as_lost(const Master& m, const TaskId& id);     ///< because its agent did not list it
+  void on_bus(Master& m, const std::vector<orchestrator::BusEvent>& events);
+  // --- C7, C8, C12: what is served ---
+  void look_around();
+  // --- the end ---
+  [[nodiscard]] std::string unfinished();
+  void task_died(const TaskId& id);
+
+ private:
+  struct Entry { std::optional<std::string> text; std::string version; };
+  struct Turn { std::size_t launched = 0; std::vector<const cluster::Task*> stopped; bool served = false; };
+  void write(const coordination::Batch& batch);
+  void check_ledger(const Master& m);
+  void check_books(Master& m);
+  void check_hosts();
+  void check_launches(Master& m, const AppId& app, std::size_t launched);
+  void check_stops(Master& m, const AppId& app, const Turn& turn);
+  void check_rolling(const Master& m);
+  void check_rotation_of(Balancer& b);
+  void check_copy(Balancer& b, Master& m);
+  void check_draining(Master& m);
+  [[nodiscard]] std::size_t orphans(const Master& m, const AppId& app) const;
+  [[nodiscard]] bool in_force(const Master& m) const;
+
+  Farm& farm_;
+  std::map<std::string, Entry> ledger_;                        // key: what was acknowledged last
+  std::set<AppId> removed_;                                    // apps that were ever asked to be removed
+  std::vector<OpPtr> unsure_;                                  // proposed, and not answered
+  std::map<TaskId, Millis> kills_;                             // acknowledged kills, and when
+  std::set<TaskId> decided_;                                   // tasks that are to go for a reason
+  std::map<TaskId, Millis> died_;
+  std::map<TaskId, Millis> drains_;                            // when the present leader saw a task begin to drain
+  std::map<DeploymentId, bool> rolling_;                       // under watch, and still worth it
+};
+
+}  // namespace croft::sim

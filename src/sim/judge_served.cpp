@@ -1,0 +1,192 @@
+// What is served (C7, C8, C10, C12), looked at every quarter of a second; and whether the farm has come to rest (C13).
+
+#include <cmath>
+
+#include "sim/farm.hpp"
+
+namespace croft::sim {
+
+namespace {
+
+constexpr Millis look_every{250};
+constexpr Millis path_well{6000};        // a balancer well for so long hears the leader
+constexpr Millis host_well{13'000};
+constexpr Millis news_bound{3000};       // a change of a task's state is with every balancer by then
+constexpr Millis sick_bound{6000};       // a check every 2 s, one failure
+constexpr Millis lost_bound{35'000};     // an agent that fell silent, its strategy, a fail-over meanwhile
+constexpr Millis solid_for{6000};
+constexpr Millis drain_time{5000};
+
+bool answers_for(const Proc& p, Millis now, Millis length) { return p.answers(now) && now - std::max({p.answers_from, p.sick_until, p.ready_from}) >= length; }
+
+}  // namespace
+
+void Judge::look_around() {
+  farm_.world.after(look_every, [this] { look_around(); });
+  if (farm_.failed()) return;
+  check_hosts();
+  Master* led = farm_.leader();
+  bool leads = led && in_force(*led) && !farm_.net.frozen(led->node);
+  farm_.faults.trouble_at_the_top(leads ? led->term->since - farm_.world.elapsed() : Millis(0));
+  if (led && in_force(*led)) {
+    check_ledger(*led);
+    if (farm_.faults.calm_farm()) check_rolling(*led);
+    for (auto& b : farm_.balancers) check_copy(*b, *led);
+  }
+  for (auto& b : farm_.balancers)
+    if (farm_.net.up(b->node)) check_rotation_of(*b);
+}
+
+/// C12: a copy at the leader's index is the leader's catalog; beyond it there is only what is kept of agents that have not come back.
+void Judge::check_copy(Balancer& b, Master& m) {
+  const auto& catalog = m.term->catalog;
+  if (!b.stream || b.follower.index() != catalog.index()) return;
+  const auto &mine = b.follower.content(), &theirs = catalog.content();
+  auto wrong = [&](std::string_view what) { farm_.fail("C12", fmt::format("{} is at {}.{} and its {} differ from the leader's", b.label(), catalog.index().epoch, catalog.index().n, what)); };
+  if (mine.services != theirs.services) return wrong("services");
+  if (mine.rules != theirs.rules) return wrong("rules");
+  for (const auto& [id, e] : theirs.endpoints)
+    if (auto at = mine.endpoints.find(id); at == mine.endpoints.end() || !(at->second == e)) return wrong("end points");
+  for (const auto& [id, e] : mine.endpoints) {
+    if (theirs.endpoints.contains(id)) continue;
+    const auto* agent = m.term->cluster.agent(e.agent);
+    if (agent) return wrong("end points");
+  }
+}
+
+/// C7: what is in rotation runs and answers, within a bound. C8: no rotation is empty while an instance is there that the balancer must know of.
+void Judge::check_rotation_of(Balancer& b) {
+  auto now = farm_.world.elapsed();
+  bool hears = b.stream && farm_.faults.well(b.node, path_well) && farm_.faults.led(path_well);
+  std::map<TaskId, std::pair<const Host*, const Proc*>> alive;
+  std::map<AppId, TaskId> solid;
+  for (const auto& h : farm_.hosts)
+    for (const auto& [id, p] : h->procs) {
+      alive[id] = {h.get(), &p};
+      auto record = h->page.runs.find(id);
+      bool wanted = record != h->page.runs.end() && record->second.goal == link::Goal::run && h->core && h->core->wanted(id);
+      auto seen = b.seen.find(id);
+      if (wanted && farm_.faults.well(h->node, host_well) && answers_for(p, now, solid_for) && seen != b.seen.end() && seen->second >= std::max({p.answers_from, p.sick_until, p.ready_from})) solid[p.spec.app] = id;
+    }
+  if (farm_.faults.bad_store) b.seen.clear(), solid.clear();
+  for (const auto& [app, tasks] : b.rotation)
+    for (const auto& id : tasks) b.seen[id] = now;
+  for (const auto& [app, id] : solid)
+    if (auto at = b.rotation.find(app); at == b.rotation.end() || at->second.empty())
+      if (b.follower.content().services.contains(app)) return farm_.fail("C8", fmt::format("{} routes {} to nobody, {} is there", b.label(), app, id));
+  if (!hears) return;
+  for (const auto& [app, tasks] : b.rotation)
+    for (const auto& id : tasks) {
+      auto at = alive.find(id);
+      if (at == alive.end()) {
+        auto dead = now - died_[id];
+        const Host* home = nullptr;
+        std::size_t unwell = 0;
+        for (const auto& h : farm_.hosts) {
+          if (h->page.membership.id == b.homes[app][id]) home = h.get();
+          unwell += !farm_.faults.well(h->node, Millis(60'000));
+        }
+        if (home && farm_.faults.well(home->node, host_well) && dead > news_bound) return farm_.fail("C7", fmt::format("{} routes to {}, which ended {} ms ago", b.label(), id, dead.count()));
+        auto* m = farm_.leader();
+        const auto* definition = m && m->term ? m->term->core.app(app) : nullptr;
+        bool kept = definition && (definition->unreachable.disabled || definition->unreachable.inactive_after.count() > 0);
+        if (!kept && unwell <= 1 && farm_.faults.led(lost_bound) && farm_.faults.well(b.node, lost_bound) && dead > lost_bound)
+          return farm_.fail("C7", fmt::format("{} routes to {}, which was lost with its host {} ms ago", b.label(), id, dead.count()));
+      } else if (const auto& p = *at->second.second; !p.spec.health_checks.empty() && farm_.faults.well(at->second.first->node, host_well) && !p.answers(now) && p.sick_until > now &&
+                 now - p.sick_from > sick_bound) {
+        return farm_.fail("C7", fmt::format("{} routes to {}, which fails its checks", b.label(), id));
+      }
+    }
+}
+
+/// C10: TERM comes after the last live balancer let go, or after the drain time.
+void Judge::term_sent(const Host& h, const TaskId& id) {
+  auto now = farm_.world.elapsed();
+  auto proc = h.procs.find(id);
+  auto drain = drains_.find(id);
+  if (drain != drains_.end() && now - drain->second >= drain_time) return;
+  if (farm_.masters[h.master]->forced) return;
+  if (proc == h.procs.end() || !answers_for(proc->second, now, path_well) || proc->second.spec.ports.empty()) return;
+  for (const auto& b : farm_.balancers) {
+    if (!b->confirms || !farm_.net.up(b->node) || !farm_.faults.well(b->node, path_well)) continue;
+    if (b->has(proc->second.spec.app, id))
+      return farm_.fail("C10", fmt::format("{} gets TERM while {} sends it requests, {} ms after its drain began", id, b->label(), drain == drains_.end() ? -1 : (now - drain->second).count()));
+  }
+}
+
+/// C11 by the processes themselves, in farms where nothing fails: as many answer as the strategy promises, all through a rolling deployment.
+void Judge::check_rolling(const Master& m) {
+  auto now = farm_.world.elapsed();
+  for (const auto& [id, d] : m.term->core.deployments()) {
+    if (d->target.size() != 1 || d->current >= d->steps.size()) continue;
+    const auto& [app, target] = *d->target.begin();
+    const auto& original = d->original.at(app);
+    if (!target || !original || target->same_config(*original) || target->instances != original->instances) continue;
+    auto least = static_cast<std::size_t>(std::ceil(target->instances * target->upgrade.minimum_health_capacity - 1e-9));
+    std::size_t serves = 0;
+    for (const auto& h : farm_.hosts)
+      for (const auto& [task, p] : h->procs) {
+        auto record = h->page.runs.find(task);
+        serves += p.spec.app == app && p.answers(now) && now >= p.ready_from && record != h->page.runs.end() && record->second.goal == link::Goal::run;
+      }
+    auto [at, fresh] = rolling_.try_emplace(id, serves >= least);
+    for (const auto& [task, when] : kills_)
+      if (task.str().starts_with(app.str().substr(1) + ".")) at->second = false;
+    if (at->second && serves < least) return farm_.fail("C11", fmt::format("{} of {} answer during a rolling deployment, at least {} must", serves, app, least));
+  }
+}
+
+// --- C13: at rest ---
+
+std::string Judge::unfinished() {
+  Master* m = farm_.leader();
+  if (!m || !in_force(*m)) return "nobody leads";
+  auto& t = *m->term;
+  for (const auto& [id, d] : t.core.deployments()) {
+    auto words = fmt::format("deployment {} is at step {} of {}, {} before it", id, d->current, d->steps.size(), d->behind.size());
+    for (const auto& [app, target] : d->target)
+      for (const auto& line : t.core.explain(app, farm_.world.now())) words += " | " + line;
+    return words;
+  }
+  std::map<AppId, std::size_t> alive;
+  std::size_t all = 0;
+  for (const auto& h : farm_.hosts) {
+    if (!h->core || !h->stream) return h->label() + " is not connected";
+    for (const auto& [id, p] : h->procs) {
+      const auto* task = t.cluster.task(id);
+      if (!task) return fmt::format("{} runs on {} and nobody knows it", id, h->label());
+      if (task->quarantined) return fmt::format("{} is quarantined", id);
+      if (task->goal != link::Goal::run) return fmt::format("{} is told to go and still runs", id);
+      ++alive[p.spec.app], ++all;
+    }
+    for (const auto& [id, record] : h->page.runs)
+      if (!h->procs.contains(id)) return fmt::format("{} keeps a record of {}, which does not run", h->label(), id);
+  }
+  if (t.cluster.task_count() != all) return fmt::format("the leader counts {} tasks, {} run", t.cluster.task_count(), all);
+  for (const auto& [id, app] : t.core.apps()) {
+    if (alive[id] != app.instances) {
+      auto words = fmt::format("{} has {} tasks, {} are wanted", id, alive[id], app.instances);
+      for (const auto& line : t.core.explain(id, farm_.world.now())) words += " | " + line;
+      return words;
+    }
+    for (const auto& b : farm_.balancers) {
+      auto at = b->rotation.find(id);
+      auto seen = at == b->rotation.end() ? 0 : at->second.size();
+      if (seen != app.instances) return fmt::format("{} routes to {} instances of {}, {} are wanted", b->label(), seen, id, app.instances);
+    }
+    alive.erase(id);
+  }
+  for (const auto& [id, n] : alive)
+    if (n > 0) return fmt::format("{} tasks of the removed {} still run", n, id);
+  for (const auto& b : farm_.balancers)
+    for (const auto& [app, tasks] : b->rotation)
+      if (!t.core.app(app)) return fmt::format("{} still routes {}", b->label(), app);
+  for (const auto& [id, when] : kills_)
+    for (const auto& h : farm_.hosts)
+      if (h->procs.contains(id)) return fmt::format("{} was to be killed, and that was acknowledged", id);
+  for (const auto& [key, value] : farm_.store.image().data)
+    if (!key.starts_with("apps/") && !key.starts_with("versions/") && !key.starts_with("rules/") && !key.starts_with("agents/")) return fmt::format("{} stays in the store", key);
+  return {};
+}
+
+}  // namespace croft::sim
