@@ -115,7 +115,7 @@ std::string Ensemble::ask(int member, const char* word) const {
 }
 
 bool Ensemble::wait_ready() {
-  auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  auto end = std::chrono::steady_clock::now() + std::chrono::seconds(40);
   for (std::size_t i = 0; i < members_.size(); ++i) {
     if (members_[i].pid <= 0) continue;
     while (ask(static_cast<int>(i), "srvr").find("Mode:") == std::string::npos) {

@@ -23,7 +23,7 @@ class Ensemble {
   void kill(int member);        ///< SIGKILL, and waits for the end
   void pause(int member);       ///< SIGSTOP
   void resume(int member);
-  /// All of the members that run serve clients. False after 20 s.
+  /// All of the members that run serve clients. False after 40 s.
   bool wait_ready();
   [[nodiscard]] int leader() const;  ///< the member that leads the ensemble; -1: none
   [[nodiscard]] std::string servers() const;

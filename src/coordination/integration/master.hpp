@@ -47,7 +47,7 @@ class Loop {
 };
 
 struct Master {
-  Master(Loop& l, std::string name, std::string servers, std::string place, Millis timeout = Millis(1000), fs::path keep_in = {}, std::string credentials = {})
+  Master(Loop& l, std::string name, std::string servers, std::string place, Millis timeout = Millis(2000), fs::path keep_in = {}, std::string credentials = {})
       : loop(l) {
     ZookeeperOptions o;
     o.address = *parse_zookeeper_address("zk://" + (credentials.empty() ? "" : credentials + "@") + servers + "/mesos-" + place);
