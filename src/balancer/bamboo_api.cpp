@@ -217,9 +217,11 @@ void BalancerService::add_routes(net::Router& router) {
   router.on("GET", "/api/services/{*id}", [](Request) -> asio::awaitable<Response> { co_return Response::text("404 page not found\n", 404); });
   router.on("POST", "/api/services", [impl](Request r) { return put_service(impl, std::move(r)); });
   router.on("PUT", "/api/services/{*id}", [impl](Request r) { return put_service(impl, std::move(r)); });
-  router.on("PUT", "/api/services", [impl](Request r) { return put_service(impl, std::move(r)); });
   router.on("DELETE", "/api/services/{*id}", [impl](Request r) { return delete_service(impl, std::move(r)); });
-  router.on("DELETE", "/api/services", [impl](Request r) { return delete_service(impl, std::move(r)); });
+  for (auto path : {"/api/services", "/api/services/"}) {
+    router.on("PUT", path, [impl](Request r) { return put_service(impl, std::move(r)); });
+    router.on("DELETE", path, [impl](Request r) { return delete_service(impl, std::move(r)); });
+  }
   router.on("POST", "/api/marathon/event_callback", [](Request) -> asio::awaitable<Response> { co_return Response::text("Got it!"); });
 }
 

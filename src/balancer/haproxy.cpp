@@ -9,8 +9,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 
+#include "balancer/steps.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/process.hpp"
@@ -170,18 +172,25 @@ Status Haproxy::reload() {
   return fail(Errc::timeout, "HAProxy was told to reload and the old worker still answers");
 }
 
-Status Haproxy::run(const std::vector<std::string>& commands, int worker) const {
-  auto between = worker == 0 ? std::string(";") : fmt::format(";@!{} ", worker);
+Status Haproxy::run(const std::vector<std::string>& commands) const {
   for (std::size_t i = 0; i < commands.size(); i += batch_max) {
     std::vector<std::string> some(commands.begin() + static_cast<std::ptrdiff_t>(i), commands.begin() + static_cast<std::ptrdiff_t>(std::min(commands.size(), i + batch_max)));
-    auto answer = ask(join(some, between), worker);
+    auto answer = ask(join(some, ";"), 0);
     if (!answer) return fail(std::move(answer).error());
     auto said = trim(*answer);
     // A changed address is told in words; anything about a server that is not there, or a command not understood, is a fault.
-    for (auto bad : {"No such", "Unknown command", "Require", "not found", "Invalid", "Can't find", "Permission denied"})
+    for (auto bad : {"No such", "Unknown command", "Require", "not found", "Invalid", "disabled", "Permission denied"})
       if (said.find(bad) != std::string_view::npos) return fail(Errc::invalid, "HAProxy: {}", said.substr(0, 300));
   }
   return {};
+}
+
+/// The master counts an old worker's end as nothing special, whatever way it ends.
+void Haproxy::end_worker(int worker) const {
+  auto list = ask_master("show proc");
+  if (!list) return;
+  auto old = old_workers_seen(*list);
+  if (std::find(old.begin(), old.end(), worker) != old.end()) ::kill(worker, SIGTERM);
 }
 
 Status Haproxy::check(const std::string& config) const {

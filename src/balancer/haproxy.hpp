@@ -25,10 +25,13 @@ class Proxy {
   virtual Status start() = 0;
   /// The worker is replaced by one with the configuration on disk; listeners are handed over. Returns when the new one answers.
   virtual Status reload() = 0;
-  /// Commands for a worker (0: the one that takes connections). Errors: unavailable, invalid (HAProxy's words).
-  virtual Status run(const std::vector<std::string>& commands, int worker = 0) const = 0;
+  /// Commands for the worker that takes connections; an old one takes none. Errors: unavailable, invalid (HAProxy's words).
+  virtual Status run(const std::vector<std::string>& commands) const = 0;
+  /// A question to a worker, 0: the one that takes connections.
   [[nodiscard]] virtual Result<std::string> ask(const std::string& command, int worker = 0) const = 0;
   [[nodiscard]] virtual Result<std::string> ask_master(const std::string& command) const = 0;
+  /// Ends an old worker: what clients still keep open to it is closed. 0 and the numbers of others are left alone.
+  virtual void end_worker(int worker) const = 0;
   /// `haproxy -c`. Errors: invalid with HAProxy's own words; any other code says nothing about the configuration.
   [[nodiscard]] virtual Status check(const std::string& config) const = 0;
   virtual Status write_config(const std::string& config) const = 0;
@@ -50,9 +53,10 @@ class Haproxy final : public Proxy {
   /// Master and worker, on their own: they outlive us. With `by_unit`: waits until somebody has started them.
   Status start() override;
   Status reload() override;
-  Status run(const std::vector<std::string>& commands, int worker) const override;
+  Status run(const std::vector<std::string>& commands) const override;
   [[nodiscard]] Result<std::string> ask(const std::string& command, int worker) const override;
   [[nodiscard]] Result<std::string> ask_master(const std::string& command) const override;
+  void end_worker(int worker) const override;
   [[nodiscard]] Status check(const std::string& config) const override;
   Status write_config(const std::string& config) const override;
   [[nodiscard]] std::string config_on_disk() const override;

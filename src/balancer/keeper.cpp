@@ -9,7 +9,7 @@ namespace croft::balancer {
 
 namespace {
 
-constexpr Millis soon{500}, later{5'000};
+constexpr Millis soon{500}, later{5'000}, outdated_again{200};
 constexpr std::size_t proven_max = 20'000;
 
 /// Ports in the bind lines of a configuration of ours.
@@ -70,7 +70,7 @@ void Keeper::adopt(const Proxy::Info& info) {
   auto fronts = fronts_;
   took(state ? plan_seen(*state) : Plan{}, resync_ ? "" : info.shape, info.pid);
   fronts_ = std::move(fronts);
-  maybe_old_workers_ = true;
+  maybe_old_workers_ = outdated_ = true;  // who knows what those know that an earlier croft left behind
   resync_ = false;
   log::info("balancer", "HAProxy {} is adopted", info.pid);
 }
@@ -134,20 +134,20 @@ Status Keeper::save(const Plan& plan, const std::string& shape) {
   return ok;
 }
 
-/// Workers that only finish what they have still get requests on connections that clients keep: those must not go to tasks that are gone.
-void Keeper::tell_old_workers(const catalog::Content& content) {
-  if (!maybe_old_workers_) return;
+/// An old worker takes no commands any more, and would send a request on a connection that its client kept to an instance that has left. So once instances
+/// leave, an old worker ends as soon as it has no request open: idle connections close, as a server may close them at any time. True when none is left.
+bool Keeper::end_idle_old_workers() {
   auto list = proxy_.ask_master("show proc");
-  if (!list) return;
+  if (!list) return true;
   auto workers = old_workers_seen(*list);
   maybe_old_workers_ = !workers.empty();
   for (auto pid : workers) {
-    auto state = proxy_.ask("show servers state", pid);
-    if (!state) continue;  // it has ended meanwhile
-    auto seen = plan_seen(*state);
-    auto steps = steps_between(seen, make_plan(content, seen, banned_));
-    if (!steps.commands.empty()) (void)proxy_.run(steps.commands, pid);
+    auto csv = proxy_.ask("show stat -1 6 -1", pid);  // back ends and servers: also who still waits for a server
+    if (!csv) continue;  // it has ended meanwhile
+    auto open = sessions_seen(*csv);
+    if (!open.empty() && std::all_of(open.begin(), open.end(), [](const auto& server) { return server.second == 0; })) proxy_.end_worker(pid);
   }
+  return workers.empty();
 }
 
 Status Keeper::reload(const catalog::Content& content, Plan wanted, Outcome& outcome, Mono now) {
@@ -205,17 +205,20 @@ Keeper::Outcome Keeper::apply(const catalog::Content& content, bool fresh, Mono 
     }
     outcome.commands = steps.commands.size();
     has_ = std::move(steps.after);
-    tell_old_workers(content);
+    outdated_ = outdated_ || steps.any_leaves;
   }
+  outdated_ = outdated_ && maybe_old_workers_ && !end_idle_old_workers();
+  if (outdated_) outcome.again = outdated_again;
   outcome.in_force = steps.all_placed;
-  if (!banned_.ports.empty()) outcome.again = later;      // a port may come free
+  if (!banned_.ports.empty() && !outcome.again) outcome.again = later;  // a port may come free
   if (shape_of(wanted, options_.rendering) == shape_) {
     has_ = std::move(wanted);
     auto ok = save(has_, shape_);
     return ok ? outcome : trouble(ok.error(), later);
   }
   if (next_reload_ && now < *next_reload_) {
-    outcome.again = std::chrono::ceil<Millis>(*next_reload_ - now);
+    auto wait = std::chrono::ceil<Millis>(*next_reload_ - now);
+    outcome.again = outcome.again ? std::min(*outcome.again, wait) : wait;
     return outcome;
   }
   auto ok = reload(content, std::move(wanted), outcome, now);

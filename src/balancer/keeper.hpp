@@ -57,7 +57,7 @@ class Keeper {
   void find_offenders(const catalog::Content& content, const Plan& wanted);
   Status save(const Plan& plan, const std::string& shape);
   Status reload(const catalog::Content& content, Plan wanted, Outcome& outcome, Mono now);
-  void tell_old_workers(const catalog::Content& content);
+  bool end_idle_old_workers();
   void took(Plan plan, const std::string& shape, int pid);
 
   KeeperOptions options_;
@@ -66,6 +66,7 @@ class Keeper {
   std::map<AppId, catalog::Service> banned_services_;   // as they were when HAProxy refused them
   std::set<std::string> proven_;                        // parts of configurations that HAProxy has accepted, by shape
   bool up_ = false, maybe_old_workers_ = false, resync_ = false;
+  bool outdated_ = false;                               // old workers know instances that are out of rotation since
   Plan has_;                                            // what HAProxy has
   std::string shape_;                                   // of what it has
   int pid_ = 0;

@@ -56,6 +56,8 @@ Steps steps_between(const Plan& has, const Plan& wanted) {
       static const Slot free;
       const auto& is = i < slots.size() ? slots[i] : free;
       change_slot(s.commands, fmt::format("{}/{}", name, server_name(i)), old.slots[i], is);
+      bool stays = is.state == Slot::State::ready && is.ip == old.slots[i].ip && is.port == old.slots[i].port;
+      s.any_leaves = s.any_leaves || (old.slots[i].state == Slot::State::ready && !stays);
       old.slots[i] = is;
     }
     for (std::size_t i = old.slots.size(); i < slots.size(); ++i) s.all_placed = s.all_placed && slots[i].state == Slot::State::free;

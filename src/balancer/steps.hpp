@@ -13,6 +13,7 @@ namespace croft::balancer {
 struct Steps {
   std::vector<std::string> commands;   ///< for the places that both plans have; they do no harm when given twice
   Plan after;                          ///< what HAProxy has once they are carried out
+  bool any_leaves = false;             ///< an instance that was in rotation is not any more
   bool all_placed = true;              ///< every instance of a back end that HAProxy has is now in its place: nobody need wait for a reload
 };
 

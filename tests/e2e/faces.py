@@ -80,7 +80,7 @@ def test_bamboo(farm):
     assert farm.call("POST", "/api/services", '{"id":', port=8000) == (400, "Unable to decode JSON request\n")
     assert farm.call("POST", "/api/services", {"acl": "path /x"}, port=8000)[0] == 400
     assert farm.call("POST", "/api/services", {"id": "/x", "acl": "path /x\n  bind *:9999"}, port=8000)[0] == 400
-    assert farm.call("DELETE", "/api/services", port=8000) == (400, "can not use empty ID\n")
+    assert farm.call("DELETE", "/api/services/", port=8000) == (400, "can not use empty ID\n")
     assert farm.call("GET", "/api/services/a", port=8000)[0] == 404
     assert farm.call("GET", "/status", port=8000) == (200, "OK")
     state = farm.get("/api/state", port=8000)
@@ -159,6 +159,26 @@ def test_a_taken_service_port_costs_only_its_front_end(farm):
     other.close()
     wait("it is had once it is free", lambda: farm.call("GET", "/10", port=10777)[0] == 200, 15)
     farm.call("DELETE", "/v2/apps/taken")
+    farm.settled()
+
+
+def test_an_idle_connection_survives_a_reload_and_an_update(farm):
+    before = metric(farm, "croft_balancer_reloads_total")
+    idle = http.client.HTTPConnection("127.0.0.1", 5000, timeout=10)
+    idle.request("GET", f"{APP}/1")
+    assert idle.getresponse().read()
+    farm.deploy(dict(farm.fibonacci(1), id="/another"))
+    wait("HAProxy has reloaded", lambda: metric(farm, "croft_balancer_reloads_total") > before)
+    farm.deploy(farm.fibonacci(3, env={"DISCOVERY_SERVICE": "fibonacci-service", "COLOUR": "idle"}))
+    try:
+        idle.request("GET", f"{APP}/10")
+        answer = idle.getresponse()
+    except (http.client.RemoteDisconnected, ConnectionError):  # closed while it was idle, as a server may: a client connects anew
+        idle.close()
+        idle.request("GET", f"{APP}/10")
+        answer = idle.getresponse()
+    assert (answer.status, answer.read().strip()) == (200, b"55"), "the worker that was replaced sent it to a task that is gone"
+    farm.call("DELETE", "/v2/apps/another")
     farm.settled()
 
 

@@ -82,11 +82,11 @@ class FakeProxy final : public Proxy {
     if (!reload_fails.empty()) return fail(Errc::io, "{}", reload_fails);
     return fork();
   }
-  Status run(const std::vector<std::string>& commands, int pid) const override {
+  Status run(const std::vector<std::string>& commands) const override {
     if (!run_fails.empty()) return fail(Errc::invalid, "{}", run_fails);
     for (const auto& c : commands) {
-      told.push_back({pid, c});
-      auto& w = worker(pid);
+      told.push_back(c);
+      auto& w = worker(0);
       auto f = split(c, ' ');
       auto at = w.servers.find(f[2]);
       if (at == w.servers.end()) return fail(Errc::invalid, "HAProxy: No such server.");
@@ -123,6 +123,10 @@ class FakeProxy final : public Proxy {
     for (std::size_t i = 0; i + 1 < workers.size(); ++i) out += fmt::format("{} worker 1 0d 2.6\n", workers[i].pid);
     return out + "# programs\n\n";
   }
+  void end_worker(int pid) const override {
+    const auto newest = workers.back().pid;
+    std::erase_if(workers, [&](const Worker& w) { return w.pid == pid && pid != newest; });
+  }
   Status check(const std::string& config) const override {
     ++checks;
     if (!check_breaks.empty()) return fail(Errc::io, "{}", check_breaks);
@@ -154,7 +158,7 @@ class FakeProxy final : public Proxy {
 
   mutable std::vector<Worker> workers;
   mutable std::string disk;
-  mutable std::vector<std::pair<int, std::string>> told;
+  mutable std::vector<std::string> told;
   mutable int checks = 0;
   int starts = 0, reloads = 0, next_pid = 100;
   std::string start_fails, reload_fails, run_fails, check_breaks, write_fails;

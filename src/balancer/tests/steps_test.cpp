@@ -57,6 +57,22 @@ TEST(Steps, TheInstancesOfARemovedAppLeaveAtOnce) {
   EXPECT_EQ(steps_between(has, Plan{}).commands, (Lines{"set server web_0/s1 state maint", "set server web_0/s2 state maint"}));
 }
 
+TEST(Steps, TellWhenAnInstanceLeavesRotation) {
+  auto leaves = [](const catalog::Content& from, const catalog::Content& to) {
+    auto has = make_plan(from, {}, {});
+    return steps_between(has, make_plan(to, has, {})).any_leaves;
+  };
+  auto draining = web(2), sick = web(2);
+  draining.endpoints[TaskId("web.1")].draining = true;
+  sick.endpoints[TaskId("web.1")].healthy = false;
+  EXPECT_FALSE(leaves(web(2), web(2)));
+  EXPECT_FALSE(leaves(web(1), web(2)));
+  EXPECT_TRUE(leaves(web(2), web(1)));
+  EXPECT_TRUE(leaves(web(2), draining));
+  EXPECT_TRUE(leaves(web(2), sick));
+  EXPECT_FALSE(leaves(draining, web(1))) << "it has left already";
+}
+
 TEST(Seen, PlacesComeBackFromWhatAWorkerSays) {
   auto plan = plan_seen(
       "1\n# be_id be_name srv_id srv_name srv_addr ...\n"
