@@ -212,12 +212,17 @@ class NodeRole final : public Role {
     agent::NativeOptions native;
     native.executor = o.executor;
     native.cgroup_parent = cgroup_parent;
+    auto unshipped = std::make_shared<logs::Unshipped>();
+    o.shipped = [unshipped](const std::filesystem::path& sandbox) { return !unshipped->contains(sandbox.string()); };
     agent_ = agent::AgentService::make(host_.io.get_executor(), o, agent::make_native_runtime(native, blocking_), std::move(docker), host_.metrics);
     if (auto ok = agent_->start(); !ok) return ok;
     logs::ShipperOptions ship;
     ship.targets = {logs_origin(s)};
     ship.host = o.info.hostname;
     ship.state = o.work_dir / "shipper.json";
+    ship.spool = o.work_dir / "spool";
+    ship.spool_bytes = s.log_spool_bytes;
+    ship.unshipped = unshipped;
     ship.sources = [agent = agent_] { return sources_of(agent); };
     ship.input_address = s.bind;
     ship.input_port = s.log_input_port;

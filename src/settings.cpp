@@ -147,6 +147,7 @@ Status read_settings(const std::filesystem::path& file, Settings& s) {
   k.take<std::int64_t>("agent_timeout_ms", s.agent_timeout_ms);
   k.take<std::int64_t>("log_retain_days", s.log_retain_days);
   k.take<std::int64_t>("log_retain_bytes", s.log_retain_bytes);
+  k.take<std::int64_t>("log_spool_bytes", s.log_spool_bytes);
   k.take<std::string>("auth", s.auth);
   return k.done();
 }

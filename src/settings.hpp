@@ -42,6 +42,7 @@ struct Settings {
   std::int64_t drain_ms = 10'000, agent_timeout_ms = 10'000;
   int log_retain_days = 30;
   std::uint64_t log_retain_bytes = 0;
+  std::uint64_t log_spool_bytes = 2ull << 30;        ///< of a node: what waits for the log host
   std::vector<std::string> elasticsearch;            ///< instead of the embedded store
   std::string auth;                                  ///< must say "none" until certificates come
 

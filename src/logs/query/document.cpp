@@ -31,8 +31,8 @@ bool DocumentReader::leaves(simdjson::dom::element e, const std::function<bool(c
   Value v;
   switch (e.type()) {
     case Type::STRING: v.text = e.get_string().value(); return each(v);
-    case Type::INT64: v.kind = Value::Kind::number, v.number = static_cast<double>(e.get_int64().value()); return each(v);
-    case Type::UINT64: v.kind = Value::Kind::number, v.number = static_cast<double>(e.get_uint64().value()); return each(v);
+    case Type::INT64: v.kind = Value::Kind::number, v.whole = true, v.number = static_cast<double>(e.get_int64().value()); return each(v);
+    case Type::UINT64: v.kind = Value::Kind::number, v.whole = true, v.number = static_cast<double>(e.get_uint64().value()); return each(v);
     case Type::DOUBLE: v.kind = Value::Kind::number, v.number = e.get_double().value(); return each(v);
     case Type::BOOL: v.kind = Value::Kind::boolean, v.truth = e.get_bool().value(); return each(v);
     case Type::ARRAY: {
@@ -71,6 +71,33 @@ bool DocumentReader::find(simdjson::dom::element e, std::string_view field, cons
   return true;
 }
 
+bool DocumentReader::walk(simdjson::dom::element e, std::string& name, const std::function<bool(std::string_view, const Value&)>& each) {
+  if (e.is_object()) {
+    simdjson::dom::object members = e.get_object().value();
+    for (auto child : members) {
+      auto size = name.size();
+      if (size > 0) name += '.';
+      name += child.key;
+      bool go_on = walk(child.value, name, each);
+      name.resize(size);
+      if (!go_on) return false;
+    }
+    return true;
+  }
+  if (e.is_array()) {
+    simdjson::dom::array children = e.get_array().value();
+    for (auto child : children)
+      if (!walk(child, name, each)) return false;
+    return true;
+  }
+  return leaves(e, [&](const Value& v) { return each(name, v); });
+}
+
+bool DocumentReader::leaves_by_name(const std::function<bool(std::string_view, const Value&)>& each) {
+  std::string name;
+  return !parse() || walk(root_, name, each);
+}
+
 bool DocumentReader::values(std::string_view field, const std::function<bool(const Value&)>& each) {
   if (field == "_id" || field == "_index") {
     Value v;
@@ -79,7 +106,9 @@ bool DocumentReader::values(std::string_view field, const std::function<bool(con
   }
   if (!parse()) return true;
   if (field.empty() || field == "*") return leaves(root_, each);
-  return find(root_, without_keyword(field), each);
+  field = without_keyword(field);
+  if (field.find('*') == std::string_view::npos) return find(root_, field, each);
+  return leaves_by_name([&](std::string_view name, const Value& v) { return !fits(field, name) || each(v); });
 }
 
 bool DocumentReader::exists(std::string_view field) {
@@ -93,6 +122,18 @@ std::optional<Value> DocumentReader::first(std::string_view field) {
     return false;
   });
   return out;
+}
+
+bool fits(std::string_view pattern, std::string_view name) {
+  std::size_t p = 0, n = 0, star = std::string_view::npos, retry = 0;
+  while (n < name.size()) {
+    if (p < pattern.size() && (pattern[p] == '?' || (pattern[p] == name[n] && pattern[p] != '*'))) ++p, ++n;
+    else if (p < pattern.size() && pattern[p] == '*') star = p++, retry = n;
+    else if (star != std::string_view::npos) p = star + 1, n = ++retry;
+    else return false;
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
 }
 
 void for_each_token(std::string_view text, const std::function<bool(std::string_view)>& each) {

@@ -18,16 +18,18 @@ struct Value {
   enum class Kind : std::uint8_t { text, number, boolean } kind = Kind::text;
   std::string_view text;
   double number = 0;
-  bool truth = false;
+  bool truth = false, whole = false;  ///< whole: a number without a fraction part in its text
 };
 
 /// Parses lazily: a query that needs only the time never parses the source.
 class DocumentReader {
  public:
   void set(const RowView& row, std::string_view index) { row_ = row, index_ = index, parsed_ = false; }
+  /// Every leaf with its dotted name.
+  bool leaves_by_name(const std::function<bool(std::string_view name, const Value&)>& each);
   [[nodiscard]] const RowView& row() const { return row_; }
   [[nodiscard]] std::string_view index() const { return index_; }
-  /// Every leaf of `field` ("" or "*": of all fields). `each` gives false to stop; then this is false.
+  /// Every leaf of `field` ("" or "*": of all fields; "log.*": of all that match). `each` gives false to stop; then this is false.
   bool values(std::string_view field, const std::function<bool(const Value&)>& each);
   bool exists(std::string_view field);
   /// First value, as text for sorting and terms; nothing when absent.
@@ -35,6 +37,7 @@ class DocumentReader {
 
  private:
   bool parse();
+  static bool walk(simdjson::dom::element e, std::string& name, const std::function<bool(std::string_view, const Value&)>& each);
   static bool leaves(simdjson::dom::element e, const std::function<bool(const Value&)>& each);
   static bool find(simdjson::dom::element e, std::string_view field, const std::function<bool(const Value&)>& each);
 
@@ -45,6 +48,9 @@ class DocumentReader {
   std::string_view index_;
   bool parsed_ = false, good_ = false;
 };
+
+/// Whether a name fits a pattern with "*" (any run) and "?" (any one).
+bool fits(std::string_view pattern, std::string_view name);
 
 /// Words of a text: maximal runs of letters, digits, '_' and bytes of other alphabets, in lower case.
 void for_each_token(std::string_view text, const std::function<bool(std::string_view)>& each);

@@ -13,11 +13,14 @@ namespace croft::logs {
 struct QueryStringOptions {
   std::string field;              ///< default field; "" or "*": all
   bool and_by_default = false;
-  bool lenient = false;           ///< simple_query_string: what does not parse is plain words
+  ZonePtr zone;                   ///< of dates that name none
 };
 
 /// Errors   invalid, with the column: "Failed to parse query [foo(]: column 4: …".
 Result<QueryPtr> parse_query_string(std::string_view text, const QueryStringOptions& options, Wall now);
+
+/// The simple syntax: + | - " * ( ) ~ only, and nothing is ever an error.
+QueryPtr parse_simple_query_string(std::string_view text, const QueryStringOptions& options);
 
 /// The value of "query". Errors: invalid, in Elasticsearch's words: "unknown query [x]", "[range] query does not support [y]".
 Result<QueryPtr> parse_dsl(const boost::json::value& query, Wall now);

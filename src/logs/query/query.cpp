@@ -39,23 +39,42 @@ bool term_matches(const Query& q, const Value& v) {
   return token_in(v.text, q.tokens[0], false);  // a text field's terms are its words
 }
 
+/// Levenshtein distance of at most `edits`, a swap of neighbours counting as one.
+bool within_edits(std::string_view a, std::string_view b, int edits) {
+  auto limit = static_cast<std::size_t>(edits);
+  if (a.size() > b.size() + limit || b.size() > a.size() + limit || a.size() > 256) return false;
+  std::vector<std::size_t> before(b.size() + 1), row(b.size() + 1), next(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    next[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      next[j] = std::min({row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] != b[j - 1])});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) next[j] = std::min(next[j], before[j - 2] + 1);
+    }
+    before.swap(row);
+    row.swap(next);
+  }
+  return row[b.size()] <= limit;
+}
+
 bool match_matches(const Query& q, DocumentReader& d) {
   if (q.tokens.empty()) return false;
   std::vector<bool> seen(q.tokens.size(), false);
-  std::size_t left = q.tokens.size();
+  std::size_t left = q.tokens.size(), enough = q.all_tokens ? 0 : q.tokens.size() - std::min(q.tokens_min, q.tokens.size());
   d.values(q.field, [&](const Value& v) {
-    auto check = [&](std::string_view word) {
+    if (v.kind == Value::Kind::number && q.number && *q.number == v.number) left = 0;
+    if (v.kind == Value::Kind::boolean && q.truth && *q.truth == v.truth) left = 0;
+    if (v.kind != Value::Kind::text) return left > enough;
+    for_each_token(v.text, [&](std::string_view word) {
       for (std::size_t i = 0; i < q.tokens.size(); ++i) {
         bool last = q.last_is_prefix && i + 1 == q.tokens.size();
         if (!seen[i] && (last ? word.starts_with(q.tokens[i]) : word == q.tokens[i])) seen[i] = true, --left;
       }
-      return left > 0 && (q.all_tokens || left == q.tokens.size());
-    };
-    if (v.kind == Value::Kind::text) for_each_token(v.text, check);
-    else for_each_token(value_text(v), check);
-    return left > 0 && (q.all_tokens || left == q.tokens.size());
+      return left > enough;
+    });
+    return left > enough;
   });
-  return q.all_tokens ? left == 0 : left < q.tokens.size();
+  return left <= enough;
 }
 
 /// Tokens adjacent and in order; with slop, that many other words may stand between them altogether.
@@ -83,10 +102,12 @@ bool within(const T& value, const std::optional<T>& low, bool low_inclusive, con
 }
 
 bool range_matches(const Query& q, const Value& v) {
-  auto missing = [](const Bound& b, auto& as) { return b.given && !as; };
   if (v.kind == Value::Kind::number) {
-    if (missing(q.from, q.from.number) || missing(q.to, q.to.number)) return false;
-    return within(v.number, q.from.number, q.from.inclusive, q.to.number, q.to.inclusive);
+    // A number beside a date is a moment in milliseconds.
+    auto as_number = [](const Bound& b) { return b.number || !b.date ? b.number : std::optional(static_cast<double>(b.date->time_since_epoch().count())); };
+    auto low = as_number(q.from), high = as_number(q.to);
+    if ((q.from.given && !low) || (q.to.given && !high)) return false;
+    return within(v.number, low, q.from.inclusive, high, q.to.inclusive);
   }
   if (v.kind == Value::Kind::boolean) return false;
   bool as_dates = (!q.from.given || q.from.date) && (!q.to.given || q.to.date);
@@ -145,6 +166,11 @@ bool matches(const Query& q, DocumentReader& d) {
         auto cased = q.ignore_case ? lower(text) : text;
         return cased.starts_with(q.text) || (!q.field.ends_with(".keyword") && token_in(text, lower(q.text), true));
       });
+    case Kind::fuzzy: return any_value(q, d, [&](const Value& v) {
+        bool found = false;
+        for_each_token(value_text(v), [&](std::string_view t) { return !(found = within_edits(t, q.text, q.slop)); });
+        return found;
+      });
     case Kind::wildcard:
     case Kind::regexp: return any_value(q, d, [&](const Value& v) { return pattern_matches(q, v); });
   }
@@ -190,6 +216,8 @@ QueryPtr make_match(std::string field, std::string_view text, bool all_tokens) {
   q->field = std::move(field);
   q->tokens = tokens_of(text);
   q->all_tokens = all_tokens;
+  q->number = to_double(trim(text));
+  if (text == "true" || text == "false") q->truth = text == "true";
   return q;
 }
 
@@ -246,9 +274,56 @@ Result<QueryPtr> make_regexp(std::string field, std::string_view pattern) {
   return QueryPtr(q);
 }
 
-Bound make_bound(std::string_view text, bool inclusive, bool upper, Wall now) {
+QueryPtr make_fuzzy(std::string field, std::string_view text, int edits) {
+  auto q = of_kind(Query::Kind::fuzzy);
+  q->field = std::move(field);
+  q->text = lower(text);
+  // Elasticsearch's AUTO: short words must be right.
+  q->slop = edits >= 0 ? std::min(edits, 2) : text.size() < 3 ? 0 : text.size() < 6 ? 1 : 2;
+  return q;
+}
+
+QueryPtr make_exists(std::string field) {
+  auto q = of_kind(Query::Kind::exists);
+  q->field = std::move(field);
+  return q;
+}
+
+QueryPtr make_range(std::string field, Bound from, Bound to) {
+  auto q = of_kind(Query::Kind::range);
+  q->field = std::move(field);
+  q->from = std::move(from);
+  q->to = std::move(to);
+  return q;
+}
+
+QueryPtr make_term_or_date(std::string field, std::string text, Wall now) {
+  if (field != time_field) return make_term(std::move(field), std::move(text));
+  auto from = make_bound(text, true, false, now), to = make_bound(text, true, true, now);
+  return from.date ? make_range(std::move(field), std::move(from), std::move(to)) : match_none();
+}
+
+bool word_matches(const Query& q, std::string_view word) {
+  using Kind = Query::Kind;
+  switch (q.kind) {
+    case Kind::term:
+    case Kind::match:
+    case Kind::phrase:
+      for (std::size_t i = 0; i < q.tokens.size(); ++i)
+        if (q.last_is_prefix && i + 1 == q.tokens.size() ? word.starts_with(q.tokens[i]) : word == q.tokens[i]) return true;
+      return false;
+    case Kind::prefix: return word.starts_with(lower(q.text));
+    case Kind::fuzzy: return within_edits(word, q.text, q.slop);
+    case Kind::wildcard:
+    case Kind::regexp: return RE2::FullMatch({word.data(), word.size()}, *q.pattern);
+    default: return false;
+  }
+}
+
+/// "gte" and "lt" round down, "gt" and "lte" up.
+Bound make_bound(std::string_view text, bool inclusive, bool upper, Wall now, const DateOptions& options) {
   Bound b{true, inclusive, std::string(text), to_double(text), std::nullopt};
-  b.date = parse_date(text, upper == inclusive, now);
+  b.date = parse_date(text, upper == inclusive, now, options);
   return b;
 }
 

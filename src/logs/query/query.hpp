@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "logs/query/dates.hpp"
 #include "logs/query/document.hpp"
 
 namespace croft::logs {
@@ -26,7 +27,7 @@ struct Bound {
 };
 
 struct Query {
-  enum class Kind : std::uint8_t { all, none, term, match, phrase, range, exists, prefix, wildcard, regexp, ids, boolean };
+  enum class Kind : std::uint8_t { all, none, term, match, phrase, range, exists, prefix, wildcard, regexp, fuzzy, ids, boolean };
   Kind kind = Kind::all;
   std::string field;                    ///< "" : all fields
   std::string text;                     ///< term, prefix, wildcard (lower-cased unless exact)
@@ -34,8 +35,9 @@ struct Query {
   std::optional<double> number;         ///< term: its text as a number
   std::optional<bool> truth;
   bool all_tokens = false;              ///< match: AND
+  std::size_t tokens_min = 1;           ///< match: so many of them, unless all
   bool ignore_case = false, last_is_prefix = false;
-  int slop = 0;
+  int slop = 0;                         ///< fuzzy: edits
   Bound from, to;
   std::shared_ptr<const RE2> pattern;   ///< wildcard, regexp
   std::vector<QueryPtr> must, should, must_not;
@@ -50,6 +52,9 @@ struct TimeSpan {
 };
 TimeSpan time_span(const Query& query);
 
+/// Whether the text's words fit a match, phrase, prefix, wildcard, regexp or fuzzy query; for highlighting.
+bool word_matches(const Query& query, std::string_view word);
+
 QueryPtr match_all();
 QueryPtr match_none();
 QueryPtr make_term(std::string field, std::string text);
@@ -59,9 +64,11 @@ QueryPtr make_bool(std::vector<QueryPtr> must, std::vector<QueryPtr> should, std
 /// Errors   invalid (a pattern that RE2 refuses).
 Result<QueryPtr> make_wildcard(std::string field, std::string_view pattern, bool ignore_case);
 Result<QueryPtr> make_regexp(std::string field, std::string_view pattern);
-Bound make_bound(std::string_view text, bool inclusive, bool upper, Wall now);
-
-/// Date math: "now-1h/d", "2024-05-02||+1d/d", ISO dates, epoch milliseconds. `upper` rounds to the unit's last millisecond.
-std::optional<Wall> parse_date(std::string_view text, bool upper, Wall now);
+QueryPtr make_fuzzy(std::string field, std::string_view text, int edits);
+QueryPtr make_exists(std::string field);
+QueryPtr make_range(std::string field, Bound from, Bound to);
+/// A day, month or moment in any form on @timestamp matches all of it; other fields and texts: a term.
+QueryPtr make_term_or_date(std::string field, std::string text, Wall now);
+Bound make_bound(std::string_view text, bool inclusive, bool upper, Wall now, const DateOptions& options = {});
 
 }  // namespace croft::logs

@@ -31,6 +31,13 @@ class Parser {
   void space() { while (!done() && std::string_view(" \t\r\n").contains(text_[at_])) ++at_; }
   std::unexpected<Error> wrong(std::string_view why) const { return fail(Errc::invalid, "Failed to parse query [{}]: column {}: {}", text_, at_ + 1, why); }
 
+  bool at_word(std::string_view w) {
+    auto before = at_;
+    bool there = word(w);
+    at_ = before;
+    return there;
+  }
+
   bool word(std::string_view w) {
     if (!text_.substr(at_).starts_with(w)) return false;
     bool symbol = w == "&&" || w == "||";
@@ -40,41 +47,40 @@ class Parser {
     return true;
   }
 
+  /// What stands before a clause decides how it joins the others.
+  struct Part { QueryPtr query; bool must = false; };
+
   Result<QueryPtr> any_of(const std::string& field, int depth) {
     if (depth > depth_max) return wrong("nested too deeply");
-    std::vector<QueryPtr> parts, required;
-    bool plain = true;  // clauses that merely stand side by side follow the default operator
+    std::vector<Part> parts;
     for (;;) {
-      bool must = false;
-      auto q = all_of(field, depth, must);
+      Part part;
+      auto q = all_of(field, depth, part.must);
       if (!q) return q;
-      (must || (plain && options_.and_by_default && !parts_joined_by_or_) ? required : parts).push_back(*q);
+      part.query = *q;
+      parts.push_back(std::move(part));
       space();
-      parts_joined_by_or_ = false;
-      if (done() || peek() == ')') break;
-      if (word("OR") || word("||")) parts_joined_by_or_ = true, plain = true;
-      space();
+      if (done() || peek() == ')') return combine(std::move(parts));
+      if (word("OR") || word("||")) space();
       if (done() || peek() == ')') return wrong("an operand is missing");
     }
-    if (required.empty()) return combine(std::move(parts));
-    if (parts.empty() && required.size() == 1) return required[0];
-    return make_bool(std::move(required), std::move(parts), {}, 0);  // what is not required only ranks
   }
 
-  /// Negative clauses beside positive ones exclude: `error -debug` is "error and not debug".
-  static QueryPtr combine(std::vector<QueryPtr> parts) {
-    std::vector<QueryPtr> positive, negative;
+  static bool only_negative(const Query& q) { return q.kind == Query::Kind::boolean && q.must.empty() && q.should.empty() && q.must_not.size() == 1; }
+
+  /// `+error -debug timeout`: what has a plus is required, what has a minus excludes, and of the rest one must match, unless something is required.
+  static QueryPtr combine(std::vector<Part> parts) {
+    if (parts.size() == 1) return parts[0].query;
+    std::vector<QueryPtr> required, optional, excluded;
     for (auto& part : parts) {
-      bool only_not = part->kind == Query::Kind::boolean && part->must.empty() && part->should.empty() && part->must_not.size() == 1;
-      (only_not ? negative : positive).push_back(part);
+      if (only_negative(*part.query)) excluded.push_back(part.query->must_not[0]);
+      else (part.must ? required : optional).push_back(part.query);
     }
-    if (parts.size() == 1) return parts[0];
-    std::vector<QueryPtr> excluded;
-    for (auto& part : negative) excluded.push_back(part->must_not[0]);
-    auto minimum = positive.empty() ? 0u : 1u;
-    return make_bool({}, std::move(positive), std::move(excluded), minimum);
+    auto minimum = required.empty() && !optional.empty() ? 1u : 0u;
+    return make_bool(std::move(required), std::move(optional), std::move(excluded), minimum);
   }
 
+  /// Clauses joined by AND; with AND as the default also those that merely stand side by side.
   Result<QueryPtr> all_of(const std::string& field, int depth, bool& must) {
     std::vector<QueryPtr> parts;
     for (;;) {
@@ -82,9 +88,12 @@ class Parser {
       if (!q) return q;
       parts.push_back(*q);
       space();
-      if (!word("AND") && !word("&&")) break;
-      space();
-      if (done() || peek() == ')') return wrong("an operand is missing");
+      if (word("AND") || word("&&")) {
+        space();
+        if (done() || peek() == ')') return wrong("an operand is missing");
+        continue;
+      }
+      if (!options_.and_by_default || done() || peek() == ')' || at_word("OR") || at_word("||")) break;
     }
     return parts.size() == 1 ? parts[0] : make_bool(std::move(parts), {}, {}, 0);
   }
@@ -155,19 +164,14 @@ class Parser {
   Result<QueryPtr> exists() {
     auto name = chunk();
     if (name.empty()) return wrong("_exists_ wants a field");
-    auto q = std::make_shared<Query>();
-    q->kind = Query::Kind::exists;
-    q->field = name;
-    return QueryPtr(q);
+    return make_exists(name);
   }
 
   Result<QueryPtr> group(const std::string& field, int depth) {
     ++at_;
     space();
     if (peek() == ')') return wrong("empty parentheses");
-    auto joined = std::exchange(parts_joined_by_or_, false);
     auto q = any_of(field, depth + 1);
-    parts_joined_by_or_ = joined;
     if (!q) return q;
     space();
     if (peek() != ')') return wrong("')' is missing");
@@ -205,6 +209,8 @@ class Parser {
     return out;
   }
 
+  DateOptions dates() const { return {{}, options_.zone}; }
+
   Result<QueryPtr> range(const std::string& field) {
     bool low_in = peek() == '[';
     ++at_;
@@ -221,8 +227,8 @@ class Parser {
     auto q = std::make_shared<Query>();
     q->kind = Query::Kind::range;
     q->field = field;
-    if (!low->empty() && *low != "*") q->from = make_bound(*low, low_in, false, now_);
-    if (!high->empty() && *high != "*") q->to = make_bound(*high, high_in, true, now_);
+    if (!low->empty() && *low != "*") q->from = make_bound(*low, low_in, false, now_, dates());
+    if (!high->empty() && *high != "*") q->to = make_bound(*high, high_in, true, now_, dates());
     return QueryPtr(q);
   }
 
@@ -236,7 +242,7 @@ class Parser {
     auto q = std::make_shared<Query>();
     q->kind = Query::Kind::range;
     q->field = field;
-    (less ? q->to : q->from) = make_bound(value, inclusive, less, now_);
+    (less ? q->to : q->from) = make_bound(value, inclusive, less, now_, dates());
     return QueryPtr(q);
   }
 
@@ -289,18 +295,18 @@ class Parser {
     if (text.empty()) return wrong("an operand is missing");
     if (peek() == '~') {
       ++at_;
-      while (peek() >= '0' && peek() <= '9') ++at_;
+      int edits = -1;
+      if (peek() >= '0' && peek() <= '9') edits = text_[at_] - '0';
+      while (std::string_view("0123456789.").contains(peek()) && peek()) ++at_;
+      return make_fuzzy(field, text, edits);
     }
     if (raw_ == "*") {
-      if (field.empty()) return match_all();
-      auto q = std::make_shared<Query>();
-      q->kind = Query::Kind::exists;
-      q->field = field;
-      return QueryPtr(q);
+      return field.empty() ? match_all() : make_exists(field);
     }
     bool exact = field.ends_with(".keyword");
     if (wild_) return make_wildcard(field, raw_, !exact);
     if (exact || field == "_id" || field == "_index") return make_term(field, text);
+    if (field == "@timestamp") return make_term_or_date(field, text, now_);
     auto tokens = tokens_of(text);
     if (tokens.size() == 1 && tokens[0].size() == text.size()) return make_match(field, text, true);
     // 10.251.203.80 or a-b: its words, adjacent; a value that equals it whole matches too (numbers, paths without words).
@@ -313,7 +319,7 @@ class Parser {
   const QueryStringOptions& options_;
   Wall now_;
   std::size_t at_ = 0;
-  bool wild_ = false, parts_joined_by_or_ = false;
+  bool wild_ = false;
   std::string raw_;
 };
 
@@ -321,9 +327,111 @@ class Parser {
 
 Result<QueryPtr> parse_query_string(std::string_view text, const QueryStringOptions& options, Wall now) {
   if (text.size() > 64 * 1024) return fail(Errc::invalid, "Failed to parse query: longer than 64 KiB");
-  auto q = Parser(text, options, now).run();
-  if (q || !options.lenient) return q;
-  return make_match(options.field, text, options.and_by_default);
+  return Parser(text, options, now).run();
 }
+
+namespace {
+
+/// or := and ('|' and)* ; and := clause ('+' clause)* ; clauses that stand side by side follow the default operator.
+class SimpleParser {
+ public:
+  SimpleParser(std::string_view text, const QueryStringOptions& options) : text_(text), options_(options) {}
+
+  QueryPtr run() {
+    auto q = list(0);
+    return q ? q : match_none();
+  }
+
+ private:
+  bool done() const { return at_ >= text_.size(); }
+  char peek() const { return done() ? '\0' : text_[at_]; }
+
+  QueryPtr list(int depth) {
+    QueryPtr left;
+    char joined = 0;
+    while (!done()) {
+      char c = peek();
+      if (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+        ++at_;
+      } else if (c == '+' || c == '|') {
+        joined = c;
+        ++at_;
+      } else if (c == ')') {
+        ++at_;
+        if (depth > 0) return left;
+      } else if (auto right = clause(depth)) {
+        bool both = joined == '+' || (joined == 0 && options_.and_by_default);
+        left = !left ? right : both ? make_bool({left, right}, {}, {}, 0) : make_bool({}, {left, right}, {}, 1);
+        joined = 0;
+      }
+    }
+    return left;
+  }
+
+  QueryPtr clause(int depth) {
+    if (peek() == '-') {
+      ++at_;
+      auto inner = done() || depth > depth_max ? nullptr : clause(depth + 1);
+      return inner ? make_bool({}, {}, {inner}, 0) : nullptr;
+    }
+    if (peek() == '(' && depth < depth_max) {
+      ++at_;
+      return list(depth + 1);
+    }
+    if (peek() == '"') return phrase();
+    return word();
+  }
+
+  int number_after_tilde() {
+    if (peek() != '~') return -2;
+    ++at_;
+    int n = -1;
+    while (peek() >= '0' && peek() <= '9') n = std::min(1000, std::max(n, 0) * 10 + (text_[at_++] - '0'));
+    return n;
+  }
+
+  QueryPtr phrase() {
+    std::string out;
+    for (++at_; !done() && peek() != '"'; ++at_) {
+      if (peek() == '\\' && at_ + 1 < text_.size()) ++at_;
+      out.push_back(peek());
+    }
+    if (!done()) ++at_;
+    int slop = std::max(0, number_after_tilde());
+    return make_phrase(options_.field, out, slop);
+  }
+
+  QueryPtr word() {
+    std::string out;
+    bool prefix = false;
+    while (!done() && !std::string_view(" \t\r\n+|()\"~").contains(peek())) {
+      if (peek() == '\\' && at_ + 1 < text_.size()) ++at_;
+      else if (peek() == '*' && (at_ + 1 == text_.size() || std::string_view(" \t\r\n+|()").contains(text_[at_ + 1]))) {
+        prefix = true;
+        ++at_;
+        break;
+      }
+      out.push_back(text_[at_++]);
+    }
+    int edits = number_after_tilde();
+    if (out.empty()) {
+      if (prefix) return match_all();
+      if (!done() && edits == -2) ++at_;
+      return nullptr;
+    }
+    if (edits > -2) return make_fuzzy(options_.field, out, edits);
+    auto q = std::make_shared<Query>(*make_match(options_.field, out, options_.and_by_default));
+    q->last_is_prefix = prefix;
+    return q;
+  }
+
+  std::string_view text_;
+  const QueryStringOptions& options_;
+  std::size_t at_ = 0;
+};
+
+}  // namespace
+
+QueryPtr parse_simple_query_string(std::string_view text, const QueryStringOptions& options) { return SimpleParser(text.substr(0, 64 * 1024), options).run(); }
 
 }  // namespace croft::logs

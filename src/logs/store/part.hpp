@@ -1,11 +1,11 @@
 #pragma once
 // An immutable part: rows sorted by time in compressed blocks with checksums, a block index and the hashes of foreign ids.
 //
-//   "CROFTLP1"                                  8 bytes
+//   "CROFTLP2"                                  8 bytes
 //   block*     zstd frame of rows               row: seq u64, time i64 ms, id length u32, source length u32, id, source
 //   index      per block: offset u64, size u32, raw size u32, xxh3 u64, rows u32, first i64, last i64
-//   ids        count u64, then sorted xxh3 u64 of the ids that strangers gave
-//   footer     index offset u64, blocks u32, rows u64, xxh3 of all from the index to here u64, "CROFTLPE"
+//   ids        count u64, then by hash: xxh3 u64 of an id that a stranger gave, seq u64 of its row
+//   footer     index offset u64, blocks u32, rows u64, first and last seq u64, xxh3 of all from the index to here u64, "CROFTLPE"
 //
 // All numbers little-endian. A part is written aside, synced and renamed; a file without a whole footer is not a part.
 
@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,8 @@
 
 namespace croft::logs {
 
-/// Errors   io, with the path; nothing is left behind then.
-Status write_part(const fs::path& file, std::vector<const Row*> rows, const std::function<bool(std::string_view id)>& foreign_id);
+/// Errors   unavailable (the disk is full), io; with the path, and nothing is left behind then.
+Status write_part(const fs::path& file, std::vector<const Row*> rows, const std::function<bool(const Row&)>& foreign_id);
 
 /// Threads  reading is safe from any number of threads.
 class Part {
@@ -43,7 +44,10 @@ class Part {
   [[nodiscard]] Wall first() const { return blocks_.empty() ? Wall{} : blocks_.front().first; }
   [[nodiscard]] Wall last() const;
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
-  [[nodiscard]] bool may_hold(std::string_view foreign_id) const;
+  [[nodiscard]] std::uint64_t first_seq() const { return first_seq_; }
+  [[nodiscard]] std::uint64_t last_seq() const { return last_seq_; }
+  /// The row that has this id, among those whose ids strangers gave.
+  [[nodiscard]] std::optional<std::uint64_t> find(std::string_view foreign_id) const;
   [[nodiscard]] const fs::path& file() const { return file_; }
 
  private:
@@ -51,8 +55,8 @@ class Part {
   fs::path file_;
   Fd fd_;
   std::vector<Block> blocks_;
-  std::vector<std::uint64_t> ids_;
-  std::uint64_t rows_ = 0, bytes_ = 0;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> ids_;  // hash, seq; sorted
+  std::uint64_t rows_ = 0, bytes_ = 0, first_seq_ = 0, last_seq_ = 0;
 };
 
 }  // namespace croft::logs

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -6,6 +7,8 @@
 #include "base/time.hpp"
 
 namespace croft::logs {
+
+constexpr std::size_t document_depth_max = 64;  ///< of nesting; deeper JSON is no document
 
 /// One stored document. `source` is the JSON object as it came (with @timestamp filled in where it was missing).
 struct Row {

@@ -10,41 +10,13 @@ namespace croft::logs {
 namespace {
 
 constexpr std::size_t memory_factor_max = 4;   // memory may hold this many seals' worth while sealing fails
+constexpr std::size_t settings_max = 1000, setting_bytes_max = 1u << 20;
 
-std::string make_id() {
-  static constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-  std::string out;
-  for (int word = 0; word < 2; ++word) {
-    auto bits = random_u64();
-    for (int i = 0; i < 10; ++i, bits >>= 6) out.push_back(digits[bits & 63]);
-  }
-  return out;
-}
+std::int64_t today() { return std::chrono::floor<std::chrono::days>(system_now().wall).time_since_epoch().count(); }
+
+std::string make_uuid() { return base64_encode(random_uuid()).substr(0, 22); }
 
 }  // namespace
-
-std::optional<ShippedId> shipped_id(std::string_view id) {
-  if (!id.starts_with("c1:")) return std::nullopt;
-  auto colon = id.rfind(':');
-  if (colon <= 3) return std::nullopt;
-  auto offset = to_int(id.substr(colon + 1));
-  if (!offset || *offset < 0) return std::nullopt;
-  return ShippedId{std::string(id.substr(3, colon - 3)), static_cast<std::uint64_t>(*offset)};
-}
-
-std::string make_shipped_id(std::string_view source, std::uint64_t offset) { return fmt::format("c1:{}:{}", source, offset); }
-
-Status check_index_name(std::string_view name) {
-  auto refuse = [&](std::string_view why) { return fail(Errc::invalid, "Invalid index name [{}], {}", name, why); };
-  if (name.empty() || name == "." || name == "..") return refuse("must not be empty, '.' or '..'");
-  if (name.size() > 255) return refuse("index name is too long, (" + std::to_string(name.size()) + " > 255)");
-  if (name.find_first_of(std::string_view("\\/*?\"<>| ,#:\0", 13)) != std::string_view::npos)
-    return refuse("must not contain the following characters [ , \", *, \\, <, |, ,, >, /, ?, #, :]");
-  if (std::string_view("-_+").contains(name[0])) return refuse("must not start with '_', '-', or '+'");
-  for (char c : name)
-    if (c >= 'A' && c <= 'Z') return refuse("must be lowercase");
-  return {};
-}
 
 Store::Store(StoreOptions options, Metrics& metrics)
     : options_(std::move(options)),
@@ -71,25 +43,22 @@ Result<std::unique_ptr<Store>> Store::open(StoreOptions options, Metrics& metric
 Store::Index& Store::index_of(const std::string& name) {
   auto [at, made] = indices_.try_emplace(name);
   if (made) {
-    at->second.uuid = make_id();
+    at->second.uuid = make_uuid();
     at->second.created = system_now().wall;
+    at->second.born = next_seq_;
+    if (auto old = dropped_.find(name); old != dropped_.end()) at->second.born = std::max(at->second.born, old->second + 1);
   }
   return at->second;
 }
 
-/// Where a stranger's id stands, the newest version. Memory first, then parts whose id index knows the hash.
-std::optional<std::uint64_t> Store::find_foreign(const Index& index, const std::string& id) const {
+/// Where an id stands, the newest version. Memory first, then parts whose id index knows the hash.
+std::optional<std::uint64_t> Store::find_foreign(const std::string& name, const Index& index, const std::string& id) const {
+  if (auto seq = own_ids_.read(name, id)) return *seq >= index.born && *seq < next_seq_ && !index.deleted->contains(*seq) ? seq : std::nullopt;
   for (const auto* memory : {&index.active, &index.sealing})
     if (auto at = memory->ids.find(id); at != memory->ids.end()) return at->second;
-  for (auto part = index.parts.rbegin(); part != index.parts.rend(); ++part) {
-    if (!part->part->may_hold(id)) continue;
-    std::optional<std::uint64_t> found;
-    for (std::size_t b = 0; b < part->part->blocks().size(); ++b)
-      (void)part->part->read_block(b, [&](const RowView& row) {
-        if (row.id == id && !deleted_->contains(row.seq)) found = row.seq;
-        return true;
-      });
-    if (found) return found;
+  for (auto file = index.parts.rbegin(); file != index.parts.rend(); ++file) {
+    auto found = file->part ? file->part->find(id) : std::nullopt;
+    if (found && !index.deleted->contains(*found)) return found;
   }
   return std::nullopt;
 }
@@ -97,25 +66,41 @@ std::optional<std::uint64_t> Store::find_foreign(const Index& index, const std::
 /// Decides what becomes of each document, with everything that is stored or on its way; changes nothing yet.
 std::vector<Store::Planned> Store::plan(std::vector<Document>& documents, std::vector<Stored>& outcomes) {
   std::vector<Planned> planned;
+  planned.reserve(documents.size());
   std::unordered_map<std::string, std::uint64_t> new_offsets, new_ids;
+  std::unordered_set<std::string> new_indices;
   auto seq = next_seq_;
+  const std::string* same = nullptr;  // most bulks name one index again and again
+  const Index* index = nullptr;
   for (std::size_t i = 0; i < documents.size(); ++i) {
     auto& document = documents[i];
     auto& outcome = outcomes[i];
+    if (!same || *same != document.index) {
+      same = &document.index;
+      auto at = indices_.find(document.index);
+      index = at == indices_.end() ? nullptr : &at->second;
+    }
+    if (!index && !new_indices.contains(document.index)) {
+      if (indices_.size() + new_indices.size() >= options_.indices_max) {
+        outcome.kind = Stored::Kind::refused;
+        outcome.id = document.id;
+        continue;
+      }
+      new_indices.insert(document.index);
+    }
     std::uint64_t replaces = 0;
     if (document.id.empty()) {
-      document.id = make_id();
+      document.id = own_ids_.make(document.index, seq);
     } else if (auto shipped = shipped_id(document.id)) {
       auto known = offsets_.find(shipped->source);
-      auto highest = known == offsets_.end() ? std::nullopt : std::optional(known->second);
+      auto highest = known == offsets_.end() ? std::nullopt : std::optional(known->second.offset);
       if (auto newer = new_offsets.find(shipped->source); newer != new_offsets.end()) highest = newer->second;
       if (highest && shipped->offset <= *highest) outcome.kind = Stored::Kind::conflict;
       else new_offsets[shipped->source] = shipped->offset;
     } else {
       auto key = document.index + "/" + document.id;
       auto mine = new_ids.find(key);
-      auto index = indices_.find(document.index);
-      auto there = mine != new_ids.end() ? std::optional(mine->second) : index == indices_.end() ? std::nullopt : find_foreign(index->second, document.id);
+      auto there = mine != new_ids.end() ? std::optional(mine->second) : !index ? std::nullopt : find_foreign(document.index, *index, document.id);
       if (there && document.create_only) outcome.kind = Stored::Kind::conflict;
       else if (there) outcome.kind = Stored::Kind::updated, replaces = *there;
       if (outcome.kind != Stored::Kind::conflict) new_ids[key] = seq;
@@ -123,7 +108,7 @@ std::vector<Store::Planned> Store::plan(std::vector<Document>& documents, std::v
     outcome.id = document.id;
     if (outcome.kind == Stored::Kind::conflict) continue;
     outcome.seq = seq++;
-    planned.push_back({{document.index, {outcome.seq, document.at, document.id, std::move(document.source)}, replaces}, i});
+    planned.push_back({{document.index, {outcome.seq, document.at, std::move(document.id), std::move(document.source)}, replaces}});
   }
   return planned;
 }
@@ -131,19 +116,18 @@ std::vector<Store::Planned> Store::plan(std::vector<Document>& documents, std::v
 void Store::remember(const WalRecord& record) {
   next_seq_ = std::max(next_seq_, record.row.seq + 1);
   if (auto shipped = shipped_id(record.row.id)) {
-    auto& highest = offsets_[shipped->source];
-    highest = std::max(highest, shipped->offset);
-  }
-  if (record.replaces != 0) {
-    if (deleted_.use_count() > 1) deleted_ = std::make_shared<std::set<std::uint64_t>>(*deleted_);
-    deleted_->insert(record.replaces);
+    auto& known = offsets_[shipped->source];
+    known.offset = std::max(known.offset, shipped->offset);
+    known.day = today();
+  } else if (own_ids_.read(record.index, record.row.id) != record.row.seq) {
+    index_of(record.index).active.ids[record.row.id] = record.row.seq;  // before the sync: a second writer of the same id must see it
   }
 }
 
 void Store::insert(const std::string& name, Row row) {
-  auto& memory = index_of(name).active;
+  auto& index = index_of(name);
+  auto& memory = index.active;
   auto size = row.source.size() + row.id.size() + sizeof(Row);
-  if (!shipped_id(row.id)) memory.ids[row.id] = row.seq;
   if (memory.chunks.empty() || memory.chunks.back()->rows.size() == MemoryRows::chunk_rows) memory.chunks.push_back(std::make_shared<MemoryRows::Chunk>());
   memory.chunks.back()->rows.push_back(std::move(row));
   ++memory.rows;
@@ -168,6 +152,14 @@ Status Store::sync_up_to(std::uint64_t ticket, std::shared_ptr<WalFile> wal) {
   return ok;
 }
 
+Status Store::admit() const {
+  if (active_rows_ + sealing_rows_ > memory_factor_max * options_.seal_rows || active_bytes_ + sealing_bytes_ > memory_factor_max * options_.seal_bytes)
+    return fail(Errc::unavailable, "the store cannot write parts fast enough (is the disk full?)");
+  if (!wal_) return fail(Errc::unavailable, "the write-ahead log is not open (is the disk full?)");
+  if (active_unsynced_ || sealing_unsynced_) return fail(Errc::unavailable, "the write-ahead log could not be synced; documents are taken again when memory stands in parts");
+  return {};
+}
+
 Result<std::vector<Stored>> Store::ingest(std::vector<Document> documents) {
   std::vector<Stored> outcomes(documents.size());
   std::shared_lock gate(gate_);
@@ -176,27 +168,38 @@ Result<std::vector<Stored>> Store::ingest(std::vector<Document> documents) {
   std::uint64_t ticket = 0;
   {
     std::lock_guard lock(mutex_);
-    if (active_rows_ + sealing_rows_ > memory_factor_max * options_.seal_rows || active_bytes_ > memory_factor_max * options_.seal_bytes)
-      return fail(Errc::unavailable, "the store cannot write parts fast enough (is the disk full?)");
-    if (!wal_) return fail(Errc::io, "the write-ahead log is not open (is the disk full?)");
+    if (auto ok = admit(); !ok) return fail(ok.error());
     planned = plan(documents, outcomes);
     std::string bytes;
+    std::size_t size = 0;
+    for (const auto& p : planned) size += p.record.row.source.size() + p.record.row.id.size() + p.record.index.size() + 64;
+    bytes.reserve(size);
     for (const auto& p : planned) append_wal_record(bytes, p.record);
     if (auto ok = wal_->append(bytes); !ok) return fail(ok.error());
     for (const auto& p : planned) remember(p.record);
     wal = wal_;
-    ticket = ++written_;
+    ticket = planned.empty() ? written_ : ++written_;  // a conflict is an acknowledgement too: what it conflicts with must be durable
   }
-  auto synced = planned.empty() ? Status{} : sync_up_to(ticket, wal);
+  auto synced = sync_up_to(ticket, wal);
+  std::size_t refused = 0;
   {
     // Also after a failed sync: the rows are in memory then, and sealing writes them anew.
     std::lock_guard lock(mutex_);
-    for (auto& p : planned) insert(p.record.index, std::move(p.record.row));
+    for (auto& p : planned) {
+      auto name = std::move(p.record.index);
+      insert(name, std::move(p.record.row));
+      if (p.record.replaces == 0) continue;
+      auto& deleted = indices_[name].deleted;
+      if (deleted.use_count() > 1) deleted = std::make_shared<SeqSet>(*deleted);
+      deleted->insert(p.record.replaces);
+    }
+    if (!synced) active_unsynced_ = true;
     if (!synced || active_rows_ >= options_.seal_rows || active_bytes_ >= options_.seal_bytes) wake_.notify_all();
   }
   if (!synced) return fail(synced.error());
+  for (const auto& o : outcomes) refused += o.kind == Stored::Kind::refused;
   ingested_.add(planned.size());
-  conflicts_.add(documents.size() - planned.size());
+  conflicts_.add(documents.size() - planned.size() - refused);
   return outcomes;
 }
 
@@ -207,17 +210,18 @@ StoreView Store::view(const std::function<bool(const std::string&)>& wanted) con
     if (!wanted(name)) continue;
     auto& out = view.indices.emplace_back();
     out.name = name;
-    for (const auto& part : index.parts) out.parts.push_back(part.part);
+    out.deleted = index.deleted;
+    for (const auto& file : index.parts)
+      if (file.part) out.parts.push_back(file.part);
     for (const auto* memory : {&index.sealing, &index.active})
       for (const auto& chunk : memory->chunks) out.memory.pieces.push_back({chunk, chunk->rows.size()});
   }
-  view.deleted = deleted_;
   return view;
 }
 
 std::uint64_t Store::bytes_of(const Index& index) const {
   std::uint64_t bytes = index.active.bytes + index.sealing.bytes;
-  for (const auto& part : index.parts) bytes += part.part->bytes();
+  for (const auto& file : index.parts) bytes += file.part ? file.part->bytes() : 0;
   return bytes;
 }
 
@@ -225,11 +229,17 @@ std::vector<IndexInfo> Store::indices() const {
   std::vector<IndexInfo> out;
   std::lock_guard lock(mutex_);
   for (const auto& [name, index] : indices_) {
-    IndexInfo info{name, index.uuid, index.active.rows + index.sealing.rows, bytes_of(index), index.created};
-    for (const auto& part : index.parts) info.documents += part.part->rows();
+    IndexInfo info{name, index.uuid, index.active.rows + index.sealing.rows, index.deleted->size(), bytes_of(index), index.created};
+    for (const auto& file : index.parts) info.documents += file.part ? file.part->rows() : 0;
+    info.documents -= std::min(info.documents, info.deleted);
     out.push_back(std::move(info));
   }
   return out;
+}
+
+bool Store::has_index(const std::string& name) const {
+  std::lock_guard lock(mutex_);
+  return indices_.contains(name);
 }
 
 std::vector<std::string> Store::damaged() const {
@@ -240,7 +250,34 @@ std::vector<std::string> Store::damaged() const {
 std::optional<std::uint64_t> Store::offset_of(const std::string& source) const {
   std::lock_guard lock(mutex_);
   auto at = offsets_.find(source);
-  return at == offsets_.end() ? std::nullopt : std::optional(at->second);
+  return at == offsets_.end() ? std::nullopt : std::optional(at->second.offset);
+}
+
+Status Store::put_setting(const std::string& key, std::string json) {
+  if (json.size() > setting_bytes_max) return fail(Errc::too_large, "{}: larger than {} bytes", key, setting_bytes_max);
+  std::lock_guard lock(mutex_);
+  if (settings_.size() >= settings_max && !settings_.contains(key)) return fail(Errc::too_large, "{}: there are {} templates, aliases and policies already", key, settings_max);
+  auto before = settings_;
+  settings_[key] = std::move(json);
+  auto ok = save_catalog();
+  if (!ok) settings_ = std::move(before);
+  return ok;
+}
+
+Status Store::erase_setting(const std::string& key) {
+  std::lock_guard lock(mutex_);
+  auto taken = settings_.extract(key);
+  if (taken.empty()) return fail(Errc::not_found, "{} is not there", key);
+  auto ok = save_catalog();
+  if (!ok) settings_.insert(std::move(taken));
+  return ok;
+}
+
+std::map<std::string, std::string> Store::settings(std::string_view prefix) const {
+  std::map<std::string, std::string> out;
+  std::lock_guard lock(mutex_);
+  for (auto at = settings_.lower_bound(std::string(prefix)); at != settings_.end() && at->first.starts_with(prefix); ++at) out.emplace(at->first.substr(prefix.size()), at->second);
+  return out;
 }
 
 }  // namespace croft::logs

@@ -1,6 +1,7 @@
 #pragma once
 // The log store: documents in, one write-ahead log, memory parts that are searched at once, immutable parts on disk.
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -9,14 +10,15 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <shared_mutex>
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/metrics.hpp"
+#include "logs/store/ids.hpp"
 #include "logs/store/part.hpp"
 #include "logs/store/wal.hpp"
 
@@ -31,7 +33,7 @@ struct Document {
 };
 
 struct Stored {
-  enum class Kind : std::uint8_t { created, updated, conflict } kind = Kind::created;
+  enum class Kind : std::uint8_t { created, updated, conflict, refused } kind = Kind::created;  ///< refused: there are too many indices
   std::string id;
   std::uint64_t seq = 0;
 };
@@ -47,21 +49,23 @@ struct MemoryRows {
   std::vector<Piece> pieces;
 };
 
+using SeqSet = std::unordered_set<std::uint64_t>;
+
 struct IndexView {
   std::string name;
   std::vector<std::shared_ptr<const Part>> parts;   ///< newest last
   MemoryRows memory;
+  std::shared_ptr<const SeqSet> deleted;            ///< rows that a newer version replaced
 };
 
 /// What a search sees: nothing of it changes while it is held.
 struct StoreView {
   std::vector<IndexView> indices;                   ///< by name
-  std::shared_ptr<const std::set<std::uint64_t>> deleted;  ///< sequence numbers of rows that a newer version replaced
 };
 
 struct IndexInfo {
   std::string name, uuid;
-  std::uint64_t documents = 0, bytes = 0;
+  std::uint64_t documents = 0, deleted = 0, bytes = 0;
   Wall created{};
 };
 
@@ -71,11 +75,14 @@ struct StoreOptions {
   Millis seal_age{3'600'000};
   std::optional<int> retain_days;                   ///< by the index's day; only indices that end in yyyy.MM.dd
   std::uint64_t retain_bytes = 0;                   ///< 0: no bound; the oldest day goes first
+  std::size_t indices_max = 5'000;
 };
 
 /// Shape    open, ingest and view from any thread, stop. A background thread seals and retains.
-/// Errors   ingest: io (the disk; nothing was taken), unavailable (memory full because sealing fails: try again).
+/// Errors   ingest: unavailable (no room on the disk or in memory, or the log could not be synced: nothing was taken, try again), io.
 ///          A damaged part is left aside, named in `damaged()`, and the others are served.
+/// Crash    what ingest acknowledged is there again after kill -9 or power loss at any instant; the catalog tells only what is sealed, and
+///          everything newer comes from the log.
 class Store {
  public:
   static Result<std::unique_ptr<Store>> open(StoreOptions options, Metrics& metrics);
@@ -85,18 +92,27 @@ class Store {
   Result<std::vector<Stored>> ingest(std::vector<Document> documents);
   [[nodiscard]] StoreView view(const std::function<bool(const std::string&)>& wanted) const;
   [[nodiscard]] std::vector<IndexInfo> indices() const;
+  [[nodiscard]] bool has_index(const std::string& name) const;
   Status create_index(const std::string& name);
+  /// Works on a full disk too: room is what it makes.
   Status drop_index(const std::string& name);
   /// Writes everything in memory into parts now.
   Status seal();
+  /// Drops what is too old or too much, and forgets shippers' sources that were silent for long.
   Status retain(Wall now);
   [[nodiscard]] std::vector<std::string> damaged() const;
   [[nodiscard]] const std::string& uuid() const { return uuid_; }
   /// Highest committed offset of a shipper's source; nothing when unknown.
   [[nodiscard]] std::optional<std::uint64_t> offset_of(const std::string& source) const;
 
+  // Small documents that faces keep beside the indices: templates, aliases, policies. Durable when it returns.
+  // Errors   too_large (a thousand of them, a megabyte each), unavailable, io.
+  Status put_setting(const std::string& key, std::string json);
+  Status erase_setting(const std::string& key);
+  [[nodiscard]] std::map<std::string, std::string> settings(std::string_view prefix) const;  ///< without the prefix
+
  private:
-  struct PartFile { std::string file; std::uint64_t last_seq = 0; std::shared_ptr<const Part> part; };
+  struct PartFile { std::string file; std::shared_ptr<const Part> part; };  ///< no part: damaged, left aside
   struct Memory {
     std::vector<std::shared_ptr<MemoryRows::Chunk>> chunks;
     std::unordered_map<std::string, std::uint64_t> ids;  // foreign ids to sequence numbers
@@ -105,45 +121,63 @@ class Store {
   struct Index {
     std::string uuid;
     Wall created{};
+    std::uint64_t born = 0;                               // rows before it belong to a dropped index of this name
     std::vector<PartFile> parts;
     Memory active, sealing;
+    std::shared_ptr<SeqSet> deleted = std::make_shared<SeqSet>();
   };
+  struct Offset { std::uint64_t offset = 0; std::int64_t day = 0; };  // of a shipper's source, and the day it was last heard of
+  struct Planned { WalRecord record; };
+  struct Work;                                            // an index on its way into a part
 
   Store(StoreOptions options, Metrics& metrics);
   Status load();
   Status load_catalog();
+  Status read_catalog(const std::string& body);
+  void rebuild_catalog(std::string_view why);
+  void add_part(Index& index, const std::string& file);
+  void clean_parts();
   Status save_catalog();                                  // mutex_ held
+  std::string catalog_text() const;                       // mutex_ held
   Status replay(const std::vector<std::filesystem::path>& files);
   Status roll_wal();
+  Status swap_memory();
+  std::vector<Work> sealing_work();
+  Status adopt(std::vector<Work>& work);
   Index& index_of(const std::string& name);               // mutex_ held
   void insert(const std::string& index, Row row);         // mutex_ held
-  std::optional<std::uint64_t> find_foreign(const Index& index, const std::string& id) const;  // mutex_ held
+  std::optional<std::uint64_t> find_foreign(const std::string& name, const Index& index, const std::string& id) const;  // mutex_ held
   void remember(const WalRecord& record);                 // mutex_ held
-  struct Planned { WalRecord record; std::size_t document; };
   std::vector<Planned> plan(std::vector<Document>& documents, std::vector<Stored>& outcomes);  // mutex_ held
   Status sync_up_to(std::uint64_t ticket, std::shared_ptr<WalFile> wal);
-  Status write_sealed();
+  Status admit() const;                                   // mutex_ held
   void background();
   [[nodiscard]] std::uint64_t bytes_of(const Index& index) const;
 
   StoreOptions options_;
   std::string uuid_;
+  OwnIds own_ids_;
   std::shared_mutex gate_;                                // ingest shared; swapping the memory parts exclusive
   mutable std::mutex mutex_;                              // everything below
   std::map<std::string, Index> indices_;
-  std::unordered_map<std::string, std::uint64_t> offsets_;  // of shippers' sources
-  std::shared_ptr<std::set<std::uint64_t>> deleted_ = std::make_shared<std::set<std::uint64_t>>();
-  std::uint64_t next_seq_ = 1, sealed_seq_ = 0, next_file_ = 1;
+  std::unordered_map<std::string, Offset> offsets_;       // of shippers' sources, with what is only in the log
+  std::unordered_map<std::string, Offset> sealing_offsets_, sealed_offsets_;  // as of the last swap; as of sealed_seq_
+  std::map<std::string, std::shared_ptr<const SeqSet>> sealing_deleted_, sealed_deleted_;  // the same for replaced rows
+  std::map<std::string, std::uint64_t> dropped_;          // rows of this index up to this one are void, should the log still hold them
+  std::map<std::string, std::string> settings_;
+  std::uint64_t next_seq_ = 1, sealing_seq_ = 0, sealed_seq_ = 0, next_file_ = 1;
   std::vector<std::filesystem::path> old_wals_;
-  std::shared_ptr<WalFile> wal_;
+  std::shared_ptr<WalFile> wal_;                          // null: could not be made, tried again
   std::uint64_t written_ = 0;
-  std::size_t active_rows_ = 0, active_bytes_ = 0, sealing_rows_ = 0;
+  std::size_t active_rows_ = 0, active_bytes_ = 0, sealing_rows_ = 0, sealing_bytes_ = 0;
   std::chrono::steady_clock::time_point active_since_{};
   std::vector<std::string> damaged_;
+  bool active_unsynced_ = false, sealing_unsynced_ = false;  // a sync failed: nothing is acknowledged until that memory stands in parts
+  std::map<std::string, std::uint64_t> rebuilt_;          // per index: rows up to this one are in parts, though no catalog says so
 
   std::mutex sync_mutex_;
   std::uint64_t synced_ = 0;                              // sync_mutex_
-  std::mutex seal_mutex_;                                 // one seal at a time
+  std::mutex seal_mutex_;                                 // one seal or drop at a time
 
   std::condition_variable wake_;
   bool stopping_ = false;                                 // mutex_
@@ -151,12 +185,5 @@ class Store {
   Counter &ingested_, &conflicts_;
   Histogram& sync_seconds_;
 };
-
-/// "c1:<source>:<offset>": the id of a line from one of our shippers. `offset` grows within a source.
-struct ShippedId { std::string source; std::uint64_t offset; };
-std::optional<ShippedId> shipped_id(std::string_view id);
-std::string make_shipped_id(std::string_view source, std::uint64_t offset);
-/// Elasticsearch's rules for names. Errors: invalid, with its words.
-Status check_index_name(std::string_view name);
 
 }  // namespace croft::logs
