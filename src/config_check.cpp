@@ -45,10 +45,7 @@ class Checker {
     others();
     auto members = zookeeper();
     ensemble(members, zoo_cfg);
-    std::stable_sort(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    std::vector<std::string> out;
-    for (auto& [line, text] : found_) out.push_back(std::move(text));
-    return out;
+    return std::move(found_);
   }
 
  private:
@@ -57,7 +54,7 @@ class Checker {
   void wrong(std::string_view key, fmt::format_string<A...> text, A&&... a) {
     const auto* node = table_.get(key);
     unsigned line = node ? node->source().begin.line : 1;
-    found_.emplace_back(line, fmt::format("{}:{}: {}", file_, line, fmt::format(text, std::forward<A>(a)...)));
+    found_.push_back(fmt::format("{}:{}: {}", file_, line, fmt::format(text, std::forward<A>(a)...)));
   }
   [[nodiscard]] bool given(std::string_view key) const { return table_.contains(key); }
 
@@ -171,7 +168,7 @@ class Checker {
   const toml::table& table_;
   std::string file_;
   const Settings& s_;
-  std::vector<std::pair<unsigned, std::string>> found_;
+  std::vector<std::string> found_;
 };
 
 }  // namespace
@@ -184,6 +181,8 @@ std::vector<std::string> check_config(const fs::path& file, const fs::path& zoo_
   if (!parsed) return out;
   auto more = Checker(parsed.table(), file.string(), s).run(zoo_cfg);
   out.insert(out.end(), more.begin(), more.end());
+  auto line_of = [skip = file.string().size() + 1](const std::string& told) { return to_int(std::string_view(told).substr(skip, told.find(':', skip) - skip)).value_or(0); };
+  std::stable_sort(out.begin(), out.end(), [&](const std::string& a, const std::string& b) { return line_of(a) < line_of(b); });
   return out;
 }
 
