@@ -60,6 +60,7 @@ class ShipperTest : public StoreTest {
     o.state = dir_.path() / "shipper.json";
     o.spool = dir_.path() / "spool";
     o.spool_bytes = spool_bytes;
+    o.look_every = std::chrono::milliseconds(10);
     o.pause_max = std::chrono::milliseconds(100);
     o.input_address = "127.0.0.1";
     o.input_port = 0;
