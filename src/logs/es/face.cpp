@@ -30,10 +30,11 @@ struct Form {
   }
 };
 
-/// JSON in any of its names; a body without a type, or of another, is refused as Elasticsearch does: 406.
+/// JSON in any of its names, and what old clients and scripts call it: nothing at all, or a form, which is what `curl -d` says of every
+/// body. Other types are refused as Elasticsearch does: 406.
 bool takes(std::string_view type) {
   auto name = lower(trim(type.substr(0, type.find(';'))));
-  return name == "application/json" || name == "application/x-ndjson" || name == "application/vnd.elasticsearch+json" || name == "application/vnd.elasticsearch+x-ndjson" || name == "text/json";
+  return name.empty() || name == "application/x-www-form-urlencoded" || name == "application/json" || name == "application/x-ndjson" || name == "application/vnd.elasticsearch+json" || name == "application/vnd.elasticsearch+x-ndjson" || name == "text/json";
 }
 
 asio::awaitable<Response> decorated(Face face, ApiPtr api, Request r) {

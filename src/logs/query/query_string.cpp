@@ -48,20 +48,24 @@ class Parser {
   }
 
   /// What stands before a clause decides how it joins the others.
-  struct Part { QueryPtr query; bool must = false; };
+  struct Part { QueryPtr query; bool must = false, alternative = false; };  // alternative: an OR stands beside it
 
   Result<QueryPtr> any_of(const std::string& field, int depth) {
     if (depth > depth_max) return wrong("nested too deeply");
     std::vector<Part> parts;
+    bool after_or = false;
     for (;;) {
       Part part;
+      part.alternative = after_or;
       auto q = all_of(field, depth, part.must);
       if (!q) return q;
       part.query = *q;
       parts.push_back(std::move(part));
       space();
       if (done() || peek() == ')') return combine(std::move(parts));
-      if (word("OR") || word("||")) space();
+      after_or = word("OR") || word("||");
+      parts.back().alternative = parts.back().alternative || after_or;
+      if (after_or) space();
       if (done() || peek() == ')') return wrong("an operand is missing");
     }
   }
@@ -69,11 +73,12 @@ class Parser {
   static bool only_negative(const Query& q) { return q.kind == Query::Kind::boolean && q.must.empty() && q.should.empty() && q.must_not.size() == 1; }
 
   /// `+error -debug timeout`: what has a plus is required, what has a minus excludes, and of the rest one must match, unless something is required.
+  /// Beside an OR a negation is an alternative like another: `a OR NOT b` finds what has a, and all that lacks b.
   static QueryPtr combine(std::vector<Part> parts) {
     if (parts.size() == 1) return parts[0].query;
     std::vector<QueryPtr> required, optional, excluded;
     for (auto& part : parts) {
-      if (only_negative(*part.query)) excluded.push_back(part.query->must_not[0]);
+      if (only_negative(*part.query) && !part.alternative) excluded.push_back(part.query->must_not[0]);
       else (part.must ? required : optional).push_back(part.query);
     }
     auto minimum = required.empty() && !optional.empty() ? 1u : 0u;

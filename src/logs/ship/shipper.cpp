@@ -23,7 +23,7 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr std::chrono::milliseconds look_every{150}, pause_first{100}, pause_asked_max{30'000};
+constexpr std::chrono::milliseconds pause_first{100}, pause_asked_max{30'000};
 constexpr int unnamed_looks = 20;
 constexpr std::size_t bulk_bytes = 4u << 20, source_bytes = 1u << 20, input_bytes = 2u << 20;
 
@@ -56,7 +56,7 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
         s.err.keep(offset_of(task + "/stderr"));
       }
       bound_spool();
-      co_await net::sleep_for(look_every);
+      co_await net::sleep_for(options.look_every);
     }
     --running;
   }
@@ -143,7 +143,7 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
         unsaved = true;
       }
       if (std::chrono::steady_clock::now() - saved_at > std::chrono::seconds(1)) save(), saved_at = std::chrono::steady_clock::now();
-      if (!much && !stopping) co_await net::sleep_for(look_every);
+      if (!much && !stopping) co_await net::sleep_for(options.look_every);
     }
     save();
     --running;

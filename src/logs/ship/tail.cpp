@@ -114,15 +114,21 @@ Tail::Opened Tail::open_piece(const fs::path& file, Piece& p) const {
   p.size = static_cast<std::uint64_t>(opened.st_size);
   auto first = p.times.valid() ? stamp_at(p.times.get(), 0) : std::nullopt;
   if (!first) return p.size == 0 ? Opened::absent : Opened::moving;
-  p.from = p.inode == cut_inode_ ? cut_from_ : first->offset;
+  p.stamp = first->offset;
+  p.from = p.inode == cut_inode_ && p.stamp == cut_stamp_ ? cut_from_ : p.stamp;
   p.at = first->at;
   return Opened::yes;
 }
 
 /// The executor's count goes on behind a file that was cut short under it: what stands there now was written after what we had seen.
+/// Its times are still those of before; a younger file that was given a freed inode's number has its own.
 void Tail::see_truncation(ino_t inode, std::uint64_t size) {
   if (inode != seen_inode_ || size >= seen_size_) return;
+  Fd times(::open((sandbox_ / (stream_ + ".times")).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  auto first = times.valid() ? stamp_at(times.get(), 0) : std::nullopt;
+  if (first && first->offset != seen_stamp_) return;
   cut_inode_ = inode;
+  cut_stamp_ = seen_stamp_;
   cut_from_ = seen_from_ + seen_size_;
   seen_from_ = cut_from_;
   seen_size_ = size;
@@ -209,6 +215,7 @@ std::vector<Line> Tail::read(std::size_t bytes, bool to_the_end, std::vector<Gap
     seen_all_ = !more && last.from + last.size == from + data.size();
     seen_inode_ = last.inode;
     seen_from_ = last.from;
+    seen_stamp_ = last.stamp;
     seen_size_ = last.size;
   }
   if (!lines.empty()) doubts_ = unstamped_ = 0;

@@ -49,7 +49,7 @@ class Tail {
   [[nodiscard]] std::uint64_t errors() const { return errors_; }  ///< second names that could not be made
 
  private:
-  struct Piece { Fd data, times; std::uint64_t from = 0, size = 0; std::int64_t at = 0; ino_t inode = 0; };
+  struct Piece { Fd data, times; std::uint64_t from = 0, size = 0, stamp = 0; std::int64_t at = 0; ino_t inode = 0; };
   enum class Opened : std::uint8_t { yes, absent, moving };  // moving: a rotation is under way, look again later
   Opened open_piece(const std::filesystem::path& file, Piece& piece) const;
   void see_truncation(ino_t inode, std::uint64_t size);
@@ -66,9 +66,9 @@ class Tail {
   std::uint64_t offset_;
   std::map<std::uint64_t, Kept> kept_;            // by the offset of the first byte
   ino_t seen_inode_ = 0, kept_inode_ = 0;         // of the present file when we last read it to its end; when we last looked for rotation
-  std::uint64_t seen_size_ = 0, seen_from_ = 0, errors_ = 0;
+  std::uint64_t seen_size_ = 0, seen_from_ = 0, seen_stamp_ = 0, errors_ = 0;
   ino_t cut_inode_ = 0;                           // a file that somebody cut to nothing, and which offset its first byte has since
-  std::uint64_t cut_from_ = 0;
+  std::uint64_t cut_from_ = 0, cut_stamp_ = 0;
   bool seen_all_ = false;
   Gap doubted_;
   int doubts_ = 0, unstamped_ = 0;

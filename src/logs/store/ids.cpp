@@ -35,7 +35,11 @@ std::string make_shipped_id(std::string_view source, std::uint64_t offset) { ret
 
 OwnIds::OwnIds(std::string_view store_uuid) : seed_(XXH3_64bits(store_uuid.data(), store_uuid.size())) {}
 
-std::uint64_t OwnIds::check(std::string_view index, std::uint64_t seq) const { return XXH3_64bits_withSeed(index.data(), index.size(), seed_ ^ seq) >> 8; }
+/// The seed stands alone: mixed with the number as it is in the id itself, another store's would cancel out.
+std::uint64_t OwnIds::check(std::string_view index, std::uint64_t seq) const {
+  auto name = XXH3_64bits_withSeed(index.data(), index.size(), seed_);
+  return XXH3_64bits_withSeed(&seq, sizeof seq, name) >> 8;
+}
 
 std::string OwnIds::make(std::string_view index, std::uint64_t seq) const {
   auto hidden = seq ^ seed_, proof = check(index, seq);

@@ -68,10 +68,14 @@ Status Store::replay(const std::vector<fs::path>& files) {
     std::size_t mine = 0;
     auto done = replay_wal(file, [&](WalRecord record) {
       auto seq = record.row.seq;
-      next_seq_ = std::max(next_seq_, seq + 1);
-      if (seq <= sealed_seq_) return;
-      if (auto at = dropped_.find(record.index); at != dropped_.end() && seq <= at->second) return;
-      if (auto at = rebuilt_.find(record.index); at != rebuilt_.end() && seq <= at->second) return;
+      auto is_void = [&](const auto& up_to) {
+        auto at = up_to.find(record.index);
+        return at != up_to.end() && seq <= at->second;
+      };
+      if (seq <= sealed_seq_ || is_void(dropped_) || is_void(rebuilt_)) {
+        next_seq_ = std::max(next_seq_, seq + 1);
+        return;
+      }
       remember(record);
       auto name = record.index;
       insert(name, std::move(record.row));

@@ -53,13 +53,14 @@ Store::Index& Store::index_of(const std::string& name) {
 
 /// Where an id stands, the newest version. Memory first, then parts whose id index knows the hash.
 std::optional<std::uint64_t> Store::find_foreign(const std::string& name, const Index& index, const std::string& id) const {
-  if (auto seq = own_ids_.read(name, id)) return *seq >= index.born && *seq < next_seq_ && !index.deleted->contains(*seq) ? seq : std::nullopt;
   for (const auto* memory : {&index.active, &index.sealing})
     if (auto at = memory->ids.find(id); at != memory->ids.end()) return at->second;
   for (auto file = index.parts.rbegin(); file != index.parts.rend(); ++file) {
     auto found = file->part ? file->part->find(id) : std::nullopt;
     if (found && !index.deleted->contains(*found)) return found;
   }
+  // Last: a newer version of a row with our own id is kept as a stranger's.
+  if (auto seq = own_ids_.read(name, id); seq && *seq >= index.born && *seq < next_seq_ && !index.deleted->contains(*seq)) return seq;
   return std::nullopt;
 }
 
@@ -114,13 +115,14 @@ std::vector<Store::Planned> Store::plan(std::vector<Document>& documents, std::v
 }
 
 void Store::remember(const WalRecord& record) {
+  auto& index = index_of(record.index);  // before the number moves on: an index is born with its first row
   next_seq_ = std::max(next_seq_, record.row.seq + 1);
   if (auto shipped = shipped_id(record.row.id)) {
     auto& known = offsets_[shipped->source];
     known.offset = std::max(known.offset, shipped->offset);
     known.day = today();
   } else if (own_ids_.read(record.index, record.row.id) != record.row.seq) {
-    index_of(record.index).active.ids[record.row.id] = record.row.seq;  // before the sync: a second writer of the same id must see it
+    index.active.ids[record.row.id] = record.row.seq;  // before the sync: a second writer of the same id must see it
   }
 }
 

@@ -26,7 +26,10 @@ TEST_F(Queries, AStringFindsByWordPhraseRangeAndField) {
 
 TEST_F(Queries, OperatorsHaveTheirPrecedenceAndPlusAndMinusTheirMeaning) {
   const std::pair<const char*, std::uint64_t> cases[] = {{"level:warn OR level:info AND n:15", 1}, {"(level:warn OR level:info) AND n:15", 1}, {"level:info AND n:15 OR level:warn", 1}, {"NOT level:warn AND refused", 1},
-                                                         {"+refused -level:info", 1}, {"+refused level:info", 2}, {"+refused +level:info", 1}, {"-level:warn -level:info", 1}, {"NOT (level:warn OR level:info)", 1}};
+                                                         {"+refused -level:info", 1}, {"+refused level:info", 2}, {"+refused +level:info", 1}, {"-level:warn -level:info", 1}, {"NOT (level:warn OR level:info)", 1},
+                                                         {"refused OR NOT refused", 3}, {"NOT refused OR refused", 3}, {"level:warn OR NOT refused", 2}, {"level:warn || -refused", 2}, {"nothing OR NOT level:warn", 2},
+                                                         {"NOT level:warn OR NOT level:info", 3}, {"refused OR took -level:info", 2}, {"refused AND NOT level:info OR n:3", 2}, {"NOT (refused OR NOT refused)", 0},
+                                                         {"refused OR NOT refused AND took", 3}, {"+level:warn OR NOT refused", 1}};
   for (auto [query, hits] : cases) EXPECT_EQ(count(query), hits) << query;
 }
 
@@ -36,6 +39,8 @@ TEST_F(Queries, WithAndAsTheDefaultWordsSideBySideAreAllWanted) {
   EXPECT_EQ(count("warn OR info", all), 2u);
   EXPECT_EQ(count("refused warn OR took", all), 2u);
   EXPECT_EQ(count("refused -warn", all), 1u);
+  EXPECT_EQ(count("warn OR NOT refused", all), 2u);
+  EXPECT_EQ(count("-warn -info", all), 1u);
 }
 
 TEST_F(Queries, MistakesNameTheirColumn) {

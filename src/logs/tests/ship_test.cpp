@@ -232,6 +232,25 @@ TEST_F(TailTest, AFileThatWasCutShortGoesOnBehindItsOldEnd) {
   EXPECT_TRUE(gaps_.empty());
 }
 
+TEST_F(TailTest, AYoungerFileWithAFreedInodeIsNotTakenForTheOldOneCutShort) {
+  out_.write("a long first line\n", 1000);
+  Tail tail(dir_.path(), "stdout", "", 0);
+  EXPECT_EQ(read(tail), "a long first line@1000 ");
+  // Two rotations later the number of the first file may be a new file's. Here it surely is: the same file with other content.
+  out_.write("x\n", 2000);
+  struct Stamp { std::uint64_t offset; std::int64_t at; } stamp{20, 3000};
+  fs::resize_file(dir_.path() / "stdout", 0);
+  std::ofstream(dir_.path() / "stdout", std::ios::app | std::ios::binary) << "short\n";
+  std::ofstream(dir_.path() / "stdout.times", std::ios::trunc | std::ios::binary).write(reinterpret_cast<const char*>(&stamp), sizeof stamp);
+  std::string text;
+  for (int i = 0; i < 5; ++i) text += read(tail);
+  EXPECT_EQ(text, "short@3000 ");
+  EXPECT_EQ(last_.end, 26u) << "its own offsets, not those behind the old file";
+  ASSERT_EQ(gaps_.size(), 1u) << "and what rotation took in between is told";
+  EXPECT_EQ(gaps_[0].from, 18u);
+  EXPECT_EQ(gaps_[0].to, 20u);
+}
+
 TEST_F(TailTest, LongLinesComeInPiecesAndBinaryStaysAsItIs) {
   std::string huge(700'000, 'x');
   out_.write(huge + "\nshort\r\n" + std::string("nul\0byte", 8) + "\n", 1000);

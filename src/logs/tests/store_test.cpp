@@ -89,6 +89,12 @@ TEST_F(LogStore, IdsThatTheStoreMadeAreKnownAgainInTheirIndexOnly) {
   EXPECT_EQ(put(R"({"message":"new"})", made).kind, Stored::Kind::updated);
   EXPECT_EQ(put(R"({"message":"x"})", made, true, "copy").kind, Stored::Kind::conflict);
   EXPECT_EQ(count("x"), 1u);
+  EXPECT_EQ(put(R"({"message":"newer"})", made).kind, Stored::Kind::updated) << "a second time too";
+  ASSERT_TRUE(store_->seal());
+  open();
+  EXPECT_EQ(put(R"({"message":"newest"})", made).kind, Stored::Kind::updated);
+  EXPECT_EQ(count("*"), 2u);
+  EXPECT_EQ(count("newest"), 1u);
 }
 
 TEST_F(LogStore, ADamagedPartIsNamedAndTheRestIsServed) {
@@ -103,7 +109,8 @@ TEST_F(LogStore, ADamagedPartIsNamedAndTheRestIsServed) {
     open();
     ASSERT_EQ(store_->damaged().size(), 1u);
     EXPECT_NE(store_->damaged()[0].find(part.filename().string()), std::string::npos);
-    EXPECT_EQ(count("*"), 1u);
+    EXPECT_EQ(count("two"), 1u);
+    EXPECT_EQ(count("*"), i == 0 ? 1u : 2u);
     put(R"({"message":"more"})", "id");
     ASSERT_TRUE(store_->seal());
     ASSERT_TRUE(fs::exists(part));
@@ -112,7 +119,12 @@ TEST_F(LogStore, ADamagedPartIsNamedAndTheRestIsServed) {
 }
 
 TEST_F(LogStore, ADamagedBlockIsFoundByItsChecksumAndTheOthersAreRead) {
-  for (int i = 0; i < 3000; ++i) put(R"({"message":"line )" + std::to_string(i) + " " + std::string(100, static_cast<char>('a' + i % 26)) + "\"}");
+  std::vector<Document> lines;
+  for (int i = 0; i < 3000; ++i) {
+    lines.push_back({"logs", "", false, R"({"message":"line )" + std::to_string(i) + " " + std::string(100, static_cast<char>('a' + i % 26)) + "\"}", {}});
+    ASSERT_TRUE(complete_document(lines.back(), test_now));
+  }
+  ASSERT_TRUE(store_->ingest(std::move(lines)));
   ASSERT_TRUE(store_->seal());
   store_.reset();
   flip(files_in(dir_.path() / "parts").at(0), 40);
