@@ -38,7 +38,8 @@ asio::awaitable<Result<Snapshot>> ZookeeperStoreCore::save() {
 
 asio::awaitable<Result<Term>> ZookeeperStoreCore::restore(Snapshot snapshot) {
   auto turn = co_await begin();
-  epoch = 0;  // whoever led with this object no longer does
+  if (epoch != 0) session->depose("its own store is being restored");  // whoever led with this object no longer does
+  epoch = 0;
   settled = unknown = false;
   keys.clear();
   const auto& term = snapshot.term;

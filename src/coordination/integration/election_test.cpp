@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <thread>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -133,7 +135,9 @@ TEST_F(ElectionTest, AnExpiredSessionIsReplacedAndTheCampaignBeginsAnew) {
   auto old = a.session->id();
   auto lost = loop.start(a.election->lost());
   struct stat st{};
-  ASSERT_EQ(::stat((folder / "session.json").c_str(), &st), 0);
+  // Written aside while the session goes on: it may lead a moment before.
+  for (int i = 0; i < 500 && ::stat((folder / "session.json").c_str(), &st) != 0; ++i) std::this_thread::sleep_for(Millis(10));
+  EXPECT_EQ(::stat((folder / "session.json").c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 0777, 0600u);
   // The session of a live process, ended behind its back: it fights for it, as a dead one would not.
   for (int attempt = 0; attempt < 50 && a.session->id() == old; ++attempt) (void)end_kept_session(folder, Millis(3000));
