@@ -49,6 +49,7 @@ struct ShipperOptions {
   std::filesystem::path spool;                  ///< what waits for the log host; on the sandboxes' file system
   std::uint64_t spool_bytes = 2ull << 30;       ///< bound of the spool; then the oldest is dropped, and a gap record tells
   std::chrono::milliseconds look_every{150};    ///< for new lines and rotated files
+  std::chrono::milliseconds save_every{1000};   ///< of the offsets
   std::chrono::milliseconds pause_max{5000};    ///< between two tries while the log host takes nothing
   std::function<boost::asio::awaitable<std::vector<LogSource>>()> sources;
   std::shared_ptr<Unshipped> unshipped;         ///< kept up to date when given

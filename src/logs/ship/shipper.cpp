@@ -48,9 +48,12 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
 
   asio::awaitable<void> tend() {
     auto self = shared_from_this();
-    while (!stopping) {
+    for (int looks = 1; !stopping; ++looks) {
       auto list = co_await options.sources();
       refresh(list);
+      // Known on the disk before anything of it is: while the log host is away, nothing else would write it down.
+      if (std::exchange(new_source, false)) save();
+      if (looks == unnamed_looks) clean_spool();
       for (auto& [task, s] : sources) {
         s.out.keep(offset_of(task + "/stdout"));
         s.err.keep(offset_of(task + "/stderr"));
@@ -69,7 +72,7 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
   void add_source(const LogSource& s) {
     auto folder = options.spool.empty() ? std::filesystem::path() : options.spool / "tasks" / s.task;
     sources.emplace(s.task, Source{s, Tail(s.sandbox, "stdout", folder, offset_of(s.task + "/stdout")), Tail(s.sandbox, "stderr", folder, offset_of(s.task + "/stderr")), false, 0});
-    unsaved = true;
+    unsaved = new_source = true;
   }
 
   void refresh(const std::vector<LogSource>& list) {
@@ -94,6 +97,7 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
         continue;
       }
       if (named.contains(at->first)) done.insert(at->first);
+      release_shipped(at->first, s);
       offsets.erase(at->first + "/stdout");
       offsets.erase(at->first + "/stderr");
       at = sources.erase(at);
@@ -142,7 +146,7 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
         for (auto& [source, offset] : next) acknowledge(source, offset);
         unsaved = true;
       }
-      if (std::chrono::steady_clock::now() - saved_at > std::chrono::seconds(1)) save(), saved_at = std::chrono::steady_clock::now();
+      if (std::chrono::steady_clock::now() - saved_at > options.save_every) save(), saved_at = std::chrono::steady_clock::now();
       if (!much && !stopping) co_await net::sleep_for(options.look_every);
     }
     save();
@@ -200,11 +204,12 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
       if (!spool.holds(source)) offsets.erase(source);
       return;
     }
-    auto slash = source.rfind('/');
-    auto at = sources.find(source.substr(0, slash));
-    if (at == sources.end()) return;
-    offsets[source] = offset;
-    (source.ends_with("/stdout") ? at->second.out : at->second.err).release(offset);
+    if (sources.contains(source.substr(0, source.rfind('/')))) offsets[source] = offset;
+  }
+
+  void release_shipped(const std::string& task, Source& s) {
+    s.out.release(offset_of(task + "/stdout"));
+    s.err.release(offset_of(task + "/stderr"));
   }
 
   /// Until all of it is stored or refused for good; false when it was told to stop before.
@@ -265,6 +270,8 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
     if (!ok && !told_unsaved) log::warn("shipper", "{}", ok.error().context);
     told_unsaved = !ok;
     if (!ok) unsaved = true;
+    // Only now: after a crash reading goes on where the file says. On a full disk it cannot be written, and room is what is needed.
+    for (auto& [task, s] : sources) release_shipped(task, s);
   }
 
   Status start() {
@@ -272,7 +279,6 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
     if (!options.spool.empty()) {
       if (auto ok = spool.open(offsets); !ok) return ok;
       std::erase_if(offsets, [&](const auto& o) { return o.first.starts_with("input/") && !spool.holds(o.first); });
-      clean_spool();
     }
     if (!options.input_address.empty())
       if (auto ok = input->listen(options.input_address, options.input_port); !ok) return ok;
@@ -283,9 +289,10 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
     return {};
   }
 
-  /// Second names of tasks that are finished.
+  /// Second names of tasks that are finished. Not before the agent had time to name those that are not, should our state be lost.
   void clean_spool() {
     std::error_code ec;
+    if (options.spool.empty()) return;
     for (const auto& entry : std::filesystem::directory_iterator(options.spool / "tasks", ec))
       if (!sources.contains(entry.path().filename().string())) {
         std::error_code failed;
@@ -304,7 +311,7 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
   std::map<std::string, std::uint64_t> offsets;        // strand: what the log host has
   std::string last_read;                               // strand
   std::size_t turn = 0;
-  bool told_away = false, told_full = false, told_unsaved = false, unsaved = false;
+  bool told_away = false, told_full = false, told_unsaved = false, unsaved = false, new_source = false;
   std::atomic<bool> stopping{false};
   std::atomic<int> running{0};
   Counter &shipped, &lost, &refused;

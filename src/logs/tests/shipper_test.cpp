@@ -61,6 +61,7 @@ class ShipperTest : public StoreTest {
     o.spool = dir_.path() / "spool";
     o.spool_bytes = spool_bytes;
     o.look_every = std::chrono::milliseconds(10);
+    o.save_every = std::chrono::milliseconds(50);
     o.pause_max = std::chrono::milliseconds(100);
     o.input_address = "127.0.0.1";
     o.input_port = 0;
@@ -171,7 +172,11 @@ TEST_F(ShipperTest, WhileTheLogHostIsAwayLinesWaitAndComeOnceWhenItIsBack) {
   send("{\"by\":\"tcp\"}\n");
   expect_soon([&] { return spooled("input") == 1; }, "what came over TCP is on the disk");
   EXPECT_TRUE(unshipped_->contains((dir_.path() / "t1").string()));
-  stop_shipper();  // and a restart in between
+  // And it dies in between: what an orderly end would have written down is not there.
+  auto state = read_file(dir_.path() / "shipper.json");
+  ASSERT_TRUE(state) << "the task is known on the disk though nothing of it was ever taken";
+  stop_shipper();
+  ASSERT_TRUE(write_file_atomic(dir_.path() / "shipper.json", *state));
   status_ = 429;
   start_shipper();
   send("{\"by\":\"tcp\"}\n");
@@ -181,6 +186,25 @@ TEST_F(ShipperTest, WhileTheLogHostIsAwayLinesWaitAndComeOnceWhenItIsBack) {
   expect_count("by:tcp", 2);
   expect_count("_exists_:gap", 0);
   expect_soon([&] { return spooled("tasks/t1") <= 0 && spooled("input") == 0; }, "the spool is empty again");
+}
+
+TEST_F(ShipperTest, WithoutItsStateWhatTheAgentNamesIsKeptAndTheRestOfTheSpoolGoes) {
+  add_task("t1");
+  status_ = 503;
+  start_shipper();
+  print("t1", "first\n");
+  rotate("t1");
+  print("t1", "second\n");
+  expect_soon([&] { return spooled("tasks/t1") == 2; }, "the rotated file and its times are in the spool");
+  stop_shipper();
+  rotate("t1");
+  fs::remove(dir_.path() / "shipper.json");
+  ASSERT_TRUE(make_dirs(dir_.path() / "spool/tasks/gone"));
+  status_ = 0;
+  start_shipper();
+  expect_count("first OR second", 2);
+  expect_soon([&] { return spooled("tasks/gone") == -1; }, "nobody's files go");
+  expect_count("_exists_:gap", 0);
 }
 
 TEST_F(ShipperTest, PastTheSpoolsBoundTheOldestGoesAndAGapSaysSo) {
