@@ -14,7 +14,6 @@
 #include "base/log.hpp"
 #include "base/text.hpp"
 #include "cluster/mesos_api.hpp"
-#include "cluster/mesos_redirect.hpp"
 #include "console/page.hpp"
 #include "coordination/standalone.hpp"
 #include "coordination/zookeeper.hpp"
@@ -92,6 +91,13 @@ Result<Coordination> of_several(const Host& host, const std::filesystem::path& d
   return Coordination{std::move(*store), std::move(*election), coordination::zookeeper_detector(*session)};
 }
 
+/// Where Mesos's clients are sent while this master does not lead.
+std::optional<std::string> mesos_leader(const orchestrator::LeaderService& own, const coordination::Detector& detector) {
+  if (own.leading()) return std::nullopt;
+  auto seen = detector.sighting();
+  return seen.leader ? fmt::format("{}:{}", seen.leader->hostname, seen.leader->mesos_port) : "";
+}
+
 class MasterRole final : public Role {
  public:
   explicit MasterRole(Host host) : host_(host), listeners_(host) {}
@@ -112,13 +118,14 @@ class MasterRole final : public Role {
     console::add_page(*router, pool, s.master_origins(), logs_origin(s), true);
     auto mesos = std::make_shared<net::Router>();
     auto leader = leader_;
-    cluster::add_mesos_routes(*mesos, [leader]() -> std::shared_ptr<const cluster::FarmView> { return leader->view(); }, {s.mesos_port});
+    cluster::MesosOptions face{.port = s.mesos_port, .elsewhere = {}};
+    if (made->detector) face.elsewhere = [leader, detector = made->detector] { return mesos_leader(*leader, *detector); };
+    cluster::add_mesos_routes(*mesos, [leader]() -> std::shared_ptr<const cluster::FarmView> { return leader->view(); }, face);
     add_common(*mesos, host_.metrics);
     console::add_page(*mesos, pool, s.master_origins(), logs_origin(s), false);
     if (made->detector) {
       auto leading = [leader] { return leader->leading(); };
       orchestrator::pass_on_to_leader(router, pool, {.own = advertised, .leading = leading, .detector = made->detector});
-      cluster::redirect_to_leader(*mesos, leading, made->detector);
     }
     if (auto ok = listeners_.add("mesos", {s.bind}, s.mesos_port, mesos); !ok) return ok;
     auto fatal = host_.fatal;

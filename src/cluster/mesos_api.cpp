@@ -31,8 +31,9 @@ mesos::TaskQuery task_query(const Request& r) {
 
 /// Says who leads where it is not this one; nothing when this one does.
 std::optional<Response> not_here(const FarmView& v, const MesosOptions& o, const std::string& target) {
-  if (auto other = o.elsewhere ? o.elsewhere() : std::nullopt) return Response::redirect(fmt::format("//{}{}", *other, target), 307);
-  if (v.cluster_id.empty()) return Response::text("No leader elected\n", 503);
+  auto other = o.elsewhere ? o.elsewhere() : std::nullopt;
+  if (other && !other->empty()) return Response::redirect(fmt::format("//{}{}", *other, target), 307);
+  if (other || v.cluster_id.empty()) return Response::text("No leader elected\n", 503);
   return std::nullopt;
 }
 

@@ -13,7 +13,8 @@ namespace croft::cluster {
 
 struct MesosOptions {
   std::uint16_t port = 5050;
-  /// "host:port" of the leader's Mesos face while another master leads; then what only a leader knows is answered by 307 to there.
+  /// "host:port" of the leader's Mesos face while another master leads; then what only a leader knows is answered by 307 to there. "" while nobody
+  /// leads (503), nothing while this one does.
   std::function<std::optional<std::string>()> elsewhere;
 };
 
