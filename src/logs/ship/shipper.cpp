@@ -141,7 +141,7 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
       Batch batch;
       std::map<std::string, std::uint64_t> next;
       gather(batch, next);
-      bool much = batch.bytes() >= bulk_bytes / 2;
+      bool much = batch.bytes() >= source_bytes / 2;  // one source alone that is behind may be all there is
       if (!batch.empty() && co_await deliver(batch)) {
         for (auto& [source, offset] : next) acknowledge(source, offset);
         unsaved = true;
