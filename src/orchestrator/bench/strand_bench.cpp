@@ -39,7 +39,10 @@ class Bench {
     std::filesystem::create_directories(folder_);
     auto store = coordination::open_sqlite_store(folder_ / "store.db");
     if (!store) std::abort();
-    leader_ = LeaderService::make(io_.get_executor(), std::move(*store), coordination::file_election(folder_ / "lock", "bench"), LeaderOptions{}, metrics_);
+    LeaderOptions how;
+    how.agent_timeout = std::chrono::minutes(10);  // these agents say only what they are made to say
+    how.heartbeat = std::chrono::minutes(10);
+    leader_ = LeaderService::make(io_.get_executor(), std::move(*store), coordination::file_election(folder_ / "lock", "bench"), how, metrics_);
     add_marathon_routes(router_, leader_, {});
     leader_->add_link_routes(router_);
     auto leader = leader_;
