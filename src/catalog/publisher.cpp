@@ -147,6 +147,11 @@ void Publisher::tick(Now now) {
   auto forget = [&](const BalancerId& id) {
     if (content_.balancers.erase(id) > 0) opened(dirty_).balancers.insert(id);
   };
+  // A leader that was frozen, or silent for want of a lease of its own, heard nobody: that is not the balancers' silence.
+  auto slept = ticked_ == Mono{} ? Millis(0) : std::chrono::floor<Millis>(now.mono - ticked_);
+  ticked_ = now.mono;
+  if (slept >= options_.lease)
+    for (auto& [id, lease] : leases_) lease.heard = std::max(lease.heard, now.mono);
   for (auto at = leases_.begin(); at != leases_.end();) {
     auto silence = now.mono - at->second.heard;
     if (silence >= options_.lease) {

@@ -70,6 +70,7 @@ class Publisher {
   std::size_t backlog_bytes_ = 0;
   mutable std::shared_ptr<const std::string> snapshot_;   // of at_, made on demand
   std::map<BalancerId, Lease> leases_;
+  Mono ticked_{};
 };
 
 }  // namespace croft::catalog

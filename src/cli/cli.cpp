@@ -143,6 +143,7 @@ void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& 
   sim->add_option("--seeds", a.sim.seeds, "how many seeds")->capture_default_str();
   sim->add_option("--minutes", a.sim.minutes, "virtual minutes a seed")->capture_default_str();
   sim->add_option("--bug", a.sim.bug, "plant a bug, which must be found; \"list\" names them");
+  sim->add_flag("--strict", a.sim.strict, "fail on the checks, too, that are otherwise only reported");
   sim->add_flag("--scale", a.sim.scale, "a fail-over with many agents and tasks instead: CPU time and memory");
   sim->add_option("--agents", a.sim.agents, "agents of --scale")->capture_default_str();
   sim->add_option("--tasks", a.sim.tasks, "tasks of --scale")->capture_default_str();

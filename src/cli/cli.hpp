@@ -40,6 +40,7 @@ struct SimOptions {
   std::uint64_t seed = 1, seeds = 1;
   double minutes = 10;
   std::string bug;
+  bool strict = false;                        ///< also the checks that are only reported fail
   bool scale = false;                         ///< a fail-over at size instead of seeds
   std::uint32_t agents = 10'000, tasks = 100'000;
 };

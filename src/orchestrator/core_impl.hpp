@@ -82,6 +82,7 @@ struct Orchestrator::Impl {
   bool counts(const cluster::Task& task, const App& app, Now now) const;
   bool serving(const cluster::Task& task) const;
   bool reconcile(const App& app, bool rolling, const std::vector<TaskId>& victims, Now now);
+  [[nodiscard]] static std::uint32_t capacity_of(const App& app);
   bool roll(const App& app, Tally& t, Now now);
   [[nodiscard]] bool some_absent(Now now) const;
   bool scale(const App& app, std::vector<const cluster::Task*> running, const std::vector<TaskId>& victims, Now now);
@@ -145,7 +146,7 @@ struct Orchestrator::Impl {
   std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents
   Mono held_until{};
   bool holding = false;                    ///< from the take-over until all are back, or given up
-  Mono balancers_back{};                   ///< by then every live balancer has renewed its lease with this leader
+  Mono balancers_back{};                   ///< by then every live balancer has noticed the change of leaders and renewed its lease with this one
   std::string loaded_version;              ///< newest time stamp that the take-over found
   std::vector<std::pair<Mono, AgentId>> lost_agents;  ///< within the last minute
 

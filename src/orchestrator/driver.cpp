@@ -105,12 +105,15 @@ bool Orchestrator::Impl::scale(const App& app, std::vector<const Task*> running,
 /// Whether agents from before this leader's time have not said yet what they hold.
 bool Orchestrator::Impl::some_absent(Now now) const { return holding && !awaited.empty() && now.mono < held_until; }
 
+/// How many may be there at once while they are replaced.
+std::uint32_t Orchestrator::Impl::capacity_of(const App& app) { return static_cast<std::uint32_t>(std::floor(app.instances * (1.0 + app.upgrade.maximum_over_capacity) + 1e-9)); }
+
 /// One round of a rolling restart: kills as many old tasks as may go, starts as many new ones as fit. Marathon's arithmetic.
 bool Orchestrator::Impl::roll(const App& app, Tally& t, Now now) {
   auto n = app.instances;
   std::erase_if(t.current, [&](const Task* task) { return !counts(*task, app, now); });
   auto min_healthy = static_cast<std::uint32_t>(std::ceil(n * app.upgrade.minimum_health_capacity - 1e-9));
-  auto capacity = static_cast<std::uint32_t>(std::floor(n * (1.0 + app.upgrade.maximum_over_capacity) + 1e-9));
+  auto capacity = capacity_of(app);
   auto healthy = t.serving_current + t.serving_old;
   if (min_healthy == capacity && capacity <= healthy) ++capacity;  // no room to move: one more is allowed
   // Old tasks that do not serve keep nobody alive and go first; of the serving ones as many as are above the minimum.

@@ -72,7 +72,8 @@ void Orchestrator::Impl::publish_task(const cluster::Task& task, Now now) {
   e.container_ip = status.container_ip;
   e.ports = task.spec.ports;
   e.state = status.state == TaskState::killing ? TaskState::running : status.state;
-  e.healthy = status.healthy;
+  // One that is not checked is as good as it runs, also when its app is given checks: it stays in rotation until a checked one takes its place.
+  e.healthy = task.spec.health_checks.empty() && status.state == TaskState::running ? status.healthy.value_or(true) : status.healthy;
   e.ready = status.ready;
   e.draining = task.goal != link::Goal::run;
   e.started = status.started_at.value_or(task.staged_at);

@@ -172,12 +172,20 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
     i.touch(id);
     if (!i.registry.empty()) i.held[id] = app.instances;
   }
+  // In the middle of a deployment there may be more: as many as before it, or as its strategy allows on top.
+  for (const auto& [id, d] : i.deployments)
+    for (const auto& [app, target] : d->target) {
+      auto held = i.held.find(app);
+      if (held == i.held.end() || !target) continue;
+      const auto& original = d->original.at(app);
+      held->second = std::max({held->second, original ? original->instances : 0u, Impl::capacity_of(*target) + 1});
+    }
   for (const auto& [id, app] : i.stopping) i.touch(id);
   i.awaited = i.registry;
   i.loaded_version = i.last_version;
   i.holding = !i.registry.empty();
   i.held_until = now.mono + Millis(10'000);
-  i.balancers_back = now.mono + i.options.balancer_lease;
+  i.balancers_back = now.mono + 2 * i.options.balancer_lease;
   return {};
 }
 

@@ -165,6 +165,7 @@ void Faults::unknown_store() {
   StoreSim::Image other;
   auto old = f.store.older(Millis(20'000));
   bool rolled_back = old && f.world.chance(0.5);
+  for (const auto& h : f.hosts) rolled_back = rolled_back && h->stable.membership.commit > old->head;  // who knows no more than it has cannot tell
   if (rolled_back) other = *old;
   else other.cluster_id = f.world.chance(0.5) ? "another" : f.store.image().cluster_id;
   auto down = [&f] {

@@ -300,7 +300,11 @@ void Judge::on_bus(Master& m, const std::vector<orchestrator::BusEvent>& events)
     if (e.kind == Kind::drain_ended) {
       farm_.probe(e.text.starts_with("all") ? Probe::drain_confirmed : e.text.starts_with("no") ? Probe::drain_without_balancer : e.text.starts_with("the drain") ? Probe::drain_time_over : Probe::drain_lease_ended);
     } else if (e.deployment && e.kind == Kind::deployment_info) {
-      if (!t.deployments_open.insert(e.deployment->id).second) farm_.fail("C12", fmt::format("deployment {} begins twice", e.deployment->id));
+      // Told at its beginning and again before each further step, as Marathon does: each step once, in order.
+      auto [at, fresh] = t.deployments_open.try_emplace(e.deployment->id, e.deployment->current);
+      if (fresh ? e.deployment->current != 0 : e.deployment->current != at->second + 1)
+        farm_.fail("C12", fmt::format("step {} of deployment {} begins after step {}", e.deployment->current, e.deployment->id, fresh ? std::string("none") : std::to_string(at->second)));
+      at->second = e.deployment->current;
       if (!e.deployment->behind.empty()) farm_.probe(Probe::deployment_waits_behind);
     } else if (e.deployment && (e.kind == Kind::deployment_success || e.kind == Kind::deployment_failed)) {
       if (!e.deployment->steps.empty() && t.deployments_open.erase(e.deployment->id) == 0) farm_.fail("C12", fmt::format("deployment {} ends and had not begun, or had ended", e.deployment->id));

@@ -152,7 +152,7 @@ void Master::start_term(StoreSim::Image image) {
   if (f.has(Bug::partial_snapshot))
     for (const auto& [key, value] : image.data)
       if (key.starts_with("agents/")) t.catalog.complete(AgentId(key.substr(7)));
-  for (const auto& [id, d] : t.core.deployments()) t.deployments_open.insert(id), f.probe(Probe::deployment_resumed);
+  for (const auto& [id, d] : t.core.deployments()) t.deployments_open.emplace(id, d->current), f.probe(Probe::deployment_resumed);
   t.catalog.set_masters({{f.net.name(node), "10.0.1.1", 5050, true}});
   f.judge.took_over(*this);
   tick_loop(image.epoch);
@@ -259,21 +259,21 @@ void Master::unlock() {
 
 void Master::commit(coordination::Batch batch, Done done) {
   auto& f = farm_;
-  auto answered = std::make_shared<bool>(false);
+  auto answered = std::make_shared<bool>(false), overtaken = std::make_shared<bool>(false);
   auto epoch = term->term.epoch, head = term->head;
   auto settled = [this, answered, epoch, done](StoreSim::Outcome outcome) {
     if (!std::exchange(*answered, true)) settle(epoch, outcome, done);
   };
-  auto unsure = [this, answered, epoch, done] {
+  auto unsure = [this, answered, overtaken, epoch, done] {
     if (std::exchange(*answered, true)) return;
     if (farm_.has(Bug::unknown_is_done)) settle(epoch, StoreSim::Outcome::committed, done);
-    else read_back(epoch, done);
+    else read_back(epoch, done, overtaken);
   };
   auto refused = [this, answered, epoch, done] {
     if (!std::exchange(*answered, true) && still(epoch)) farm_.probe(Probe::store_refused), done(false);
   };
-  f.net.post(node, f.store_node, [this, &f, epoch, head, s = session, batch = std::move(batch), settled, refused] {
-    if (!f.store.answers) return;
+  f.net.post(node, f.store_node, [this, &f, epoch, head, s = session, batch = std::move(batch), settled, refused, overtaken] {
+    if (!f.store.answers || *overtaken) return;  // a session's requests are served in order: one that a later one passed is lost
     if (f.world.chance(f.store.refuses)) return f.net.post(f.store_node, node, refused, {}, true);
     if (f.world.chance(f.store.unknown)) {
       auto fate = f.world.roll(3);
@@ -287,12 +287,13 @@ void Master::commit(coordination::Batch batch, Done done) {
   f.net.after(node, store_patience, unsure);
 }
 
-void Master::read_back(std::uint64_t epoch, const Done& done) {
+void Master::read_back(std::uint64_t epoch, const Done& done, const std::shared_ptr<bool>& overtaken) {
   if (!still(epoch)) return;
   auto& f = farm_;
   auto answered = std::make_shared<bool>(false);
-  f.net.post(node, f.store_node, [this, &f, epoch, done, answered, s = session] {
+  f.net.post(node, f.store_node, [this, &f, epoch, done, answered, overtaken, s = session] {
     if (!f.store.answers) return;
+    *overtaken = true;
     bool alive = f.store.alive(s);
     auto head = f.store.synced_head(s);
     f.net.post(f.store_node, node, [this, epoch, done, answered, alive, head] {
@@ -303,8 +304,8 @@ void Master::read_back(std::uint64_t epoch, const Done& done) {
       step_down("the store went on without it");
     }, {}, true);
   }, {}, true);
-  f.net.after(node, read_again, [this, epoch, done, answered] {
-    if (!*answered) *answered = true, read_back(epoch, done);
+  f.net.after(node, read_again, [this, epoch, done, answered, overtaken] {
+    if (!*answered) *answered = true, read_back(epoch, done, overtaken);
   });
 }
 

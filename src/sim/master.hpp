@@ -56,7 +56,7 @@ struct Term {
   std::map<TaskId, Shadow> shadow;
   std::set<TaskId> adopted;                          ///< in this turn
   std::set<AppId> deploying;                         ///< with a deployment under way at the end of the last turn
-  std::set<DeploymentId> deployments_open, deployments_over;
+  std::map<DeploymentId, std::size_t> deployments_open;  ///< told to have begun, and at which step
   std::map<TaskId, TaskState> told;                  ///< newest state on the bus
 };
 
@@ -107,7 +107,7 @@ class Master {
   void lock(Work work);
   void unlock();
   void commit(coordination::Batch batch, Done done);
-  void read_back(std::uint64_t epoch, const Done& done);
+  void read_back(std::uint64_t epoch, const Done& done, const std::shared_ptr<bool>& overtaken);
   void settle(std::uint64_t epoch, StoreSim::Outcome outcome, const Done& done);
   void commit_background();
   void change(const OpPtr& op);
