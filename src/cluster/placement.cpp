@@ -60,11 +60,17 @@ void Cluster::Impl::charge(AgentEntry& a, const Resources& r, const AppId& app) 
   update_room(a);
 }
 
+/// After a fail-over two tasks may hold one port: launched here, and reported later by its agent. It is free when the last one lets go.
+static bool port_held(const AgentEntry& a, std::uint16_t port) {
+  auto has = [port](const std::vector<std::uint16_t>& ports) { return std::find(ports.begin(), ports.end(), port) != ports.end(); };
+  return has(a.reserved_ports) || std::any_of(a.tasks.begin(), a.tasks.end(), [&](const TaskEntry* t) { return t->holds && has(t->ports); });
+}
+
 void Cluster::Impl::release(AgentEntry& a, const Resources& r, const std::vector<std::uint16_t>& ports, const AppId& app) {
   a.agent.used -= r;
   used -= r;
   for (auto port : ports)
-    if (a.agent.info.ports.contains(port) && !a.agent.free_ports.contains(port)) a.agent.free_ports.add(port), ++a.port_count;
+    if (a.agent.info.ports.contains(port) && !a.agent.free_ports.contains(port) && !port_held(a, port)) a.agent.free_ports.add(port), ++a.port_count;
   count_instance(app, a.slot, -1);
   update_room(a);
 }

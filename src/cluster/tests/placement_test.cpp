@@ -75,6 +75,18 @@ TEST(Placement, AnExactPortGoesWhereItIsFree) {
   EXPECT_TRUE(b.cluster.place(shape("/c", 0.1, 1, {31004, 31004}), 1).placed.empty()) << "one port twice in one instance";
 }
 
+TEST(Placement, APortThatTwoTasksHoldIsFreeWhenTheLastOneEnds) {
+  Books b;
+  auto agent = b.join(info("n1"), {held("x", "/a", TaskState::running, 1, 31003), held("y", "/b", TaskState::running, 1, 31003)});
+  auto s = shape("/c", 0.1, 1, {31003});
+  ASSERT_TRUE(b.report(agent, {status("x", TaskState::killed, "u7")}));
+  EXPECT_EQ(b.cluster.audit(), "");
+  EXPECT_TRUE(b.cluster.place(s, 1).placed.empty());
+  ASSERT_TRUE(b.report(agent, {status("y", TaskState::killed, "u8")}));
+  EXPECT_EQ(b.cluster.place(s, 1).placed.size(), 1u);
+  EXPECT_EQ(b.cluster.audit(), "");
+}
+
 TEST(Placement, PortsAreNotReusedAtOnce) {
   Books b;
   b.join(info("n1"));

@@ -166,7 +166,7 @@ TEST_F(FailOver, ADrainBegunAtOnceWaitsForBalancersToComeBack) {
   };
   EXPECT_EQ(goals(link::Goal::drain), 1u);
   balancer_hears("b");  // it is back, and has carried out the drain
-  pass(Millis(1600));
+  pass(Millis(4600));
   EXPECT_EQ(goals(link::Goal::kill), 1u);
 }
 
