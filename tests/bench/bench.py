@@ -275,7 +275,7 @@ def bench_roles():
     folder = tempfile.mkdtemp(prefix="croft-bench-", dir="/var/tmp")
     config = folder + "/croft.toml"
     with open(config, "w") as f:
-        f.write(f'data = "{folder}/data"\nauth = "none"\ninstance = "croft-bench"\ndocker = false\nhostname = "localhost"\ndns_port = 8053\n')
+        f.write(f'data = "{folder}/data"\nauth = "none"\ninstance = "croft-dev"\ndocker = false\nhostname = "localhost"\ndns_port = 8053\n')
     started = {role: subprocess.Popen([BIN + "/croft", "serve", "--role", role, "--config", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                for role in ("master", "node", "balancer", "dns", "log")}
     try:

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """End-to-end tests of three masters with a real ZooKeeper ensemble, each on a loopback address of its own.   usage: masters.py BIN_DIR [TEST...]"""
+import glob
 import http.client
 import os
 import signal
@@ -88,6 +89,9 @@ class MastersFarm(Farm):
         for host in MASTERS + NODES:
             subprocess.run([self.bin + "/croft", "down", "--data", f"{self.dir}/{host}"], timeout=60)
         self.ensemble.stop()
+        for top in glob.glob("/sys/fs/cgroup/*/croft-e2e-*") + glob.glob("/sys/fs/cgroup/croft-e2e-*"):
+            for folder, _, _ in os.walk(top, topdown=False):  # `croft down` knows croft dev's own only
+                os.rmdir(folder)
 
     def log(self):
         out = []
