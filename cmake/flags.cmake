@@ -8,8 +8,8 @@ option(CROFT_TESTS "build the tests and benchmarks" ON)
 option(CROFT_WERROR "treat warnings as errors" OFF)
 set(CROFT_SANITIZE "" CACHE STRING "sanitizers, as -fsanitize takes them")
 
-set(CMAKE_CXX_FLAGS_DEV "-Og -g1" CACHE STRING "")
-set(CMAKE_C_FLAGS_DEV "-Og -g1" CACHE STRING "")
+set(CMAKE_CXX_FLAGS_DEV "-Og -g1" CACHE STRING "" FORCE)
+set(CMAKE_C_FLAGS_DEV "-Og -g1" CACHE STRING "" FORCE)
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG" CACHE STRING "" FORCE)
 set(CMAKE_C_FLAGS_RELEASE "-O2 -DNDEBUG" CACHE STRING "" FORCE)
 
