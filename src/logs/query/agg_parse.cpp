@@ -1,5 +1,7 @@
 // "aggs" of a search body, into trees.
 
+#include <re2/re2.h>
+
 #include <algorithm>
 #include <map>
 

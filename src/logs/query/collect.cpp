@@ -1,5 +1,6 @@
 #include "logs/query/collect.hpp"
 
+#include <re2/re2.h>
 #include <xxhash.h>
 
 #include <algorithm>

@@ -1,5 +1,7 @@
 #include "logs/query/document.hpp"
 
+#include <simdjson.h>
+
 #include "base/text.hpp"
 
 namespace croft::logs {
@@ -13,20 +15,7 @@ std::string_view without_keyword(std::string_view field) {
   return field.ends_with(suffix) ? field.substr(0, field.size() - suffix.size()) : field;
 }
 
-}  // namespace
-
-bool DocumentReader::parse() {
-  if (parsed_) return good_;
-  parsed_ = true;
-  // simdjson wants room behind the text; the copy is cheaper than the parse it allows.
-  buffer_.assign(row_.source);
-  buffer_.reserve(buffer_.size() + simdjson::SIMDJSON_PADDING);
-  auto result = parser_.parse(buffer_.data(), buffer_.size(), false);
-  good_ = result.get(root_) == simdjson::SUCCESS && root_.is_object();
-  return good_;
-}
-
-bool DocumentReader::leaves(simdjson::dom::element e, const std::function<bool(const Value&)>& each) {
+bool leaves(simdjson::dom::element e, const std::function<bool(const Value&)>& each) {
   using Type = simdjson::dom::element_type;
   Value v;
   switch (e.type()) {
@@ -52,7 +41,7 @@ bool DocumentReader::leaves(simdjson::dom::element e, const std::function<bool(c
 }
 
 /// A dotted name may be written as nested objects, as one dotted key, or as any mix.
-bool DocumentReader::find(simdjson::dom::element e, std::string_view field, const std::function<bool(const Value&)>& each) {
+bool find(simdjson::dom::element e, std::string_view field, const std::function<bool(const Value&)>& each) {
   if (e.is_array()) {
     simdjson::dom::array children = e.get_array().value();
     for (auto child : children)
@@ -71,7 +60,7 @@ bool DocumentReader::find(simdjson::dom::element e, std::string_view field, cons
   return true;
 }
 
-bool DocumentReader::walk(simdjson::dom::element e, std::string& name, const std::function<bool(std::string_view, const Value&)>& each) {
+bool walk(simdjson::dom::element e, std::string& name, const std::function<bool(std::string_view, const Value&)>& each) {
   if (e.is_object()) {
     simdjson::dom::object members = e.get_object().value();
     for (auto child : members) {
@@ -93,9 +82,32 @@ bool DocumentReader::walk(simdjson::dom::element e, std::string& name, const std
   return leaves(e, [&](const Value& v) { return each(name, v); });
 }
 
+}  // namespace
+
+struct DocumentReader::Parsed {
+  simdjson::dom::parser parser;
+  std::string buffer;
+  simdjson::dom::element root;
+};
+
+DocumentReader::DocumentReader() : parsed_source_(std::make_unique<Parsed>()) {}
+DocumentReader::~DocumentReader() = default;
+
+bool DocumentReader::parse() {
+  if (parsed_) return good_;
+  parsed_ = true;
+  auto& p = *parsed_source_;
+  // simdjson wants room behind the text; the copy is cheaper than the parse it allows.
+  p.buffer.assign(row_.source);
+  p.buffer.reserve(p.buffer.size() + simdjson::SIMDJSON_PADDING);
+  auto result = p.parser.parse(p.buffer.data(), p.buffer.size(), false);
+  good_ = result.get(p.root) == simdjson::SUCCESS && p.root.is_object();
+  return good_;
+}
+
 bool DocumentReader::leaves_by_name(const std::function<bool(std::string_view, const Value&)>& each) {
   std::string name;
-  return !parse() || walk(root_, name, each);
+  return !parse() || walk(parsed_source_->root, name, each);
 }
 
 bool DocumentReader::values(std::string_view field, const std::function<bool(const Value&)>& each) {
@@ -105,9 +117,9 @@ bool DocumentReader::values(std::string_view field, const std::function<bool(con
     return each(v);
   }
   if (!parse()) return true;
-  if (field.empty() || field == "*") return leaves(root_, each);
+  if (field.empty() || field == "*") return leaves(parsed_source_->root, each);
   field = without_keyword(field);
-  if (field.find('*') == std::string_view::npos) return find(root_, field, each);
+  if (field.find('*') == std::string_view::npos) return find(parsed_source_->root, field, each);
   return leaves_by_name([&](std::string_view name, const Value& v) { return !fits(field, name) || each(v); });
 }
 

@@ -1,9 +1,8 @@
 #pragma once
 // One document as queries see it: dotted field names, arrays as several values, `.keyword` as another name of the same.
 
-#include <simdjson.h>
-
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,6 +23,8 @@ struct Value {
 /// Parses lazily: a query that needs only the time never parses the source.
 class DocumentReader {
  public:
+  DocumentReader();
+  ~DocumentReader();
   void set(const RowView& row, std::string_view index) { row_ = row, index_ = index, parsed_ = false; }
   /// Every leaf with its dotted name.
   bool leaves_by_name(const std::function<bool(std::string_view name, const Value&)>& each);
@@ -37,13 +38,9 @@ class DocumentReader {
 
  private:
   bool parse();
-  static bool walk(simdjson::dom::element e, std::string& name, const std::function<bool(std::string_view, const Value&)>& each);
-  static bool leaves(simdjson::dom::element e, const std::function<bool(const Value&)>& each);
-  static bool find(simdjson::dom::element e, std::string_view field, const std::function<bool(const Value&)>& each);
 
-  simdjson::dom::parser parser_;
-  std::string buffer_;
-  simdjson::dom::element root_;
+  struct Parsed;  // simdjson's parts, whose header is large
+  std::unique_ptr<Parsed> parsed_source_;
   RowView row_;
   std::string_view index_;
   bool parsed_ = false, good_ = false;

@@ -1,5 +1,7 @@
 #include "logs/query/query.hpp"
 
+#include <re2/re2.h>
+
 #include <algorithm>
 
 #include "base/text.hpp"

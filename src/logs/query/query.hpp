@@ -1,8 +1,6 @@
 #pragma once
 // Queries as a tree, and whether a document matches. Made by query_dsl (Elasticsearch's JSON) and query_string (Lucene's syntax).
 
-#include <re2/re2.h>
-
 #include <limits>
 #include <memory>
 #include <optional>
@@ -13,7 +11,13 @@
 #include "logs/query/dates.hpp"
 #include "logs/query/document.hpp"
 
+namespace re2 {
+class RE2;
+}
+
 namespace croft::logs {
+
+using re2::RE2;
 
 struct Query;
 using QueryPtr = std::shared_ptr<const Query>;
