@@ -1,5 +1,5 @@
 #pragma once
-// An ordered map whose copies are cheap: leaves of a few hundred entries are shared between copies until one of them writes.
+// An ordered map whose copies are cheap: leaves of a few dozen entries are shared between copies until one of them writes.
 
 #include <algorithm>
 #include <cstddef>
@@ -9,12 +9,12 @@
 
 namespace croft {
 
-/// Ordered map for publishing snapshots. A copy costs one pointer a leaf (about 256 entries); a write clones one leaf.
+/// Ordered map for publishing snapshots. A copy costs one pointer a leaf (about 50 entries); a write clones one leaf.
 ///
 /// Threads  a copy is a value: hand it to another thread, then go on writing to the original.
 template <class K, class V>
 class CowMap {
-  static constexpr std::size_t leaf_max = 512;
+  static constexpr std::size_t leaf_max = 64;
   using Leaf = std::vector<std::pair<K, V>>;
 
  public:

@@ -54,6 +54,7 @@ std::string Cluster::audit() const {
   if (total != i.total) return "the sum of total resources is wrong";
   for (const auto& [id, t] : i.tasks) {
     auto app = i.apps.find(t.task.spec.app);
+    if (t.counted != counted_as(t.task)) return fmt::format("task {} is counted as what it was before", id);
     if (app == i.apps.end() || t.at_app >= app->second.tasks.size() || app->second.tasks[t.at_app] != &t) return fmt::format("task {} is missing in its app's list", id);
   }
   for (const auto& [app, slots] : spread)

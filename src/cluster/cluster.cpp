@@ -12,6 +12,15 @@ namespace {
 constexpr std::size_t ended_max = 1000, ended_of_app_max = 100;
 }
 
+TaskCounts counted_as(const Task& t) {
+  if (t.goal != link::Goal::run) return {};  // it may serve still, but it is none of the instances any more
+  switch (t.status.state) {
+    case TaskState::staging: case TaskState::starting: return {.staged = 1};
+    case TaskState::running: return {.running = 1, .healthy = t.status.healthy == true, .unhealthy = t.status.healthy == false};
+    default: return {};
+  }
+}
+
 Cluster::Cluster(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 Cluster::~Cluster() = default;
 
@@ -23,13 +32,21 @@ Event& Cluster::Impl::emit(Event::Kind kind, const AgentId& agent, const TaskId&
   event.agent = agent;
   event.task = task;
   event.text = std::move(text);
+  if (auto* t = task.empty() ? nullptr : find_task(task)) recount(*t, counted_as(t->task));  // every change of a task is told
   return event;
 }
 
-void Cluster::Impl::task_changed(const TaskEntry& t, bool state, bool health) {
+void Cluster::Impl::recount(TaskEntry& t, TaskCounts now) {
+  auto was = std::exchange(t.counted, now);
+  auto& sum = apps.at(t.task.spec.app).counts;
+  for (auto field : {&TaskCounts::staged, &TaskCounts::running, &TaskCounts::healthy, &TaskCounts::unhealthy}) sum.*field += now.*field - was.*field;
+}
+
+Event& Cluster::Impl::task_changed(const TaskEntry& t, bool state, bool health) {
   auto& event = emit(Event::Kind::task_changed, t.task.agent, t.task.spec.id);
   event.state_changed = state;
   event.health_changed = health;
+  return event;
 }
 
 /// With a task_gone the task itself goes: whoever reads the events has its last state in them.
@@ -44,9 +61,10 @@ std::vector<Event> Cluster::take_events() {
 
 TaskEntry& Cluster::Impl::add_task(AgentEntry* agent, TaskSpec spec) {
   auto& t = tasks[spec.id];
-  auto& list = apps[spec.app].tasks;
-  t.at_app = list.size();
-  list.push_back(&t);
+  auto& app = apps[spec.app];
+  t.at_app = app.tasks.size();
+  app.tasks.push_back(&t);
+  app.ids.reset();
   t.task.status.task = spec.id;
   t.task.spec = std::move(spec);
   if (agent) settle(t, *agent);
@@ -92,7 +110,9 @@ void Cluster::Impl::retire(const TaskId& id) {
   if (at == tasks.end()) return;
   auto& t = at->second;
   unsettle(t);
+  recount(t, {});
   auto app = apps.find(t.task.spec.app);
+  app->second.ids.reset();
   auto& list = app->second.tasks;
   list[t.at_app] = list.back();
   list[t.at_app]->at_app = t.at_app;
@@ -123,7 +143,7 @@ void Cluster::Impl::set_goal(TaskEntry& t, link::Goal goal, Now now) {
   if (t.task.goal >= goal || is_terminal(t.task.status.state)) return;
   t.task.goal = goal;
   if (goal == link::Goal::drain) t.task.draining_since = now.wall;
-  task_changed(t, false);
+  task_changed(t, false).goal_changed = true;
   tell(t);
 }
 
@@ -212,6 +232,24 @@ std::vector<const Task*> Cluster::tasks_of(const AppId& id) const {
   out.reserve(app->second.tasks.size());
   for (const auto* t : app->second.tasks) out.push_back(&t->task);
   return out;
+}
+
+TaskCounts Cluster::counts_of(const AppId& id) const {
+  auto app = impl_->apps.find(id);
+  return app == impl_->apps.end() ? TaskCounts{} : app->second.counts;
+}
+
+std::shared_ptr<const std::vector<TaskId>> Cluster::ids_of(const AppId& id) const {
+  static const auto none = std::make_shared<const std::vector<TaskId>>();
+  auto app = impl_->apps.find(id);
+  if (app == impl_->apps.end()) return none;
+  if (!app->second.ids) {
+    std::vector<TaskId> ids;
+    ids.reserve(app->second.tasks.size());
+    for (const auto* t : app->second.tasks) ids.push_back(t->task.spec.id);
+    app->second.ids = std::make_shared<const std::vector<TaskId>>(std::move(ids));
+  }
+  return app->second.ids;
 }
 
 std::vector<const Task*> Cluster::ended() const {

@@ -85,6 +85,14 @@ struct Task {
   bool quarantined = false;         ///< reported by an agent, unknown to the store: shown, routed, never killed
 };
 
+/// Tasks of one app that are wanted still, by how far they are.
+struct TaskCounts {
+  std::uint32_t staged = 0;                    ///< staging or starting
+  std::uint32_t running = 0;
+  std::uint32_t healthy = 0, unhealthy = 0;    ///< of the running ones, where there is a verdict
+  bool operator==(const TaskCounts&) const = default;
+};
+
 /// What happened, for the orchestrator, the catalog and the events; in order.
 struct Event {
   enum class Kind : std::uint8_t {
@@ -97,7 +105,7 @@ struct Event {
   TaskId task;
   AgentId agent;
   std::string text;                 ///< progress and the like
-  bool health_changed = false, state_changed = false;
+  bool health_changed = false, state_changed = false, goal_changed = false;
   std::optional<Task> last;         ///< for task_gone: what it was
 };
 
@@ -158,6 +166,9 @@ class Cluster {
   [[nodiscard]] std::size_t task_count() const;                        ///< live ones, and ended ones until their task_gone is taken
   [[nodiscard]] std::vector<const Task*> tasks() const;                ///< by id
   [[nodiscard]] std::vector<const Task*> tasks_of(const AppId& app) const;  ///< in no particular order
+  [[nodiscard]] TaskCounts counts_of(const AppId& app) const;
+  /// Their ids; one list, shared with whoever asked before, until a task comes or goes.
+  [[nodiscard]] std::shared_ptr<const std::vector<TaskId>> ids_of(const AppId& app) const;
   /// Ended tasks, newest first, at most 100 an app and 1,000 in all.
   [[nodiscard]] std::vector<const Task*> ended() const;
   [[nodiscard]] Resources total() const;

@@ -42,10 +42,16 @@ struct TaskEntry {
   bool holds = false;                       ///< resources are charged
   bool confirmed = false;                   ///< the agent has listed or reported it
   bool changed = false;                     ///< stands in its agent's `changed`
+  TaskCounts counted;                       ///< what it adds to its app's counts
 };
+
+/// What one task adds to its app's counts.
+TaskCounts counted_as(const Task& task);
 
 struct AppEntry {
   std::vector<TaskEntry*> tasks;
+  std::shared_ptr<const std::vector<TaskId>> ids;  ///< of tasks; null when it is to be made anew
+  TaskCounts counts;                                              ///< sum of the tasks' `counted`
   std::unordered_map<CapacityIndex::Slot, std::uint32_t> spread;  ///< instances on each agent, reserved ones too
 };
 
@@ -93,9 +99,10 @@ struct Cluster::Impl {
   void finish(TaskEntry& task);
   void retire(const TaskId& task);
   void remember(Task task);
+  void recount(TaskEntry& task, TaskCounts now);
   void set_goal(TaskEntry& task, link::Goal goal, Now now);
   Event& emit(Event::Kind kind, const AgentId& agent, const TaskId& task = {}, std::string text = {});
-  void task_changed(const TaskEntry& task, bool state, bool health = false);
+  Event& task_changed(const TaskEntry& task, bool state, bool health = false);
 
   [[nodiscard]] AgentEntry* find_agent(const AgentId& id) {
     auto at = agents.find(id);

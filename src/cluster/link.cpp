@@ -186,7 +186,7 @@ void Cluster::Impl::adopt_known(AgentEntry& a, TaskEntry& entry, const link::Hel
   if (held.goal > entry.task.goal) {  // told by an earlier leader, or on this one's behalf: it stays told
     entry.task.goal = held.goal;
     entry.task.draining_since = held.draining_since;
-    task_changed(entry, false);
+    task_changed(entry, false).goal_changed = true;
   }
   work_in(a, held.status);
 }

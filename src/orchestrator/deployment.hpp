@@ -80,10 +80,10 @@ struct BusEvent {
 /// An app with everything the faces show of it. Immutable once published.
 struct AppView {
   App app;
-  std::uint32_t staged = 0, running = 0, healthy = 0, unhealthy = 0;
+  cluster::TaskCounts counts;
   std::vector<DeploymentId> deployments;
   std::optional<TaskFailure> last_failure;
-  std::vector<TaskId> tasks;
+  std::shared_ptr<const std::vector<TaskId>> tasks = std::make_shared<const std::vector<TaskId>>();  ///< never null
   std::optional<QueueItem> queue;
   std::vector<std::string> versions;                    ///< newest first
 };

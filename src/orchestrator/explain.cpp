@@ -36,14 +36,8 @@ AppView Orchestrator::view(const AppId& id, Now now) const {
   auto at = i.apps.find(id);
   if (at == i.apps.end()) return v;
   v.app = at->second;
-  for (const auto* task : i.cluster.tasks_of(id)) {
-    v.tasks.push_back(task->spec.id);
-    if (task->goal != link::Goal::run) continue;  // it may serve still, but it is none of the instances any more
-    if (task->status.state == TaskState::staging || task->status.state == TaskState::starting) ++v.staged;
-    if (task->status.state != TaskState::running) continue;
-    ++v.running;
-    if (task->status.healthy) ++(*task->status.healthy ? v.healthy : v.unhealthy);
-  }
+  v.tasks = i.cluster.ids_of(id);
+  v.counts = i.cluster.counts_of(id);
   for (const auto& d : i.order)
     if (i.deployments.at(d)->target.contains(id)) v.deployments.push_back(d);
   if (auto failure = i.failures.find(id); failure != i.failures.end()) v.last_failure = failure->second;
@@ -68,10 +62,10 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
   }
   const auto& app = at->second;
   auto v = view(id, now);
-  if (v.running >= app.instances && !v.queue && v.unhealthy == 0 && v.deployments.empty())
-    out.push_back(app.instances == 0 ? "It is suspended: instances is 0." : fmt::format("It runs as wanted: {} of {} instances.", v.running, app.instances));
+  if (v.counts.running >= app.instances && !v.queue && v.counts.unhealthy == 0 && v.deployments.empty())
+    out.push_back(app.instances == 0 ? "It is suspended: instances is 0." : fmt::format("It runs as wanted: {} of {} instances.", v.counts.running, app.instances));
   else
-    out.push_back(fmt::format("{} of {} instances run, {} are starting, {} are healthy.", v.running, app.instances, v.staged, v.healthy));
+    out.push_back(fmt::format("{} of {} instances run, {} are starting, {} are healthy.", v.counts.running, app.instances, v.counts.staged, v.counts.healthy));
   if (v.queue && v.queue->delay_left.count() > 0)
     out.push_back(fmt::format("{} {} held back for {} s more after {} failures in a row (backoffSeconds {}, backoffFactor {}, maxLaunchDelaySeconds {}).", v.queue->count,
                               v.queue->count == 1 ? "instance is" : "instances are", print_number(to_seconds(v.queue->delay_left)), v.queue->failures, app.backoff.count(),

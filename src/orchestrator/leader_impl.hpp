@@ -143,6 +143,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
 
   // The view under construction (strand), and the published one (view_mutex).
   View building;
+  std::set<AppId> changed_apps;
   std::set<TaskId> changed_tasks;
   std::set<AgentId> changed_agents;
   bool view_dirty = false;

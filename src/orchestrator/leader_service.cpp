@@ -103,6 +103,7 @@ void LeaderService::Impl::step_down() {
   term.reset();
   background = {};
   background_after = {};
+  changed_apps.clear();
   changed_tasks.clear();
   changed_agents.clear();
   catalog_at = {};
@@ -157,11 +158,9 @@ void LeaderService::Impl::turn(Now now) {
     }
   }
   if (!background.empty() && !committing && now.mono >= background_after) net::spawn(strand, "background commit", commit_background());
-  for (const auto& app : term->core.take_changed_apps()) {
-    if (term->core.app(app)) building.apps.set(app, std::make_shared<AppView>(term->core.view(app, now)));
-    else building.apps.erase(app);
-    view_dirty = true;
-  }
+  auto apps = term->core.take_changed_apps();
+  view_dirty = view_dirty || !apps.empty();
+  changed_apps.merge(apps);
   if (view_dirty && now.mono - published_at >= publish_every) publish(now);
   else if (view_dirty) next = std::min(next, published_at + publish_every);
   if (next < wake.expiry()) wake.expires_at(next);  // cancels the wait; the timer loop starts it anew

@@ -14,7 +14,8 @@ void LeaderService::Impl::note(const std::vector<cluster::Event>& events) {
   using Kind = cluster::Event::Kind;
   for (const auto& event : events) {
     view_dirty = true;
-    if (!event.agent.empty()) changed_agents.insert(event.agent);
+    bool task_only = event.kind == Kind::task_changed && !event.state_changed;
+    if (!event.agent.empty() && !task_only) changed_agents.insert(event.agent);
     if (event.task.empty()) continue;
     changed_tasks.insert(event.task);
     if (event.kind == Kind::task_gone && event.last) {
@@ -26,13 +27,14 @@ void LeaderService::Impl::note(const std::vector<cluster::Event>& events) {
 }
 
 void LeaderService::Impl::publish(Now now) {
+  for (const auto& app : changed_apps) {
+    if (term->core.app(app)) building.apps.set(app, std::make_shared<AppView>(term->core.view(app, now)));
+    else building.apps.erase(app);
+  }
+  changed_apps.clear();
   for (const auto& id : changed_tasks) {
-    if (const auto* task = term->cluster.task(id)) {
-      building.tasks.set(id, std::make_shared<const cluster::Task>(*task));
-      changed_agents.insert(task->agent);
-    } else {
-      building.tasks.erase(id);
-    }
+    if (const auto* task = term->cluster.task(id)) building.tasks.set(id, std::make_shared<const cluster::Task>(*task));
+    else building.tasks.erase(id);
   }
   changed_tasks.clear();
   for (const auto& id : changed_agents) {

@@ -82,7 +82,7 @@ void write_task(JsonWriter& w, const cluster::Task& task, const View& view, bool
 void write_app_info(JsonWriter& w, const View& view, const AppView& app, Embed embed) {
   w.begin_object();
   write_app_fields(w, app.app, true);
-  w.field("tasksStaged", app.staged).field("tasksRunning", app.running).field("tasksHealthy", app.healthy).field("tasksUnhealthy", app.unhealthy);
+  w.field("tasksStaged", app.counts.staged).field("tasksRunning", app.counts.running).field("tasksHealthy", app.counts.healthy).field("tasksUnhealthy", app.counts.unhealthy);
   w.key("deployments").begin_array();
   for (const auto& id : app.deployments) w.begin_object().field("id", id).end_object();
   w.end_array();
@@ -90,7 +90,7 @@ void write_app_info(JsonWriter& w, const View& view, const AppView& app, Embed e
   if (embed.failure && app.last_failure) write_failure(w, *app.last_failure);
   if (embed.tasks) {
     w.key("tasks").begin_array();
-    for (const auto& id : app.tasks)
+    for (const auto& id : *app.tasks)
       if (const auto* task = view.tasks.find(id); task && !is_terminal((*task)->status.state)) write_task(w, **task, view, true);
     w.end_array();
   }
@@ -202,10 +202,10 @@ void write_overview(JsonWriter& w, const View& view) {
   }
   w.end_array().key("apps").begin_array();
   view.apps.for_each([&](const AppId& id, const auto& app) {
-    w.begin_object().field("id", id).field("instances", app->app.instances).field("running", app->running).field("healthy", app->healthy);
-    w.field("unhealthy", app->unhealthy).field("staged", app->staged).field("deploying", !app->deployments.empty()).field("waiting", app->queue ? app->queue->count : 0);
+    w.begin_object().field("id", id).field("instances", app->app.instances).field("running", app->counts.running).field("healthy", app->counts.healthy);
+    w.field("unhealthy", app->counts.unhealthy).field("staged", app->counts.staged).field("deploying", !app->deployments.empty()).field("waiting", app->queue ? app->queue->count : 0);
     w.key("tasks").begin_array();
-    for (const auto& task : app->tasks)
+    for (const auto& task : *app->tasks)
       if (const auto* t = view.tasks.find(task)) {
         w.begin_object();
         write_task_fields(w, **t, view, true);

@@ -42,7 +42,7 @@ void write_sums(JsonWriter& w, std::string_view key, Sums s) {
 
 void write_stats(JsonWriter& w, const View& view, const AppView& app) {
   Sums all, latest, outdated, scaled;
-  for (const auto& id : app.tasks) {
+  for (const auto& id : *app.tasks) {
     const auto* found = view.tasks.find(id);
     if (!found || is_terminal((*found)->status.state)) continue;
     const auto& task = **found;

@@ -33,7 +33,7 @@ std::string text_list(const View& view, const std::function<bool(const AppId&)>&
     for (std::size_t i = 0; i < std::max<std::size_t>(app->app.ports.size(), 1); ++i) {
       bool none = app->app.ports.empty();
       out += name + "\t" + (none ? " " : std::to_string(mapped ? app->app.ports[i].service_port : app->app.ports[i].port)) + "\t";
-      for (const auto& id_of_task : app->tasks) {
+      for (const auto& id_of_task : *app->tasks) {
         const auto* task = view.tasks.find(id_of_task);
         if (!task || (*task)->status.state != TaskState::running) continue;
         if (none) out += host_of(**task) + " ";
@@ -62,7 +62,7 @@ asio::awaitable<Response> app_tasks(FacePtr face, Request r) {
   w.begin_object().key("tasks").begin_array();
   view->apps.for_each([&](const AppId& app, const auto& v) {
     if (!wanted(app)) return;
-    for (const auto& task : v->tasks)
+    for (const auto& task : *v->tasks)
       if (const auto* t = view->tasks.find(task); t && !is_terminal((*t)->status.state)) write_task(w, **t, *view, true);
   });
   w.end_array().end_object();
@@ -133,7 +133,7 @@ asio::awaitable<Response> kill_app_tasks(FacePtr face, Request r) {
   if (!app) co_return no_app(id);
   auto host = r.query.get("host").value_or("*");
   std::vector<TaskId> tasks;
-  for (const auto& task : (*app)->tasks) {
+  for (const auto& task : *(*app)->tasks) {
     const auto* t = view->tasks.find(task);
     if (!t || is_terminal((*t)->status.state)) continue;
     auto at = (*t)->spec.env.find("HOST");
