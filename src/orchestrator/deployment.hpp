@@ -79,7 +79,7 @@ struct BusEvent {
 
 /// An app with everything the faces show of it. Immutable once published.
 struct AppView {
-  App app;
+  std::shared_ptr<const App> app;                       ///< never null in a view that is published
   cluster::TaskCounts counts;
   std::vector<DeploymentId> deployments;
   std::optional<TaskFailure> last_failure;

@@ -30,12 +30,14 @@ std::vector<QueueItem> Orchestrator::queue(Now now) const {
   return out;
 }
 
-AppView Orchestrator::view(const AppId& id, Now now) const {
+AppView Orchestrator::view(const AppId& id, Now now, const AppView* before) const {
   const auto& i = *impl_;
   AppView v;
   auto at = i.apps.find(id);
   if (at == i.apps.end()) return v;
-  v.app = at->second;
+  const auto& app = at->second;
+  auto same = [&](const App& a) { return a.version == app.version && a.last_scaling == app.last_scaling && a.last_config_change == app.last_config_change; };
+  v.app = before && before->app && same(*before->app) ? before->app : std::make_shared<const App>(app);
   v.tasks = i.cluster.ids_of(id);
   v.counts = i.cluster.counts_of(id);
   for (const auto& d : i.order)

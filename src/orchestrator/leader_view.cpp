@@ -28,7 +28,8 @@ void LeaderService::Impl::note(const std::vector<cluster::Event>& events) {
 
 void LeaderService::Impl::publish(Now now) {
   for (const auto& app : changed_apps) {
-    if (term->core.app(app)) building.apps.set(app, std::make_shared<AppView>(term->core.view(app, now)));
+    const auto* before = building.apps.find(app);
+    if (term->core.app(app)) building.apps.set(app, std::make_shared<AppView>(term->core.view(app, now, before ? before->get() : nullptr)));
     else building.apps.erase(app);
   }
   changed_apps.clear();

@@ -106,9 +106,9 @@ asio::awaitable<Response> list_apps(FacePtr face, Request r) {
   JsonWriter w;
   w.begin_object().key("apps").begin_array();
   view->apps.for_each([&](const AppId& app_id, const auto& app) {
-    if (!cmd.empty() && lower(app->app.cmd.value_or("")).find(cmd) == std::string::npos) return;
+    if (!cmd.empty() && lower(app->app->cmd.value_or("")).find(cmd) == std::string::npos) return;
     if (!id.empty() && lower(app_id.str()).find(id) == std::string::npos) return;
-    if (selects(app->app.labels)) write_app_info(w, *view, *app, embed);
+    if (selects(app->app->labels)) write_app_info(w, *view, *app, embed);
   });
   w.end_array().end_object();
   co_return Response::json(std::move(w).take());

@@ -100,7 +100,7 @@ asio::awaitable<Response> group_version(FacePtr face, Request r) {
       auto stored = state.version_at(app, stamp);
       if (!stored) return;
       auto shown = std::make_shared<AppView>();
-      shown->app = std::move(*stored);
+      shown->app = std::make_shared<const App>(std::move(*stored));
       then.apps.set(app, std::move(shown));
     });
   };

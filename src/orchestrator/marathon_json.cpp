@@ -81,7 +81,7 @@ void write_task(JsonWriter& w, const cluster::Task& task, const View& view, bool
 
 void write_app_info(JsonWriter& w, const View& view, const AppView& app, Embed embed) {
   w.begin_object();
-  write_app_fields(w, app.app, true);
+  write_app_fields(w, *app.app, true);
   w.field("tasksStaged", app.counts.staged).field("tasksRunning", app.counts.running).field("tasksHealthy", app.counts.healthy).field("tasksUnhealthy", app.counts.unhealthy);
   w.key("deployments").begin_array();
   for (const auto& id : app.deployments) w.begin_object().field("id", id).end_object();
@@ -147,7 +147,7 @@ void write_offer(JsonWriter& w, const View& view, const cluster::Refused& r) {
 
 void write_queue_item(JsonWriter& w, const View& view, const AppView& app, bool unused_offers) {
   const auto& q = *app.queue;
-  w.begin_object().field("count", q.count).field("role", app.app.role).key("delay").begin_object();
+  w.begin_object().field("count", q.count).field("role", app.app->role).key("delay").begin_object();
   w.field("timeLeftSeconds", (q.delay_left.count() + 999) / 1000).field("overdue", q.delay_left.count() == 0).end_object();
   w.field("since", to_iso8601(q.since)).key("processedOffersSummary").begin_object();
   auto refused = std::accumulate(q.by_reason.begin(), q.by_reason.end(), std::size_t{0});
@@ -162,7 +162,7 @@ void write_queue_item(JsonWriter& w, const View& view, const AppView& app, bool 
     w.end_array();
   }
   w.key("app").begin_object();
-  write_app_fields(w, app.app, true);
+  write_app_fields(w, *app.app, true);
   w.end_object().end_object();
 }
 
@@ -202,7 +202,7 @@ void write_overview(JsonWriter& w, const View& view) {
   }
   w.end_array().key("apps").begin_array();
   view.apps.for_each([&](const AppId& id, const auto& app) {
-    w.begin_object().field("id", id).field("instances", app->app.instances).field("running", app->counts.running).field("healthy", app->counts.healthy);
+    w.begin_object().field("id", id).field("instances", app->app->instances).field("running", app->counts.running).field("healthy", app->counts.healthy);
     w.field("unhealthy", app->counts.unhealthy).field("staged", app->counts.staged).field("deploying", !app->deployments.empty()).field("waiting", app->queue ? app->queue->count : 0);
     w.key("tasks").begin_array();
     for (const auto& task : *app->tasks)

@@ -47,8 +47,8 @@ void write_stats(JsonWriter& w, const View& view, const AppView& app) {
     if (!found || is_terminal((*found)->status.state)) continue;
     const auto& task = **found;
     all.add(task, view.made);
-    (task.spec.app_version >= app.app.last_config_change ? latest : outdated).add(task, view.made);
-    if (to_iso8601(task.staged_at) >= app.app.last_scaling) scaled.add(task, view.made);
+    (task.spec.app_version >= app.app->last_config_change ? latest : outdated).add(task, view.made);
+    if (to_iso8601(task.staged_at) >= app.app->last_scaling) scaled.add(task, view.made);
   }
   w.key("taskStats").begin_object();
   write_sums(w, "startedAfterLastScaling", std::move(scaled));

@@ -29,10 +29,10 @@ std::string text_list(const View& view, const std::function<bool(const AppId&)>&
       auto at = t.spec.env.find("HOST");
       return at == t.spec.env.end() ? std::string() : at->second;
     };
-    bool mapped = !app->app.networks.empty() && app->app.networks[0].mode != NetworkMode::host;
-    for (std::size_t i = 0; i < std::max<std::size_t>(app->app.ports.size(), 1); ++i) {
-      bool none = app->app.ports.empty();
-      out += name + "\t" + (none ? " " : std::to_string(mapped ? app->app.ports[i].service_port : app->app.ports[i].port)) + "\t";
+    bool mapped = !app->app->networks.empty() && app->app->networks[0].mode != NetworkMode::host;
+    for (std::size_t i = 0; i < std::max<std::size_t>(app->app->ports.size(), 1); ++i) {
+      bool none = app->app->ports.empty();
+      out += name + "\t" + (none ? " " : std::to_string(mapped ? app->app->ports[i].service_port : app->app->ports[i].port)) + "\t";
       for (const auto& id_of_task : *app->tasks) {
         const auto* task = view.tasks.find(id_of_task);
         if (!task || (*task)->status.state != TaskState::running) continue;

@@ -90,7 +90,7 @@ class Orchestrator {
   [[nodiscard]] const std::map<DeploymentId, std::shared_ptr<const Deployment>>& deployments() const;
   [[nodiscard]] const std::map<AppId, catalog::Rule>& rules() const;
   [[nodiscard]] std::vector<QueueItem> queue(Now now) const;
-  [[nodiscard]] AppView view(const AppId& id, Now now) const;
+  [[nodiscard]] AppView view(const AppId& id, Now now, const AppView* before = nullptr) const;  ///< shares with `before` what has not changed
   /// Apps whose view changed since the last call.
   std::set<AppId> take_changed_apps();
   /// Plain sentences, most important first: why is this app not (fully) running, which field to change.

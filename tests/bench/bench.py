@@ -59,7 +59,8 @@ def bench_strand():
     runs = [json.loads(program("croft_orchestrator_bench")) for _ in range(ROUNDS)]
     mid = lambda key: statistics.median(r[key] for r in runs)  # noqa: E731
     say("a health change at 100,000 tasks, /state read in a loop", mid("us_per_change_median"), "us", None, [("p99", mid("us_per_change_p99"))])
-    say("  longest hold of the leader's strand", mid("strand_hold_max_ms"), "ms", 2)
+    say("  longest hold of the leader's strand", mid("strand_hold_max_ms"), "ms", 2, [("longest pause of an empty loop", mid("machine_gap_ms"))])
+    say("  holds over 1.6 ms", mid("longer_percent"), "% of holds")
     say(f"  /state of {runs[0]['state_megabytes']:.0f} MB", mid("state_ms"), "ms")
 
 
