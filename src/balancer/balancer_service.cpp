@@ -12,6 +12,7 @@ namespace croft::balancer {
 namespace {
 
 constexpr std::chrono::milliseconds look_every{100};      // whether HAProxy still lives
+constexpr int looks_until_asked = 10;                       // every so many looks HAProxy is asked who it is
 constexpr std::chrono::milliseconds confirm_every{250};
 
 KeeperOptions keeper_options(const BalancerOptions& o) {
@@ -74,6 +75,7 @@ asio::awaitable<void> BalancerService::Impl::apply_loop() {
   ++loops;
   std::string last_trouble;
   std::optional<Mono> again;
+  int looks = 0;
   while (!stopping) {
     auto ticket = changed->ticket();
     std::shared_ptr<const catalog::Content> todo;
@@ -95,7 +97,8 @@ asio::awaitable<void> BalancerService::Impl::apply_loop() {
     if (again) patience = std::min(patience, std::max(Millis(1), std::chrono::ceil<Millis>(*again - std::chrono::steady_clock::now())));
     if (co_await changed->wait(ticket, patience)) continue;
     auto lost = std::make_shared<bool>(false);
-    std::function<void()> look = [this, lost] { *lost = keeper.lost(); };
+    bool thorough = ++looks % looks_until_asked == 0;
+    std::function<void()> look = [this, lost, thorough] { *lost = keeper.lost(thorough); };
     co_await blocking.run(look);
     if (!*lost) continue;
     std::lock_guard lock(mutex);

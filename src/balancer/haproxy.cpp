@@ -1,6 +1,7 @@
 #include "balancer/haproxy.hpp"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -109,6 +110,8 @@ std::optional<Proxy::Info> Haproxy::info() const {
   if (!pid) return std::nullopt;
   return Info{static_cast<int>(*pid), line_of(*text, "description")};
 }
+
+bool Haproxy::lives(int pid) const { return ::kill(pid, 0) == 0 || errno == EPERM; }
 
 /// Of this run folder's HAProxy, if it lives; a number that belongs to somebody else now does not count.
 std::optional<int> Haproxy::master_pid() const {

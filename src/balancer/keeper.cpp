@@ -225,8 +225,10 @@ Keeper::Outcome Keeper::apply(const catalog::Content& content, bool fresh, Mono 
   return ok ? outcome : trouble(ok.error(), soon);
 }
 
-bool Keeper::lost() const {
+bool Keeper::lost(bool thorough) const {
   if (!up_) return false;
+  if (!proxy_.lives(pid_)) return true;
+  if (!thorough) return false;
   auto info = proxy_.info();
   return !info || info->pid != pid_;
 }

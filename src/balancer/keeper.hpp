@@ -40,8 +40,8 @@ class Keeper {
   /// `fresh`: heard from a leader since croft was started. A HAProxy that runs knows more than an old copy of the catalog, and is left alone.
   Outcome apply(const catalog::Content& content, bool fresh, Mono now);
 
-  /// True when HAProxy is gone or is not the one that apply() left: it must be called again.
-  [[nodiscard]] bool lost() const;
+  /// True when HAProxy is gone or is not the one that apply() left: it must be called again. Not `thorough`: only whether its process is there, which costs nothing.
+  [[nodiscard]] bool lost(bool thorough = true) const;
   /// Open requests of draining tasks, those of old workers too. A task that is not in rotation and has none stands with 0.
   [[nodiscard]] std::map<TaskId, std::uint32_t> open_requests() const;
   /// What the content asks for and is not done, in words, of the newest apply().

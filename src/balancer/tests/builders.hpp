@@ -71,6 +71,7 @@ class FakeProxy final : public Proxy {
     if (workers.empty()) return std::nullopt;
     return Info{workers.back().pid, workers.back().shape};
   }
+  bool lives(int pid) const override { return !workers.empty() && std::any_of(workers.begin(), workers.end(), [&](const auto& w) { return w.pid == pid; }); }
   Status start() override {
     ++starts;
     if (!start_fails.empty()) return fail(Errc::io, "{}", start_fails);

@@ -155,7 +155,9 @@ TEST_F(KeeperTest, AnAdoptedHaproxyWithAnotherConfigurationIsReloaded) {
 TEST_F(KeeperTest, WhenHaproxyDiesItIsStartedWithTheNewestInstances) {
   apply(web(1));
   EXPECT_FALSE(keeper->lost());
+  EXPECT_FALSE(keeper->lost(false));
   proxy.workers.clear();
+  EXPECT_TRUE(keeper->lost(false));
   EXPECT_TRUE(keeper->lost());
   EXPECT_TRUE(apply(web(2)).in_force);
   EXPECT_EQ(proxy.starts, 2);
