@@ -24,7 +24,7 @@ void AgentCore::adopt(link::HeldTask held) {
 
 link::Registration AgentCore::registration(const link::AgentInfo& info) {
   if (life_.empty()) life_ = new_uuid();
-  link::Registration r{info, membership_.id, membership_.cluster_id, membership_.epoch, membership_.commit, {}, life_, ++registrations_};
+  link::Registration r{info, membership_.id, membership_.cluster_id, membership_.epoch, membership_.commit, {}, life_, ++registrations_, membership_.lives};
   for (const auto& [id, entry] : tasks_) r.tasks.push_back(entry.held);
   return r;
 }
@@ -70,7 +70,7 @@ Result<Decisions> AgentCore::on_down(const link::Down& record, Now) {
       return fail(Errc::conflict, "the leader is of cluster {}, this agent of {}", w->cluster_id, membership_.cluster_id);
     if (w->epoch < membership_.epoch) return fail(Errc::conflict, "the leader's epoch {} is older than {}", w->epoch, membership_.epoch);
     if (w->commit < membership_.commit) return fail(Errc::conflict, "the leader's store ends at commit {}, this agent has heard of {}", w->commit, membership_.commit);
-    Membership next{w->agent, w->cluster_id, w->epoch, w->commit};
+    Membership next{w->agent, w->cluster_id, w->epoch, w->commit, membership_.lives};
     out.persist = !(next == membership_);
     membership_ = next;
     subscription_ = w->subscription;

@@ -19,6 +19,7 @@ struct Membership {
   AgentId id;
   std::string cluster_id;
   std::uint64_t epoch = 0, commit = 0;
+  std::uint64_t lives = 0;                ///< processes that have begun with this disk, the present one included
   bool operator==(const Membership&) const = default;
 };
 

@@ -46,7 +46,7 @@ AgentService::Impl::Impl(asio::any_io_executor p, AgentOptions o, std::unique_pt
 Status AgentService::Impl::save_membership() {
   const auto& m = core.membership();
   JsonWriter w;
-  w.begin_object().field("format", 1).field("id", m.id).field("cluster_id", m.cluster_id).field("epoch", m.epoch).field("commit", m.commit).end_object();
+  w.begin_object().field("format", 1).field("id", m.id).field("cluster_id", m.cluster_id).field("epoch", m.epoch).field("commit", m.commit).field("lives", m.lives).end_object();
   return write_file_atomic(options.work_dir / "agent.json", w.str(), 0600);
 }
 
@@ -60,9 +60,11 @@ Status AgentService::Impl::recover() {
     // Without it this host registers anew, and the leader knows it again by its name and port.
     if (!parsed) log::error("agent", "{}: {}", (options.work_dir / "agent.json").string(), parsed.error().context);
     else membership = {AgentId(json::text(*parsed, "id")), json::text(*parsed, "cluster_id"), static_cast<std::uint64_t>(json::integer(*parsed, "epoch")),
-                       static_cast<std::uint64_t>(json::integer(*parsed, "commit"))};
+                       static_cast<std::uint64_t>(json::integer(*parsed, "commit")), static_cast<std::uint64_t>(json::integer(*parsed, "lives"))};
   }
+  ++membership.lives;
   core = AgentCore(membership);
+  if (auto ok = save_membership(); !ok) log::warn("agent", "{}", ok.error().context);  // the life before counts the same then
   std::error_code ec;
   std::vector<fs::path> folders;
   for (const auto& entry : fs::directory_iterator(options.work_dir / "runs", ec)) folders.push_back(entry.path());

@@ -9,6 +9,8 @@ namespace croft::catalog {
 
 namespace {
 
+constexpr Millis tick_late{1000};  // ticks come at least twice a second: after a longer pause the leader was away
+
 /// True when the map changed.
 template <class Map, class T>
 bool put(Map& map, const typename Map::key_type& key, T value) {
@@ -150,8 +152,8 @@ void Publisher::tick(Now now) {
   // A leader that was frozen, or silent for want of a lease of its own, heard nobody: that is not the balancers' silence.
   auto slept = ticked_ == Mono{} ? Millis(0) : std::chrono::floor<Millis>(now.mono - ticked_);
   ticked_ = now.mono;
-  if (slept >= options_.lease)
-    for (auto& [id, lease] : leases_) lease.heard = std::max(lease.heard, now.mono);
+  if (slept >= tick_late)
+    for (auto& [id, lease] : leases_) lease.heard = std::min(lease.heard + slept, now.mono);
   for (auto at = leases_.begin(); at != leases_.end();) {
     auto silence = now.mono - at->second.heard;
     if (silence >= options_.lease) {

@@ -31,6 +31,8 @@ class Publisher {
   /// Ends the collection: the new index if anything changed. Everything set before has an index <= it.
   Index flush();
   [[nodiscard]] Index index() const { return at_; }
+  /// The index that has everything set until now: the next one while there is something to flush.
+  [[nodiscard]] Index pending() const { return {at_.epoch, at_.n + (dirty_ ? 1 : 0)}; }
   [[nodiscard]] const Content& content() const { return content_; }
 
   /// What a follower at `after` gets next, as encoded lines (no newline): the missing deltas, or one snapshot when it is of

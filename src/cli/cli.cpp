@@ -143,7 +143,12 @@ void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& 
   sim->add_option("--seeds", a.sim.seeds, "how many seeds")->capture_default_str();
   sim->add_option("--minutes", a.sim.minutes, "virtual minutes a seed")->capture_default_str();
   sim->add_option("--bug", a.sim.bug, "plant a bug, which must be found; \"list\" names them");
-  sim->add_flag("--strict", a.sim.strict, "fail on the checks, too, that are otherwise only reported");
+  sim->add_option("--check", a.sim.check, "only this check counts: C1 to C13")->check(CLI::IsMember([] {
+    std::vector<std::string> ids;
+    for (int n = 1; n <= 13; ++n) ids.push_back("C" + std::to_string(n));
+    return ids;
+  }()));
+  sim->add_flag("--keep-going", a.sim.keep_going, "a line for each failing seed instead of an end at the first");
   sim->add_flag("--scale", a.sim.scale, "a fail-over with many agents and tasks instead: CPU time and memory");
   sim->add_option("--agents", a.sim.agents, "agents of --scale")->capture_default_str();
   sim->add_option("--tasks", a.sim.tasks, "tasks of --scale")->capture_default_str();

@@ -40,7 +40,8 @@ struct SimOptions {
   std::uint64_t seed = 1, seeds = 1;
   double minutes = 10;
   std::string bug;
-  bool strict = false;                        ///< also the checks that are only reported fail
+  std::string check;                          ///< the only check that counts ("C13"); "": all
+  bool keep_going = false;                    ///< a line for each failing seed instead of an end at the first
   bool scale = false;                         ///< a fail-over at size instead of seeds
   std::uint32_t agents = 10'000, tasks = 100'000;
 };

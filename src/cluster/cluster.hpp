@@ -134,6 +134,8 @@ class Cluster {
   Result<AgentId> register_agent(const link::Registration& r, Now now);
   /// Statuses are worked in and answered by Acks in the outbox. conflict: stale subscription; duplicates do no harm.
   Status report(const link::Report& r, Now now);
+  /// An agent of an earlier leader's time and where it was. A registration without an id from there is its: it lost its disk.
+  void expect(const AgentId& agent, const std::string& hostname, const std::string& ip, std::uint16_t port);
   void stream_closed(const AgentId& agent, const std::string& subscription, Now now);
   void tick(Now now);               ///< time-outs, heartbeats; call at least every second
   struct Message { AgentId agent; std::string subscription; link::Down record; };

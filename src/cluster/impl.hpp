@@ -22,7 +22,8 @@ struct AgentEntry {
   bool was_unreachable = false;             ///< until the next registration is worked in
   std::uint64_t last_report = 0;            ///< number of the newest report of this subscription
   std::string life;                         ///< of the newest registration, and its number in it
-  std::uint64_t registration = 0;
+  std::uint64_t registration = 0, lives = 0;
+  std::deque<std::string> past_boots;       ///< of its host; what was sent in one of these may still arrive
   // Charged, and not yet launched:
   Resources reserved;
   std::vector<std::uint16_t> reserved_ports;
@@ -116,6 +117,8 @@ struct Cluster::Impl {
   Options options;
   std::map<AgentId, AgentEntry> agents;
   std::map<std::pair<std::string, std::uint16_t>, AgentId> endpoints;  ///< address and port of an agent's API: its newest id
+  struct Expected { std::string hostname, ip; std::uint16_t port = 0; };
+  std::map<AgentId, Expected> expected;     ///< agents that an earlier leader knew, until they register
   std::vector<AgentEntry*> by_slot;
   CapacityIndex index;
   std::unordered_map<TaskId, TaskEntry> tasks;
@@ -128,6 +131,7 @@ struct Cluster::Impl {
   std::vector<AgentId> with_news;
   std::vector<Event> events;
   std::uint64_t subscriptions = 0, agents_made = 0;
+  Mono ticked{};
   Resources total, used;
   std::vector<std::uint64_t> eligible;      ///< by slot, a bit each: what the shape's constraints allow; of the present place() only
   std::vector<std::uint8_t> ranks;          ///< by slot, likewise

@@ -7,6 +7,11 @@
 
 namespace croft::cluster {
 
+namespace {
+constexpr std::size_t past_boots_max = 8;
+constexpr Millis tick_late{1500};  // ticks come at least every second: after a longer pause the leader was away
+}
+
 // --- down ---
 
 void Cluster::Impl::send(AgentEntry& a, link::Down record) {
@@ -78,13 +83,26 @@ Result<AgentId> Cluster::Impl::identify(const link::Registration& r, Now now) {
       return fail(Errc::conflict, "agent id {} of {} is in use by {}: was its work directory copied? Remove the copy's membership file", r.id, r.info.hostname, known->agent.info.hostname);
     return r.id;
   }
-  if (auto at = endpoints.find({r.info.ip, r.info.port}); !r.info.ip.empty() && at != endpoints.end() && agents.contains(at->second)) return at->second;
+  if (auto at = endpoints.find({r.info.ip, r.info.port}); !r.info.ip.empty() && at != endpoints.end()) {
+    auto earlier = expected.find(at->second);
+    if (agents.contains(at->second) || (earlier != expected.end() && earlier->second.hostname == r.info.hostname)) return at->second;
+  }
   return AgentId(fmt::format("{}-{}-S{}", options.cluster_id, options.epoch, agents_made++));
+}
+
+void Cluster::expect(const AgentId& agent, const std::string& hostname, const std::string& ip, std::uint16_t port) {
+  if (ip.empty()) return;
+  impl_->expected[agent] = {hostname, ip, port};
+  impl_->endpoints[{ip, port}] = agent;
 }
 
 AgentEntry& Cluster::Impl::enter(const AgentId& id, const link::AgentInfo& info, Now now) {
   auto [at, fresh] = agents.try_emplace(id);
   auto& a = at->second;
+  if (auto earlier = expected.extract(id)) {
+    const auto& was = earlier.mapped();
+    if (auto old = endpoints.find({was.ip, was.port}); old != endpoints.end() && old->second == id) endpoints.erase(old);
+  }
   if (fresh) {
     a.agent.id = id;
     a.agent.registered = now.wall;
@@ -93,6 +111,8 @@ AgentEntry& Cluster::Impl::enter(const AgentId& id, const link::AgentInfo& info,
     by_slot[a.slot] = &a;
   } else {
     cut(a, "another registration took its place", now);
+    if (a.agent.info.boot_id != info.boot_id && !a.agent.info.boot_id.empty()) a.past_boots.push_back(a.agent.info.boot_id);
+    if (a.past_boots.size() > past_boots_max) a.past_boots.pop_front();
     total -= a.agent.info.total;
     index.set_total(a.slot, info.total);
     if (auto old = endpoints.find({a.agent.info.ip, a.agent.info.port}); old != endpoints.end() && old->second == id) endpoints.erase(old);
@@ -120,9 +140,15 @@ Result<AgentId> Cluster::register_agent(const link::Registration& r, Now now) {
   // A connection that was given up may deliver late. What it lists is not what the agent holds now: tasks started since would count as lost.
   if (const auto* known = i.find_agent(*id); known && !r.life.empty() && known->life == r.life && r.number <= known->registration)
     return fail(Errc::conflict, "registration {} of agent {} was overtaken by its number {}", r.number, *id, known->registration);
+  // Nor is what a former life of it sent. A count that went back is taken once the agent is given up: its disk was put back to an older state.
+  if (const auto* known = i.find_agent(*id); known && !r.id.empty() && r.lives != 0 && r.lives < known->lives && known->agent.reachable)
+    return fail(Errc::conflict, "registration of life {} of agent {} was overtaken by its life {}", r.lives, *id, known->lives);
+  if (const auto* known = i.find_agent(*id); known && std::find(known->past_boots.begin(), known->past_boots.end(), r.info.boot_id) != known->past_boots.end())
+    return fail(Errc::conflict, "registration of agent {} was sent before its host was booted again", *id);
   auto& agent = i.enter(*id, r.info, now);
   agent.life = r.life;
   agent.registration = r.number;
+  agent.lives = r.lives;
   std::set<TaskId> listed;
   for (const auto& held : r.tasks) {
     listed.insert(held.spec.id);
@@ -192,14 +218,20 @@ void Cluster::Impl::adopt_known(AgentEntry& a, TaskEntry& entry, const link::Hel
 }
 
 /// Tasks that the leader has on this agent and that the agent did not list. A launch that never arrived stays wanted, so that the snapshot brings it; but
-/// not when the agent was given up meanwhile, because then others may have taken its place.
+/// not when the agent was given up meanwhile, because then others may have taken its place, nor when a task that the agent brought has its port.
 void Cluster::Impl::missing_after_registration(AgentEntry& a, const std::set<TaskId>& listed, Now now) {
   auto mine = a.tasks;
+  auto taken = [&](const TaskEntry& t) {
+    return std::any_of(mine.begin(), mine.end(), [&](const TaskEntry* other) {
+      return other != &t && other->holds && other->confirmed && std::find_first_of(t.ports.begin(), t.ports.end(), other->ports.begin(), other->ports.end()) != t.ports.end();
+    });
+  };
   for (auto* t : mine) {
     if (is_terminal(t->task.status.state) || listed.contains(t->task.spec.id)) continue;
     if (t->confirmed) end_with(*t, TaskState::lost, "REASON_RECONCILIATION", "the agent came back without this task", now);
     else if (t->task.goal != link::Goal::run) end_with(*t, TaskState::killed, "REASON_TASK_KILLED_DURING_LAUNCH", "killed before the agent had it", now);
     else if (a.was_unreachable) end_with(*t, TaskState::lost, "REASON_SLAVE_DISCONNECTED", "the agent was away and never had it", now);
+    else if (taken(*t)) end_with(*t, TaskState::lost, "REASON_RECONCILIATION", "the agent came back with a task that has its port", now);
   }
 }
 
@@ -290,6 +322,11 @@ void Cluster::Impl::unreachable(AgentEntry& a, Now now) {
 
 void Cluster::tick(Now now) {
   auto& i = *impl_;
+  // A leader that was frozen, or silent for want of a lease of its own, heard nobody: that is not the agents' silence.
+  auto slept = i.ticked == Mono{} ? Millis(0) : std::chrono::floor<Millis>(now.mono - i.ticked);
+  i.ticked = now.mono;
+  if (slept >= tick_late)
+    for (auto& [id, a] : i.agents) a.last_contact = std::min(a.last_contact + slept, now.mono);
   for (auto& [id, a] : i.agents) {
     if (a.agent.connected && a.agent.n - a.agent.acked_n > i.options.unacked_max)
       i.cut(a, fmt::format("it is {} deltas behind", a.agent.n - a.agent.acked_n), now);

@@ -44,6 +44,7 @@ struct Registration {
   /// Which life of the agent's process this is, and its how many-eth registration in it: one that was overtaken on its way is old news. "": not told.
   std::string life;
   std::uint64_t number = 0;
+  std::uint64_t lives = 0;      ///< lives that this agent has begun, on its disk: what a former one sent may arrive after its death. 0: not told
 };
 
 struct WantedTask {

@@ -100,7 +100,7 @@ std::string encode(const Registration& r) {
   w.field("ports", r.info.ports.str()).field("boot_id", r.info.boot_id).field("version", r.info.version);
   w.field("docker", r.info.docker).field("native", r.info.native).end_object();
   w.field("id", r.id).field("cluster_id", r.cluster_id).field("epoch_seen", r.epoch_seen).field("commit_seen", r.commit_seen);
-  w.field("life", r.life).field("number", r.number);
+  w.field("life", r.life).field("number", r.number).field("lives", r.lives);
   w.key("tasks").begin_array();
   for (const auto& t : r.tasks) {
     w.begin_object();
@@ -162,6 +162,7 @@ Result<Registration> decode_registration(std::string_view body) {
   r.commit_seen = natural(v, "commit_seen");
   r.life = json::text(v, "life");
   r.number = natural(v, "number");
+  r.lives = natural(v, "lives");
   for (const auto& t : json::list(v, "tasks")) {
     HeldTask held;
     if (auto ok = read_task(t, held); !ok) return fail(std::move(ok).error().within("registration"));

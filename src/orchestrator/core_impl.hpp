@@ -81,8 +81,11 @@ struct Orchestrator::Impl {
   Tally tally(const AppId& app) const;
   bool counts(const cluster::Task& task, const App& app, Now now) const;
   bool serving(const cluster::Task& task) const;
+  void give_up_the_lost(const AppId& app, Now now);
+  void end_brake(Now now);
   bool reconcile(const App& app, bool rolling, const std::vector<TaskId>& victims, Now now);
   [[nodiscard]] static std::uint32_t capacity_of(const App& app);
+  void trim(const App& app, Tally& t, Now now);
   bool roll(const App& app, Tally& t, Now now);
   [[nodiscard]] bool some_absent(Now now) const;
   bool scale(const App& app, std::vector<const cluster::Task*> running, const std::vector<TaskId>& victims, Now now);
@@ -101,6 +104,7 @@ struct Orchestrator::Impl {
 
   // --- drains (drains.cpp) ---
   void stop_task(const cluster::Task& task, Now now, bool record);
+  [[nodiscard]] bool may_be_routed(const cluster::Task& task, Now now) const;
   void await_balancers(Drain& d, Now now);
   void tick_drains(Now now);
   void end_drain(const TaskId& task, DrainEnd why, Now now);
@@ -108,7 +112,10 @@ struct Orchestrator::Impl {
   // --- publish (publish.cpp) ---
   void publish_service(const AppId& app);
   void publish_task(const cluster::Task& task, Now now);
+  void publish_endpoint(const cluster::Task& task, Now now);
+  [[nodiscard]] bool in_rotation(const TaskId& task) const;
   void publish_node(const AgentId& agent);
+  void enroll(const AgentId& agent);
   void emit(BusEvent::Kind kind, const AppId& app, Now now, std::string text = {});
   void emit(BusEvent::Kind kind, std::shared_ptr<const Deployment> d, Now now);
   void emit(BusEvent::Kind kind, const cluster::Task& task, Now now, std::string text = {});
@@ -140,8 +147,12 @@ struct Orchestrator::Impl {
   std::map<AppId, std::string> progress;   ///< newest preparation text
   std::map<TaskId, Drain> drains;
   std::map<TaskId, Mono> unreachable_since;
+  std::set<TaskId> given_up;               ///< of these, those whose place is free for another: they count again when they are back, and not before
+  /// Tasks that are out of rotation by our word, and by which index: until every balancer has carried that out one of them may still send requests.
+  std::map<TaskId, catalog::Index> left_rotation;
+  std::vector<TaskId> adopted_aside;       ///< of these, those of an agent whose registration is being worked in: followers drop what they had with its end
   std::set<TaskId> outlived;               ///< back after their app had given them up: the first to go where there are too many
-  std::set<AgentId> registry;              ///< agents in the store
+  std::map<AgentId, std::string> registry; ///< agents in the store, and their records
   std::set<AgentId> awaited;               ///< of these, not back since the take-over
   std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents
   Mono held_until{};

@@ -6,15 +6,22 @@
 
 namespace croft::orchestrator {
 
-/// Takes a task out of service. One that serves requests is drained first; any other is killed at once.
+/// Whether a balancer may send it requests: it serves, or the word that it does not has not been carried out everywhere.
+bool Orchestrator::Impl::may_be_routed(const cluster::Task& task, Now now) const {
+  if (serving(task) || in_rotation(task.spec.id)) return true;
+  auto left = left_rotation.find(task.spec.id);
+  return left != left_rotation.end() && (now.mono < balancers_back || !catalog.confirmed(catalog.live(), left->second));
+}
+
+/// Takes a task out of service. One that gets requests is drained first; any other is killed at once.
 void Orchestrator::Impl::stop_task(const cluster::Task& task, Now now, bool record) {
   auto id = task.spec.id;
   if ((record || task.status.state == TaskState::unreachable) && kills.insert(id).second) background.put["kills/" + id.str()] = "{}";
   if (task.goal != link::Goal::run) return;
-  bool in_rotation = serving(task) && !task.spec.ports.empty();  // without a port nobody asks it anything
   auto app = task.spec.app;
   bool balanced = rules.contains(app) || std::any_of(task.spec.ports.begin(), task.spec.ports.end(), [](const PortSpec& p) { return p.service_port != 0; });
-  if (!in_rotation) {
+  bool routed = balanced ? may_be_routed(task, now) : serving(task);
+  if (!routed || task.spec.ports.empty()) {  // without a port nobody asks it anything
     cluster.kill(id, now);
     return;
   }

@@ -38,9 +38,32 @@ bool Orchestrator::Impl::brake(Now now) const {
 /// Whether a task stands for an instance of its app. An unreachable one does until its strategy says otherwise.
 bool Orchestrator::Impl::counts(const Task& task, const App& app, Now now) const {
   if (is_terminal(task.status.state)) return false;
-  if (task.status.state != TaskState::unreachable || app.unreachable.disabled || brake(now)) return true;
+  if (task.status.state != TaskState::unreachable) return true;
+  if (given_up.contains(task.spec.id)) return false;
+  if (app.unreachable.disabled || brake(now)) return true;
   auto since = unreachable_since.find(task.spec.id);
   return since != unreachable_since.end() && now.mono - since->second < app.unreachable.inactive_after;
+}
+
+/// What does not count from here on leaves the catalog, and never counts again while it is away: its place may be another's by then.
+void Orchestrator::Impl::give_up_the_lost(const AppId& id, Now now) {
+  auto app = apps.find(id);
+  if (app == apps.end()) return;
+  for (const auto* task : cluster.tasks_of(id)) {
+    if (task->status.state != TaskState::unreachable || counts(*task, app->second, now) || !given_up.insert(task->spec.id).second) continue;
+    publish_task(*task, now);
+  }
+}
+
+/// Losses are forgotten after a minute; what the brake held is looked at again then.
+void Orchestrator::Impl::end_brake(Now now) {
+  constexpr Millis length = std::chrono::minutes(1);
+  auto before = lost_agents.size();
+  std::erase_if(lost_agents, [&](const auto& lost) { return now.mono - lost.first >= length; });
+  for (const auto& [at, agent] : lost_agents) wake_by(at + length);
+  if (lost_agents.size() == before) return;
+  for (const auto& [id, since] : unreachable_since)
+    if (const auto* task = cluster.task(id)) touch(task->spec.app);
 }
 
 Tally Orchestrator::Impl::tally(const AppId& id) const {
@@ -87,7 +110,9 @@ bool Orchestrator::Impl::scale(const App& app, std::vector<const Task*> running,
   auto charged = held_back(app.id, now);
   if (running.size() > app.instances) {
     waiting.erase(app.id);
-    auto surplus = running.size() - app.instances;
+    // One that is away stands for an instance as long as it may, but it is no reason to end one that is there, nor is it ended itself unless a user asked for fewer.
+    if (!deployment_of(app.id)) std::erase_if(running, [](const Task* t) { return t->status.state == TaskState::unreachable; });
+    auto surplus = running.size() > app.instances ? running.size() - app.instances : 0;
     for (const auto* task : evened_out(app, cluster, victim_order(app, running, victims), victims)) {
       if (surplus-- == 0) break;
       stop_task(*task, now, false);
@@ -108,10 +133,25 @@ bool Orchestrator::Impl::some_absent(Now now) const { return holding && !awaited
 /// How many may be there at once while they are replaced.
 std::uint32_t Orchestrator::Impl::capacity_of(const App& app) { return static_cast<std::uint32_t>(std::floor(app.instances * (1.0 + app.upgrade.maximum_over_capacity) + 1e-9)); }
 
+/// New ones that came back with an agent whose time was over, after others had taken their place: as many as are too many go.
+void Orchestrator::Impl::trim(const App& app, Tally& t, Now now) {
+  auto here = t.current;
+  std::erase_if(here, [](const Task* task) { return task->status.state == TaskState::unreachable; });
+  auto surplus = here.size() > app.instances ? here.size() - app.instances : 0;
+  for (const auto* task : victim_order(app, std::move(here), {})) {
+    if (surplus-- == 0) break;
+    t.serving_current -= serving(*task);
+    stop_task(*task, now, false);
+    std::erase(t.current, task);
+    t.leaving.push_back(task);
+  }
+}
+
 /// One round of a rolling restart: kills as many old tasks as may go, starts as many new ones as fit. Marathon's arithmetic.
 bool Orchestrator::Impl::roll(const App& app, Tally& t, Now now) {
   auto n = app.instances;
   std::erase_if(t.current, [&](const Task* task) { return !counts(*task, app, now); });
+  trim(app, t, now);
   auto min_healthy = static_cast<std::uint32_t>(std::ceil(n * app.upgrade.minimum_health_capacity - 1e-9));
   auto capacity = capacity_of(app);
   auto healthy = t.serving_current + t.serving_old;
@@ -140,6 +180,7 @@ bool Orchestrator::Impl::roll(const App& app, Tally& t, Now now) {
 
 /// True when the app is as it should be.
 bool Orchestrator::Impl::reconcile(const App& app, bool rolling, const std::vector<TaskId>& victims, Now now) {
+  give_up_the_lost(app.id, now);
   auto t = tally(app.id);
   bool there;
   if (rolling && (!t.old.empty() || t.current.size() < app.instances || some_absent(now))) {
@@ -250,7 +291,7 @@ Mono Orchestrator::tick(Now now) {
     if (at->second <= now.mono) i.touch(at->first), at = i.timers.erase(at);
     else i.wake_by(at->second), ++at;
   }
-  std::erase_if(i.lost_agents, [&](const auto& lost) { return now.mono - lost.first > std::chrono::minutes(1); });
+  i.end_brake(now);
   i.tick_drains(now);
   // Work on what changed; that may change more (a finished deployment frees the one behind it), so until nothing is left.
   for (int round = 0; !i.dirty.empty() && round < 100; ++round) {

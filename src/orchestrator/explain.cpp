@@ -80,7 +80,7 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
   }
   if (auto p = i.progress.find(id); p != i.progress.end()) out.push_back(p->second);
   if (i.held_back(id, now) > 0) out.push_back(fmt::format("{} instances are charged to nodes that have not come back since this leader took over.", i.held_back(id, now)));
-  if (i.brake(now)) out.push_back("Too many nodes were lost within a minute: nothing is replaced until they are back or removed by an operator.");
+  if (i.brake(now)) out.push_back("Too many nodes were lost within a minute: nothing is replaced before they are back, or a minute is over.");
   for (const auto* task : i.cluster.tasks_of(id)) {
     if (task->quarantined) out.push_back(fmt::format("Task {} is quarantined: a node reports it, the store does not know its app.", task->spec.id));
     else if (task->goal == link::Goal::drain) out.push_back(fmt::format("Task {} is draining: out of rotation, its open requests may end.", task->spec.id));
@@ -108,7 +108,7 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
 }
 
 /// The promises that must hold at every moment; for tests and the simulator.
-std::string Orchestrator::audit(Now now) const {
+std::string Orchestrator::audit(Now) const {
   const auto& i = *impl_;
   if (auto wrong = i.cluster.audit(); !wrong.empty()) return wrong;
   if (i.order.size() != i.deployments.size()) return "deployments and their order differ";
@@ -118,7 +118,8 @@ std::string Orchestrator::audit(Now now) const {
       if (++running[app] > 1 && i.deployments.at(id)->behind.empty()) return fmt::format("two deployments work on {}", app);
   for (const auto& [id, app] : i.apps) {
     auto t = i.tally(id);
-    std::erase_if(t.current, [&](const cluster::Task* task) { return !i.counts(*task, app, now); });
+    // Those that are away may be more than are wanted: they are dealt with when they are back.
+    std::erase_if(t.current, [](const cluster::Task* task) { return task->status.state == TaskState::unreachable; });
     auto d = i.deployment_of(id);
     auto over = d ? app.upgrade.maximum_over_capacity : 0.0;
     auto most = std::max<std::size_t>(app.instances, static_cast<std::size_t>(static_cast<double>(app.instances) * (1 + over))) + 1;

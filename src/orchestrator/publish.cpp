@@ -30,7 +30,11 @@ void Orchestrator::Impl::emit(BusEvent::Kind kind, const cluster::Task& task, No
 void Orchestrator::Impl::publish_service(const AppId& id) {
   auto at = apps.find(id);
   if (at == apps.end()) {
+    std::vector<TaskId> routed;
+    for (const auto* task : cluster.tasks_of(id))
+      if (in_rotation(task->spec.id)) routed.push_back(task->spec.id);
     catalog.remove_service(id);
+    for (const auto& task : routed) left_rotation[task] = catalog.pending();
     return;
   }
   const auto& app = at->second;
@@ -49,7 +53,23 @@ void Orchestrator::Impl::publish_service(const AppId& id) {
   catalog.set(std::move(s));
 }
 
+bool Orchestrator::Impl::in_rotation(const TaskId& task) const {
+  const auto& content = catalog.content();
+  auto at = content.endpoints.find(task);
+  if (at == content.endpoints.end()) return false;
+  auto service = content.services.find(at->second.app);
+  return service != content.services.end() && at->second.serves(!service->second.health_checks.empty());
+}
+
 void Orchestrator::Impl::publish_task(const cluster::Task& task, Now now) {
+  const auto& id = task.spec.id;
+  bool before = in_rotation(id);
+  publish_endpoint(task, now);
+  if (in_rotation(id)) left_rotation.erase(id);
+  else if (before) left_rotation[id] = catalog.pending();
+}
+
+void Orchestrator::Impl::publish_endpoint(const cluster::Task& task, Now now) {
   const auto& status = task.status;
   if (is_terminal(status.state) || status.state == TaskState::staging) {
     catalog.remove_endpoint(task.spec.id);
@@ -58,8 +78,12 @@ void Orchestrator::Impl::publish_task(const cluster::Task& task, Now now) {
   if (status.state == TaskState::unreachable) {
     // It may well serve still; the balancers' own checks see it. It leaves the catalog when it no longer counts as an instance.
     auto app = apps.find(task.spec.app);
-    if (app == apps.end() || !counts(task, app->second, now)) catalog.remove_endpoint(task.spec.id);
-    return;
+    auto known = catalog.content().endpoints.find(task.spec.id);
+    if (known == catalog.content().endpoints.end()) return;
+    if (app == apps.end() || task.goal == link::Goal::kill || !counts(task, app->second, now)) return catalog.remove_endpoint(task.spec.id);
+    auto e = known->second;
+    e.draining = task.goal != link::Goal::run;
+    return catalog.set(std::move(e));
   }
   const auto* agent = cluster.agent(task.agent);
   catalog::Endpoint e;
@@ -100,7 +124,8 @@ void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
     return;
   }
   if (event.kind == Kind::task_adopted) {
-    if (auto at = held.find(app); at != held.end() && !task->quarantined && task->goal == link::Goal::run && !is_terminal(task->status.state) && at->second > 0) --at->second;
+    bool stays = !task->quarantined && task->goal == link::Goal::run && !is_terminal(task->status.state) && !kills.contains(event.task);
+    if (auto at = held.find(app); at != held.end() && stays && at->second > 0) --at->second;
     if (kills.contains(event.task) && task->goal == link::Goal::run) stop_task(*task, now, true);  // out of rotation first, as ever
     else if (task->goal == link::Goal::drain && !drains.contains(event.task)) {
       // Begun by an earlier leader: the balancers have it out of rotation, or hear it from us; one more drain time bounds it.
@@ -118,8 +143,14 @@ void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
     auto known = apps.find(app);
     if (known != apps.end() && !known->second.unreachable.disabled && now.mono - since->second >= known->second.unreachable.expunge_after) outlived.insert(event.task);
     unreachable_since.erase(since);
+    given_up.erase(event.task);
   }
   publish_task(*task, now);
+  // What balancers have of an earlier leader's time may have it in rotation, until they have heard from this one.
+  if (event.kind == Kind::task_adopted && task->status.state == TaskState::running && !in_rotation(event.task)) {
+    left_rotation[event.task] = catalog.pending();
+    adopted_aside.push_back(event.task);
+  }
   if (event.state_changed) {
     emit(BusEvent::Kind::status_update, *task, now);
     emit(BusEvent::Kind::instance_changed, *task, now);
@@ -140,6 +171,8 @@ void Orchestrator::Impl::on_gone(const cluster::Event& event, Now now) {
   catalog.remove_endpoint(event.task);
   drains.erase(event.task);
   unreachable_since.erase(event.task);
+  given_up.erase(event.task);
+  left_rotation.erase(event.task);
   outlived.erase(event.task);
   if (kills.erase(event.task)) background.remove.push_back("kills/" + event.task.str());
   emit(BusEvent::Kind::status_update, task, now);  // its last state: the task itself is no longer to be looked up
@@ -187,13 +220,15 @@ void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now)
       case Kind::task_gone: i.on_gone(event, now); break;
       case Kind::agent_complete:
         i.catalog.complete(event.agent);
+        for (const auto& id : std::exchange(i.adopted_aside, {}))
+          if (auto left = i.left_rotation.find(id); left != i.left_rotation.end()) left->second = i.catalog.pending();
         i.awaited.erase(event.agent);
         i.reap_removed(event.agent, true, now);
         if (i.awaited.empty()) i.drop_done_kills();
         [[fallthrough]];
       case Kind::agent_joined:
         i.publish_node(event.agent);
-        if (i.registry.insert(event.agent).second) i.background.put["agents/" + event.agent.str()] = "{\"format\":1}";
+        i.enroll(event.agent);
         i.touch_waiting();
         break;
       case Kind::agent_unreachable:

@@ -91,6 +91,19 @@ Result<Deployment> Orchestrator::Impl::decode_deployment(std::string_view text) 
   return d;
 }
 
+/// Where the agent is found: one that has lost its disk is known again by that, also to a leader that has never seen it.
+void Orchestrator::Impl::enroll(const AgentId& id) {
+  const auto* agent = cluster.agent(id);
+  if (!agent) return;
+  JsonWriter w;
+  w.begin_object().field("format", format_version).field("hostname", agent->info.hostname).field("ip", agent->info.ip).field("port", agent->info.port).end_object();
+  auto text = std::move(w).take();
+  auto& known = registry[id];
+  if (known == text) return;
+  background.put["agents/" + id.str()] = text;
+  known = std::move(text);
+}
+
 /// A deployment that had ended, and whose removal did not reach the store before the leader died: a later change of one of its apps was
 /// accepted, which its lock would have refused. Carried out again it would undo that change.
 void Orchestrator::Impl::drop_stale_deployments() {
@@ -143,12 +156,16 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
     } else if (kind == "removed") {
       i.removed[AppId(name)];
     } else if (kind == "agents") {
-      i.registry.emplace(name.substr(1));
+      auto record = json::parse(text);
+      if (!record) return fail(std::move(record).error().within(key));
+      AgentId agent(name.substr(1));
+      i.cluster.expect(agent, json::text(*record, "hostname"), json::text(*record, "ip"), static_cast<std::uint16_t>(json::integer(*record, "port")));
+      i.registry.emplace(agent, text);
     }
   }
   i.drop_stale_deployments();
   for (auto at = i.removed.begin(); at != i.removed.end();) {
-    at->second = i.registry;
+    for (const auto& [agent, record] : i.registry) at->second.insert(agent);
     if (!i.apps.contains(at->first) && !at->second.empty()) {
       ++at;
       continue;
@@ -181,7 +198,7 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
       held->second = std::max({held->second, original ? original->instances : 0u, Impl::capacity_of(*target) + 1});
     }
   for (const auto& [id, app] : i.stopping) i.touch(id);
-  i.awaited = i.registry;
+  for (const auto& [agent, record] : i.registry) i.awaited.insert(agent);
   i.loaded_version = i.last_version;
   i.holding = !i.registry.empty();
   i.held_until = now.mono + Millis(10'000);

@@ -7,7 +7,7 @@ namespace croft::sim {
 
 namespace {
 
-constexpr Millis retry_min{50}, retry_max{2000}, silent_for{3000}, confirm_every{1000}, save_every{4000};
+constexpr Millis retry_min{50}, retry_max{2000}, silent_for{3000}, answer_patience{2000}, confirm_every{500}, save_every{1000};
 
 }  // namespace
 
@@ -17,16 +17,15 @@ void Balancer::boot() {
   farm_.net.start(node);
   follower = catalog::Follower();
   applied_.reset();
-  applying_ = false;
+  applying_ = saving_ = false;
   pause_ = retry_min;
   if (saved_) {
     if (auto ok = follower.restore(*saved_); !ok) return farm_.fail("C12", "a saved copy cannot be read: " + ok.error().context);
     farm_.probe(Probe::follower_restored);
-    apply_later();
+    if (!confirms) apply_later();  // a HAProxy that runs knows more than the copy, and is left alone until a leader is heard
   }
   connect();
   confirm_loop();
-  save_loop();
 }
 
 void Balancer::crash() {
@@ -34,6 +33,15 @@ void Balancer::crash() {
   if (stream) stream->broken_at_reader = nullptr, farm_.net.close(stream);
   stream.reset();
   ++connection;
+  // What it had not written down by now it cannot know again.
+  catalog::Follower copy;
+  if (saved_ && !copy.restore(*saved_)) return;
+  const auto& c = copy.content();
+  std::erase_if(seen, [&](const auto& entry) {
+    auto e = c.endpoints.find(entry.first);
+    auto service = e == c.endpoints.end() ? c.services.end() : c.services.find(e->second.app);
+    return service == c.services.end() || !e->second.serves(!service->second.health_checks.empty());
+  });
 }
 
 // --- the stream ---
@@ -45,6 +53,9 @@ void Balancer::connect() {
   auto to = master;
   auto after = follower.index();
   f.net.post(node, f.masters[to]->node, [&f, to, mine, who = index, after] { f.masters[to]->on_follow(who, mine, after); }, [this, mine] { on_refused(mine); });
+  f.net.after(node, answer_patience, [this, mine] {
+    if (!stream) on_refused(mine);
+  });
   auto watch = std::make_shared<Work>();
   std::weak_ptr<Work> again = watch;
   *watch = [this, mine, again] {
@@ -60,14 +71,18 @@ void Balancer::on_refused(std::uint64_t of) {
   if (of == connection) leave(Millis(0));
 }
 
+/// The one that led last is asked first, and everybody before it waits.
 void Balancer::leave(Millis at_least) {
   bool had = stream != nullptr;
+  if (had) farm_.note("{} has no stream any more", label());
   if (stream) stream->broken_at_reader = nullptr, farm_.net.close(stream);
   stream.reset();
   auto mine = ++connection;
+  asked_ = had ? 0 : asked_ + 1;
   if (!had) master = (master + 1) % farm_.masters.size();
-  pause_ = had ? retry_min : std::min(pause_ * 2, retry_max);
-  farm_.net.after(node, std::max(at_least, pause_ / 2 + farm_.world.between(0, pause_.count() / 2)), [this, mine] {
+  bool round = had || asked_ % farm_.masters.size() == 0;
+  if (round) pause_ = had ? retry_min : std::min(pause_ * 2, retry_max);
+  farm_.net.after(node, round ? std::max(at_least, pause_ / 2 + farm_.world.between(0, pause_.count() / 2)) : Millis(1), [this, mine] {
     if (mine == connection) connect();
   });
 }
@@ -75,6 +90,7 @@ void Balancer::leave(Millis at_least) {
 void Balancer::on_line(const PipePtr& pipe, std::uint64_t of, const std::shared_ptr<const std::string>& line) {
   auto& f = farm_;
   if (of != connection || (stream && stream != pipe)) return f.net.close(pipe);
+  if (!stream) f.note("{} follows {}", label(), f.net.name(f.masters[master]->node));
   stream = pipe;
   heard_ = f.world.elapsed();
   auto record = catalog::decode_record(*line);
@@ -85,8 +101,10 @@ void Balancer::on_line(const PipePtr& pipe, std::uint64_t of, const std::shared_
     f.note("{} leaves the catalog of {}: {}", label(), f.net.name(f.masters[master]->node), change.error().context);
     return leave(Millis(0));
   }
+  misled = f.faults.bad_store;
   if (std::holds_alternative<catalog::Heartbeat>(*record)) return;
   unsaved_ = true;
+  save();
   if (const auto* s = std::get_if<catalog::Snapshot>(&*record); s && follower.content().endpoints.size() > s->content.endpoints.size()) f.probe(Probe::catalog_kept_over_failover);
   if (f.has(Bug::confirmed_too_early)) applied_ = follower.index(), confirm();
   apply_later();
@@ -103,7 +121,7 @@ void Balancer::apply_later() {
 
 void Balancer::carry_out() {
   const auto& c = follower.content();
-  rotation.clear();
+  auto old = std::exchange(rotation, {});
   homes.clear();
   std::map<TaskId, std::uint32_t> open;
   for (const auto& [id, e] : c.endpoints) {
@@ -117,8 +135,11 @@ void Balancer::carry_out() {
       open[id] = before != open_.end() ? before->second : static_cast<std::uint32_t>(farm_.world.roll(4));
     }
   }
+  for (const auto& [app, tasks] : old)
+    if (!rotation.contains(app)) farm_.note("{} has nobody left for {}, had {}", label(), app, tasks.begin()->str());
   open_ = std::move(open);
   applied_ = follower.index();
+  if (applied_) carried = std::max(carried, *applied_);
   confirm();
 }
 
@@ -139,9 +160,15 @@ void Balancer::confirm_loop() {
   confirm();
 }
 
-void Balancer::save_loop() {
-  farm_.net.after(node, save_every, [this] { save_loop(); });
-  if (std::exchange(unsaved_, false)) saved_ = follower.save();
+/// The first change is on disk at once, later ones at most once a second.
+void Balancer::save() {
+  if (std::exchange(saving_, true)) return;
+  saved_ = follower.save();
+  unsaved_ = false;
+  farm_.net.after(node, save_every, [this] {
+    saving_ = false;
+    if (unsaved_) save();
+  });
 }
 
 }  // namespace croft::sim

@@ -34,6 +34,8 @@ class Balancer {
   std::uint64_t connection = 0;
   PipePtr stream;
   std::size_t master = 0;
+  catalog::Index carried;                            ///< the highest that its data plane ever had
+  bool misled = false;                               ///< what it heard last came from a leader on another store than the farm's
   std::map<TaskId, Millis> seen;                     ///< when a task was last in rotation
 
  private:
@@ -43,14 +45,15 @@ class Balancer {
   void carry_out();
   void confirm();
   void confirm_loop();
-  void save_loop();
+  void save();
 
   Farm& farm_;
   std::optional<catalog::Index> applied_;
   std::optional<std::string> saved_;
   std::map<TaskId, std::uint32_t> open_;
   Millis pause_{50}, heard_{0};
-  bool applying_ = false, unsaved_ = false;
+  std::size_t asked_ = 0;                            ///< masters since it had a stream
+  bool applying_ = false, unsaved_ = false, saving_ = false;
 };
 
 }  // namespace croft::sim

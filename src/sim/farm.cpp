@@ -32,10 +32,7 @@ void Farm::keep() {
 }
 
 void Farm::fail(std::string id, std::string why) {
-  if (!options.strict && report_only(id)) {
-    if (result.reported.try_emplace(id, fmt::format("after {} ms: {}", world.elapsed().count(), why)).second) note("reported: {}: {}", id, why);
-    return;
-  }
+  if (!options.check.empty() && options.check != id) return;
   if (result.failure.empty()) result.failure = fmt::format("{}: after {} ms: {}", id, world.elapsed().count(), why);
 }
 
@@ -65,10 +62,12 @@ RunResult Farm::run() {
   auto stop = [this] { return failed(); };
   auto end = Millis(static_cast<std::int64_t>(options.minutes * 60'000));
   world.run_until(end, stop);
-  quiet = true;
-  note("the faults end");
-  faults.end_all();
-  users.repair();
+  if (!failed()) {
+    quiet = true;
+    note("the faults end");
+    faults.end_all();
+    users.repair();
+  }
   std::string open = "-";
   int rested = 0;
   for (auto at = end; at < end + rest_bound && !failed() && rested < 4; at += rest_look) {

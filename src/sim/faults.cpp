@@ -4,6 +4,10 @@
 
 namespace croft::sim {
 
+namespace {
+constexpr std::uint64_t own_commits = 8;  // what a leader on a rolled-back store may write by itself
+}
+
 bool Faults::well(NodeId n, Millis length) const {
   return n >= trouble_.size() || trouble_[n] + length <= farm_.world.elapsed();
 }
@@ -165,7 +169,7 @@ void Faults::unknown_store() {
   StoreSim::Image other;
   auto old = f.store.older(Millis(20'000));
   bool rolled_back = old && f.world.chance(0.5);
-  for (const auto& h : f.hosts) rolled_back = rolled_back && h->stable.membership.commit > old->head;  // who knows no more than it has cannot tell
+  for (const auto& h : f.hosts) rolled_back = rolled_back && h->stable.membership.commit > old->head + own_commits;  // who knows no more than it has, or soon has, cannot tell
   if (rolled_back) other = *old;
   else other.cluster_id = f.world.chance(0.5) ? "another" : f.store.image().cluster_id;
   auto down = [&f] {

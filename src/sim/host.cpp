@@ -31,6 +31,8 @@ void Host::boot_agent() {
   runs_.clear();
   posting_ = false;
   pause_ = pause_first;
+  ++page.membership.lives;
+  sync();
   recover();
   farm_.note("{} agent up, {} records", label(), page.runs.size());
   farm_.net.after(node, farm_.world.between(5, 40), [this] { connect(); });
@@ -48,7 +50,7 @@ void Host::power_off(bool wipe_disk) {
   if (stream) stream->open = false;  // nobody is told
   kill_agent();
   ++boot;
-  for (const auto& [id, proc] : procs) farm_.judge.task_died(id);
+  for (const auto& [id, proc] : procs) farm_.judge.task_died(id, proc.spec.app, false);
   procs.clear();
   if (page.exits.size() != stable.exits.size() || !(page.membership == stable.membership)) farm_.probe(Probe::unsynced_lost);
   page = stable;
@@ -84,17 +86,20 @@ void Host::on_refused(std::uint64_t of, const std::string& why) {
   leave_stream(Millis(0));
 }
 
-/// The stream is over, or never came: the next master is asked after a pause with jitter.
+/// The stream is over, or never came: the next master is asked; after all of them, after a pause with jitter.
 void Host::leave_stream(Millis at_least) {
   bool had = stream != nullptr;
+  if (had) farm_.note("{} has no stream any more", label());
   core->disconnected();
   if (stream) stream->broken_at_reader = nullptr, farm_.net.close(stream);
   stream.reset();
   posting_ = false;
   auto mine = ++connection;
   master = (master + 1) % farm_.masters.size();
-  pause_ = had ? pause_first : std::min(pause_ * 2, pause_max);
-  auto pause = std::max(at_least, pause_ / 2 + farm_.world.between(0, pause_.count() / 2));
+  asked_ = had ? 0 : asked_ + 1;
+  bool round = had || asked_ % farm_.masters.size() == 0;
+  if (round) pause_ = had ? pause_first : std::min(pause_ * 2, pause_max);
+  auto pause = std::max(at_least, round ? pause_ / 2 + farm_.world.between(0, pause_.count() / 2) : Millis(1));
   farm_.net.after(node, pause, [this, mine] {
     if (mine == connection) connect();
   });

@@ -27,6 +27,9 @@ struct RunRecord {
   link::Goal goal = link::Goal::run;
   std::optional<Wall> draining_since;
   bool begun = false;                                ///< its executor was made
+  std::optional<Wall> started_at;
+  std::vector<std::optional<bool>> alive;            ///< what its checks said last, and whether it was ready
+  bool ready = false;
 };
 
 struct Disk {
@@ -81,6 +84,7 @@ class Host {
   void hold(const TaskId& id);
   void on_started(const TaskId& id);
   void tell_running(const TaskId& id);
+  void record_verdict(const TaskId& id);
   void watch_health(const TaskId& id, std::size_t check, Millis pause);
   void watch_readiness(const TaskId& id, Millis pause);
   void set_goal(const TaskId& id, link::Goal goal);
@@ -91,6 +95,7 @@ class Host {
   std::map<TaskId, Run> runs_;
   std::set<TaskId> begun_once_;
   Millis pause_{20}, heard_{0};
+  std::size_t asked_ = 0;                            ///< masters since it had a stream
   bool posting_ = false;
   std::uint64_t report_timer_ = 0, lives_ = 0;
 };

@@ -23,7 +23,9 @@ void Host::recover() {
     held.status.state = TaskState::staging;
     if (record.begun) {
       held.status.state = TaskState::running;
+      held.status.started_at = record.started_at;
       held.status.ready = record.spec.readiness_checks.empty();
+      if (!page.exits.contains(id)) held.status.healthy = agent::combined(record.alive), held.status.ready |= record.ready;
     }
     core->adopt(std::move(held));
     runs_[id];
@@ -42,7 +44,7 @@ void Host::launch(const TaskId& id) {
   farm_.net.after(node, farm_.world.between(1, 8), [this, id] {
     const auto* held = core->task(id);
     if (!held) return;
-    if (!farm_.has(Bug::launch_not_recorded)) page.runs[id] = {held->spec, held->goal, held->draining_since, false};
+    if (!farm_.has(Bug::launch_not_recorded)) page.runs[id] = {held->spec, held->goal, held->draining_since, false, {}, {}, false};
     sync();
     bool pulls = farm_.world.chance(0.04);
     if (pulls) core->progress(id, "pulling image: 1 of 40 MB");
@@ -92,10 +94,12 @@ void Host::on_started(const TaskId& id) {
   auto& run = runs_[id];
   run.started = true;
   const auto& spec = procs.at(id).spec;
-  for (const auto& check : spec.health_checks) run.checks.emplace_back(check, farm_.world.now().mono);
+  auto record = page.runs.find(id);
+  for (std::size_t i = 0; i < spec.health_checks.size(); ++i)
+    run.checks.emplace_back(spec.health_checks[i], farm_.world.now().mono, record != page.runs.end() && i < record->second.alive.size() ? record->second.alive[i] : std::nullopt);
   tell_running(id);
   for (std::size_t i = 0; i < run.checks.size(); ++i) watch_health(id, i, probe_first);
-  if (!spec.readiness_checks.empty()) watch_readiness(id, probe_first);
+  if (!spec.readiness_checks.empty() && !(record != page.runs.end() && record->second.ready)) watch_readiness(id, probe_first);
 }
 
 void Host::tell_running(const TaskId& id) {
@@ -114,7 +118,19 @@ void Host::tell_running(const TaskId& id) {
   status.check_failures = 0;
   for (const auto& m : run.checks) status.check_failures = std::max(status.check_failures, m.failures());
   core->update(std::move(status), farm_.world.now());
+  record_verdict(id);
   kick();
+}
+
+/// For the next life of this agent.
+void Host::record_verdict(const TaskId& id) {
+  auto record = page.runs.find(id);
+  const auto* held = core->task(id);
+  if (record == page.runs.end() || !held) return;
+  record->second.started_at = held->status.started_at;
+  record->second.ready = held->status.ready;
+  record->second.alive.clear();
+  for (const auto& m : runs_[id].checks) record->second.alive.push_back(m.alive());
 }
 
 void Host::watch_health(const TaskId& id, std::size_t check, Millis pause) {
@@ -146,6 +162,7 @@ void Host::watch_readiness(const TaskId& id, Millis pause) {
     status.ready = true;
     status.at = farm_.world.now().wall;
     core->update(std::move(status), farm_.world.now());
+    record_verdict(id);
     kick();
   });
 }
@@ -172,8 +189,10 @@ void Host::kill(const TaskId& id) {
 }
 
 void Host::end_proc(const TaskId& id, TaskState state, std::string reason, std::string message) {
-  if (!procs.erase(id)) return;
-  farm_.judge.task_died(id);
+  auto proc = procs.extract(id);
+  if (!proc) return;
+  auto at = runs_.find(id);
+  farm_.judge.task_died(id, proc.mapped().spec.app, at != runs_.end() && at->second.kill_sent && !at->second.unhealthy);
   farm_.note("{} ends {}: {}", label(), id, message);
   TaskStatus s;
   s.task = id;
@@ -182,7 +201,6 @@ void Host::end_proc(const TaskId& id, TaskState state, std::string reason, std::
   s.message = std::move(message);
   page.exits[id] = s;  // the executor writes it down, agent or no agent
   if (farm_.world.chance(0.6)) stable.exits[id] = s;
-  auto at = runs_.find(id);
   if (!core || at == runs_.end()) return;
   if (at->second.unhealthy) end_with(id, TaskState::killed, "REASON_TASK_HEALTH_CHECK_KILLED", "health check failed");
   else if (at->second.kill_sent) end_with(id, TaskState::killed, "REASON_COMMAND_EXECUTOR_FAILED", "Command terminated by the farm");

@@ -50,8 +50,14 @@ bool Judge::in_force(const Master& m) const {
 // --- C1 ---
 
 void Judge::write(const coordination::Batch& batch) {
-  for (const auto& key : batch.remove)
-    if (is_intent(key)) ledger_[key] = {};
+  for (const auto& key : batch.remove) {
+    if (!is_intent(key)) continue;
+    ledger_[key] = {};
+    if (!key.starts_with("apps/")) continue;
+    for (const auto& h : farm_.hosts)  // whether a leader knows them by now or not
+      for (const auto& [id, record] : h->page.runs)
+        if (record.spec.app == AppId(key.substr(4))) decided_.insert(id);
+  }
   for (const auto& [key, text] : batch.put) {
     if (!is_intent(key)) continue;
     auto& e = ledger_[key];
@@ -65,6 +71,9 @@ void Judge::write(const coordination::Batch& batch) {
 
 void Judge::proposed(const OpPtr& op) {
   decided_.insert(op->kill.begin(), op->kill.end());
+  for (const auto& h : farm_.hosts)
+    for (const auto& id : op->kill)
+      if (auto p = h->procs.find(id); p != h->procs.end()) disturbed_.insert(p->second.spec.app);
   if (op->kill.empty()) unsure_.push_back(op);
   for (const auto& key : op->batch.remove)
     if (key.starts_with("apps/")) removed_.insert(AppId(key.substr(4)));
@@ -73,7 +82,7 @@ void Judge::proposed(const OpPtr& op) {
 void Judge::acknowledged(const OpPtr& op) {
   std::erase(unsure_, op);
   for (const auto& id : op->kill) kills_.try_emplace(id, farm_.world.elapsed());
-  write(op->batch);
+  if (settled_.erase(op) == 0) write(op->batch);
 }
 
 void Judge::refused(const OpPtr& op) { std::erase(unsure_, op); }
@@ -89,7 +98,7 @@ void Judge::took_over(const Master& m) {
       found = found && (!is_intent(key) || (at != data.end() && at->second == text));
     }
     for (const auto& key : op->batch.remove) found = found && (!is_intent(key) || !data.contains(key));
-    if (found) write(op->batch);
+    if (found) write(op->batch), settled_.insert(op);
   }
   unsure_.clear();
   for (const auto& [key, entry] : ledger_) {
@@ -135,7 +144,10 @@ void Judge::acts_on(const Host& h, std::uint64_t epoch, const std::string& what)
   if (epoch < h.epoch_obeyed) farm_.fail("C3", fmt::format("{} acts on {} by the word of epoch {} after {}", h.label(), what, epoch, h.epoch_obeyed));
 }
 
-void Judge::task_died(const TaskId& id) { died_[id] = farm_.world.elapsed(); }
+void Judge::task_died(const TaskId& id, const AppId& app, bool told) {
+  died_[id] = farm_.world.elapsed();
+  if (!told) disturbed_.insert(app);
+}
 
 // --- a leader's turn ---
 
@@ -157,6 +169,7 @@ void Judge::after_turn(Master& m) {
     if (fresh) s.app = task->spec.app;
     bool over = is_terminal(task->status.state);
     if (fresh && !t.adopted.contains(task->spec.id)) ++turns[s.app].launched;
+    if (fresh && t.adopted.contains(task->spec.id)) t.returned[s.app] += given_up_.contains(task->spec.id);
     // An adopted one comes with its agent's goal; what it is told beyond that was decided here.
     auto before = s.goal;
     if (fresh && t.adopted.contains(task->spec.id))
@@ -181,6 +194,7 @@ void Judge::after_turn(Master& m) {
   }
   t.deploying = std::move(deploying);
   check_draining(m);
+  check_words(m);
 }
 
 /// C6: every figure that is kept equals the sum of what it stands for, on the leader and on the hosts.
@@ -206,13 +220,15 @@ void Judge::check_hosts() {
   }
 }
 
-/// Tasks of an app that run, on hosts that have been well for long, and that this leader does not know.
+/// Tasks of an app that run, on hosts that have been well for long, and that this leader does not know. Those that a leader gave up are replaced
+/// already, and surplus when they are back; those that are to go for a reason (C5) go then.
 std::size_t Judge::orphans(const Master& m, const AppId& app) const {
   std::size_t n = 0;
   for (const auto& h : farm_.hosts) {
     if (!h->core || !farm_.faults.well(h->node, settled)) continue;
     for (const auto* held : h->core->tasks())
-      n += held->spec.app == app && held->goal == link::Goal::run && !is_terminal(held->status.state) && !m.term->cluster.task(held->spec.id);
+      n += held->spec.app == app && held->goal == link::Goal::run && !is_terminal(held->status.state) && !m.term->cluster.task(held->spec.id) &&
+           !given_up_.contains(held->spec.id) && !decided_.contains(held->spec.id);
   }
   return n;
 }
@@ -232,7 +248,9 @@ void Judge::check_launches(Master& m, const AppId& id, std::size_t launched) {
     most = std::max<std::size_t>(most, static_cast<std::size_t>(std::floor(app->instances * (1 + app->upgrade.maximum_over_capacity) + 1e-9)));
     if (least_of(*app) == most) ++most;
   }
+  // Each that is back from being given up may have one more in its place, of which a later leader cannot know.
   auto unknown = in_force(m) && !m.forced && farm_.faults.led(Millis(0)) ? orphans(m, id) : 0;
+  unknown -= std::min(unknown, m.term->returned[id]);
   if (run + unknown > most)
     farm_.fail("C4", fmt::format("{} launches {} of {}: {} stand now, {} run unknown to it, {} leave; at most {} are allowed", farm_.net.name(m.node), launched, id, run, unknown, leaving, most));
 }
@@ -264,6 +282,19 @@ void Judge::check_stops(Master& m, const AppId& id, const Turn& turn) {
     farm_.fail("C11", fmt::format("{} of {} serve after {} was stopped, at least {} must", serves, id, example->spec.id, least_of(*app)));
 }
 
+void Judge::gave_up(const AgentId& agent) {
+  for (const auto& h : farm_.hosts)
+    if (h->page.membership.id == agent)
+      for (const auto& [id, record] : h->page.runs) {
+        given_up_.insert(id), away_.insert(id);
+        for (auto& b : farm_.balancers) b->seen.erase(id);
+      }
+}
+
+void Judge::came_back(const Host& h) {
+  for (const auto& [id, record] : h.page.runs) away_.erase(id);
+}
+
 /// C5 as well: a task that runs is not given up because of what its agent said long ago.
 void Judge::counted_as_lost(const Master& m, const TaskId& id) {
   if (!in_force(m)) return;
@@ -292,12 +323,25 @@ void Judge::check_draining(Master& m) {
   }
 }
 
+/// C10 as well: a leader believes nothing carried out that a data plane does not have.
+void Judge::check_words(const Master& m) {
+  if (!in_force(m) || m.forced) return;
+  const auto& catalog = m.term->catalog;
+  auto live = catalog.live();
+  for (const auto& b : farm_.balancers) {
+    BalancerId id(b->label());
+    if (std::find(live.begin(), live.end(), id) == live.end() || !catalog.confirmed({id}, catalog.index()) || b->carried >= catalog.index() || catalog.index().n == 0) continue;
+    return farm_.fail("C10", fmt::format("{} counts as being at {}.{}, its data plane has {}.{}", id, catalog.index().epoch, catalog.index().n, b->carried.epoch, b->carried.n));
+  }
+}
+
 /// C12: one order of events: nothing after an end, nothing before a beginning.
 void Judge::on_bus(Master& m, const std::vector<orchestrator::BusEvent>& events) {
   using Kind = orchestrator::BusEvent::Kind;
   auto& t = *m.term;
   for (const auto& e : events) {
     if (e.kind == Kind::drain_ended) {
+      farm_.note("drain of {} ends: {}", e.task->spec.id, e.text);
       farm_.probe(e.text.starts_with("all") ? Probe::drain_confirmed : e.text.starts_with("no") ? Probe::drain_without_balancer : e.text.starts_with("the drain") ? Probe::drain_time_over : Probe::drain_lease_ended);
     } else if (e.deployment && e.kind == Kind::deployment_info) {
       // Told at its beginning and again before each further step, as Marathon does: each step once, in order.

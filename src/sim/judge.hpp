@@ -30,13 +30,15 @@ class Judge {
   // --- C4, C5, C6, C9, C10, C11: decisions ---
   void after_turn(Master& m);
   void term_sent(const Host& h, const TaskId& id);             ///< an agent ends a task because it was told to
+  void gave_up(const AgentId& agent);                          ///< a leader counts an agent as lost
+  void came_back(const Host& h);                               ///< its registration was taken
   void counted_as_lost(const Master& m, const TaskId& id);     ///< because its agent did not list it
   void on_bus(Master& m, const std::vector<orchestrator::BusEvent>& events);
   // --- C7, C8, C12: what is served ---
   void look_around();
   // --- the end ---
   [[nodiscard]] std::string unfinished();
-  void task_died(const TaskId& id);
+  void task_died(const TaskId& id, const AppId& app, bool told);
 
  private:
   struct Entry { std::optional<std::string> text; std::string version; };
@@ -51,6 +53,7 @@ class Judge {
   void check_rotation_of(Balancer& b);
   void check_copy(Balancer& b, Master& m);
   void check_draining(Master& m);
+  void check_words(const Master& m);
   [[nodiscard]] std::size_t orphans(const Master& m, const AppId& app) const;
   [[nodiscard]] bool in_force(const Master& m) const;
 
@@ -58,10 +61,14 @@ class Judge {
   std::map<std::string, Entry> ledger_;                        // key: what was acknowledged last
   std::set<AppId> removed_;                                    // apps that were ever asked to be removed
   std::vector<OpPtr> unsure_;                                  // proposed, and not answered
+  std::set<OpPtr> settled_;                                    // found by a later leader: a word that comes late says nothing new
   std::map<TaskId, Millis> kills_;                             // acknowledged kills, and when
   std::set<TaskId> decided_;                                   // tasks that are to go for a reason
+  std::set<TaskId> given_up_;                                  // tasks that a leader gave up with their agent: others may have their place
+  std::set<TaskId> away_;                                      // of these, those whose host has not been heard of since
   std::map<TaskId, Millis> died_;
   std::map<TaskId, Millis> drains_;                            // when the present leader saw a task begin to drain
+  std::set<AppId> disturbed_;                                  // since the last look: a task was killed by users, or ended by itself
   std::map<DeploymentId, bool> rolling_;                       // under watch, and still worth it
 };
 

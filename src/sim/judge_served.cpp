@@ -28,6 +28,14 @@ void Judge::look_around() {
   Master* led = farm_.leader();
   bool leads = led && in_force(*led) && !farm_.net.frozen(led->node);
   farm_.faults.trouble_at_the_top(leads ? led->term->since - farm_.world.elapsed() : Millis(0));
+  // Who was out of touch when the leader fell silent has its time from when there is one again.
+  for (const auto& b : farm_.balancers)
+    if (!leads && !farm_.faults.well(b->node, path_well)) farm_.faults.trouble(b->node, Millis(0));
+  // Who listens to a leader that was kept in office by force is not heard by the one in force.
+  for (const auto& b : farm_.balancers)
+    if (b->stream && farm_.masters[b->master]->forced) farm_.faults.trouble(b->node, Millis(0));
+  for (const auto& h : farm_.hosts)
+    if (h->stream && farm_.masters[h->master]->forced) farm_.faults.trouble(h->node, Millis(0));
   if (led && in_force(*led)) {
     check_ledger(*led);
     if (farm_.faults.calm_farm()) check_rolling(*led);
@@ -40,7 +48,7 @@ void Judge::look_around() {
 /// C12: a copy at the leader's index is the leader's catalog; beyond it there is only what is kept of agents that have not come back.
 void Judge::check_copy(Balancer& b, Master& m) {
   const auto& catalog = m.term->catalog;
-  if (!b.stream || b.follower.index() != catalog.index()) return;
+  if (!b.stream || b.follower.index() != catalog.index() || catalog.pending() != catalog.index()) return;  // a leader without a lease does not publish
   const auto &mine = b.follower.content(), &theirs = catalog.content();
   auto wrong = [&](std::string_view what) { farm_.fail("C12", fmt::format("{} is at {}.{} and its {} differ from the leader's", b.label(), catalog.index().epoch, catalog.index().n, what)); };
   if (mine.services != theirs.services) return wrong("services");
@@ -64,13 +72,15 @@ void Judge::check_rotation_of(Balancer& b) {
     for (const auto& [id, p] : h->procs) {
       alive[id] = {h.get(), &p};
       auto record = h->page.runs.find(id);
-      bool wanted = record != h->page.runs.end() && record->second.goal == link::Goal::run && h->core && h->core->wanted(id);
+      // One that is to go for a reason (C5) is out of rotation before its host hears of it.
+      bool wanted = record != h->page.runs.end() && record->second.goal == link::Goal::run && h->core && h->core->wanted(id) && !decided_.contains(id);
       auto seen = b.seen.find(id);
       if (wanted && farm_.faults.well(h->node, host_well) && answers_for(p, now, solid_for) && seen != b.seen.end() && seen->second >= std::max({p.answers_from, p.sick_until, p.ready_from})) solid[p.spec.app] = id;
     }
-  if (farm_.faults.bad_store) b.seen.clear(), solid.clear();
+  if (farm_.faults.bad_store || b.misled) b.seen.clear(), solid.clear();
   for (const auto& [app, tasks] : b.rotation)
-    for (const auto& id : tasks) b.seen[id] = now;
+    for (const auto& id : tasks)  // one that was given up may leave when its strategy says so, and is not known to be back before its host is
+      if (!away_.contains(id)) b.seen[id] = now;
   for (const auto& [app, id] : solid)
     if (auto at = b.rotation.find(app); at == b.rotation.end() || at->second.empty())
       if (b.follower.content().services.contains(app)) return farm_.fail("C8", fmt::format("{} routes {} to nobody, {} is there", b.label(), app, id));
@@ -115,6 +125,7 @@ void Judge::term_sent(const Host& h, const TaskId& id) {
 }
 
 /// C11 by the processes themselves, in farms where nothing fails: as many answer as the strategy promises, all through a rolling deployment.
+/// Deployments are let off whose tasks users kill, or which end or fall ill by themselves.
 void Judge::check_rolling(const Master& m) {
   auto now = farm_.world.elapsed();
   for (const auto& [id, d] : m.term->core.deployments()) {
@@ -127,13 +138,15 @@ void Judge::check_rolling(const Master& m) {
     for (const auto& h : farm_.hosts)
       for (const auto& [task, p] : h->procs) {
         auto record = h->page.runs.find(task);
-        serves += p.spec.app == app && p.answers(now) && now >= p.ready_from && record != h->page.runs.end() && record->second.goal == link::Goal::run;
+        // What a task does not have checked nobody can know: it counts from its start.
+        bool well = (p.spec.health_checks.empty() || p.answers(now)) && (p.spec.readiness_checks.empty() || now >= p.ready_from);
+        serves += p.spec.app == app && well && record != h->page.runs.end() && record->second.goal == link::Goal::run;
       }
     auto [at, fresh] = rolling_.try_emplace(id, serves >= least);
-    for (const auto& [task, when] : kills_)
-      if (task.str().starts_with(app.str().substr(1) + ".")) at->second = false;
+    if (disturbed_.contains(app)) at->second = false;
     if (at->second && serves < least) return farm_.fail("C11", fmt::format("{} of {} answer during a rolling deployment, at least {} must", serves, app, least));
   }
+  disturbed_.clear();
 }
 
 // --- C13: at rest ---

@@ -6,7 +6,7 @@ namespace croft::sim {
 
 namespace {
 
-constexpr Millis beat_every{300}, tick_every{500}, store_patience{1000}, read_again{700}, take_over_patience{1500};
+constexpr Millis beat_every{300}, tick_every{500}, store_patience{1000}, read_again{700}, take_over_patience{1500}, absent_max{10'000};
 constexpr int turn_rounds_max = 16;
 
 orchestrator::Options core_options(std::uint64_t seed) {
@@ -165,6 +165,9 @@ void Master::tick_loop(std::uint64_t epoch) {
   if (!still(epoch)) return;
   farm_.net.after(node, tick_every, [this, epoch] { tick_loop(epoch); });
   if (!may_act()) return farm_.probe(Probe::lease_ran_out);
+  if (!std::exchange(term->waited, farm_.world.elapsed() - term->since >= absent_max) && term->waited)
+    for (const auto& h : farm_.hosts)  // who is not back by now is lost
+      if (!term->cluster.agent(h->page.membership.id)) farm_.judge.gave_up(h->page.membership.id);
   term->cluster.tick(farm_.world.now());
   term->catalog.tick(farm_.world.now());
   turn();
@@ -200,6 +203,7 @@ void Master::note_events(const std::vector<cluster::Event>& events) {
     } else if (e.kind == Kind::agent_unreachable) {
       farm_.probe(Probe::agent_unreachable);
       farm_.note("{} gives {} up", farm_.net.name(node), e.agent);
+      farm_.judge.gave_up(e.agent);
     } else if (e.kind == Kind::task_gone && e.last->status.reason == "REASON_RECONCILIATION") {
       farm_.judge.counted_as_lost(*this, e.task);
     } else if (e.kind == Kind::task_gone && e.last->status.reason == "REASON_TASK_HEALTH_CHECK_KILLED") {

@@ -52,9 +52,11 @@ struct Term {
   coordination::Batch background;
   std::vector<Work> when_stored;                     ///< once all progress until now is stored
   Millis since{0}, wake{0};
+  bool waited = false;                               ///< for agents of the leader before
   // For the judge:
   std::map<TaskId, Shadow> shadow;
   std::set<TaskId> adopted;                          ///< in this turn
+  std::map<AppId, std::size_t> returned;             ///< adopted ones that an earlier leader had given up
   std::set<AppId> deploying;                         ///< with a deployment under way at the end of the last turn
   std::map<DeploymentId, std::size_t> deployments_open;  ///< told to have begun, and at which step
   std::map<TaskId, TaskState> told;                  ///< newest state on the bus

@@ -17,7 +17,10 @@ constexpr Millis follower_beat{1000};
 
 void Master::on_register(std::size_t host, std::uint64_t connection, const link::Registration& r) {
   auto& f = farm_;
-  auto refuse = [&](std::string why) { f.net.post(node, f.hosts[host]->node, [&f, host, connection, why = std::move(why)] { f.hosts[host]->on_refused(connection, why); }); };
+  auto refuse = [&](std::string why) {
+    Work told = [&f, host, connection, why = std::move(why)] { f.hosts[host]->on_refused(connection, why); };
+    f.net.answer(node, f.hosts[host]->node, told, told);
+  };
   if (!term || !may_act()) return refuse("it does not lead");
   auto read = link::decode_registration(link::encode(r));
   if (!read) return f.fail("C12", "a registration does not survive its wire form: " + read.error().context);
@@ -32,12 +35,13 @@ void Master::on_register(std::size_t host, std::uint64_t connection, const link:
     f.note("{} refuses {}: {}", f.net.name(node), f.hosts[host]->label(), why);
     return refuse(why);
   }
+  f.judge.came_back(*f.hosts[host]);
   auto subscription = term->cluster.agent(*id)->subscription;
   auto pipe = f.net.open(node, f.hosts[host]->node);
   pipe->broken_at_reader = [&f, host, connection] { f.hosts[host]->on_refused(connection, "the stream broke"); };
   pipe->broken_at_writer = [this, epoch = term->term.epoch, agent = *id, subscription] { stream_broke(epoch, agent, subscription); };
   term->streams[subscription] = {pipe, host, connection};
-  f.note("{} registers at {} with {} tasks as {}", f.hosts[host]->label(), f.net.name(node), r.tasks.size(), *id);
+  f.note("{} registers at {} with {} tasks as {}, its number {}", f.hosts[host]->label(), f.net.name(node), r.tasks.size(), *id, r.number);
   turn();
 }
 
@@ -49,7 +53,10 @@ void Master::stream_broke(std::uint64_t epoch, const AgentId& agent, const std::
 
 void Master::on_report(std::size_t host, std::uint64_t connection, const link::Report& r) {
   auto& f = farm_;
-  auto answer = [&](bool good) { f.net.post(node, f.hosts[host]->node, [&f, host, connection, good] { f.hosts[host]->on_report_answer(connection, good); }); };
+  auto answer = [&](bool good) {
+    auto told = [&f, host, connection](bool as) -> Work { return [&f, host, connection, as] { f.hosts[host]->on_report_answer(connection, as); }; };
+    f.net.answer(node, f.hosts[host]->node, told(good), told(false));
+  };
   if (!term || !may_act()) return answer(false);
   if (f.has(Bug::status_acked_unprocessed) && !r.statuses.empty() && f.world.chance(0.2)) {
     if (auto at = term->streams.find(r.subscription); at != term->streams.end())
@@ -91,7 +98,8 @@ void Master::route_messages() {
 
 void Master::on_follow(std::size_t balancer, std::uint64_t connection, std::optional<catalog::Index> after) {
   auto& f = farm_;
-  if (!term || !may_act()) return f.net.post(node, f.balancers[balancer]->node, [&f, balancer, connection] { f.balancers[balancer]->on_refused(connection); });
+  Work refused = [&f, balancer, connection] { f.balancers[balancer]->on_refused(connection); };
+  if (!term || !may_act()) return f.net.answer(node, f.balancers[balancer]->node, refused, refused);
   auto pipe = f.net.open(node, f.balancers[balancer]->node);
   pipe->broken_at_reader = [&f, balancer, connection] { f.balancers[balancer]->on_refused(connection); };
   term->follows.push_back({balancer, pipe, connection, after, Millis(0)});

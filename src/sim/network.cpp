@@ -56,7 +56,7 @@ void Network::deliver(NodeId to, Work work) {
   else work();
 }
 
-void Network::post(NodeId from, NodeId to, Work work, Work broken, bool once) {
+void Network::post(NodeId from, NodeId to, Work work, Work broken, bool once, bool answers) {
   if (is_cut(from, to)) {
     // Half of them are sent again by the kernel until the link heals, and come then, whoever still waits for an answer.
     if (world_.chance(0.5)) held_[{from, to}].push_back(std::move(work));
@@ -66,7 +66,7 @@ void Network::post(NodeId from, NodeId to, Work work, Work broken, bool once) {
     if (who && !is_cut(to, from)) after(from, delay(to, from), std::move(who));
   };
   if (!nodes_[to].up) return told(std::move(broken));
-  if (weather.breaks > 0 && world_.chance(weather.breaks)) {
+  if (!answers && weather.breaks > 0 && world_.chance(weather.breaks)) {
     // The sender learns that it broke, and not whether the request had arrived.
     if (world_.chance(0.5)) world_.after(delay(from, to), [this, to, work] { deliver(to, work); });
     return told(std::move(broken));
@@ -76,6 +76,11 @@ void Network::post(NodeId from, NodeId to, Work work, Work broken, bool once) {
     world_.after(delay(from, to) + world_.between(0, 300), [this, to, work] { deliver(to, work); });
   }
   world_.after(delay(from, to), [this, to, work = std::move(work)]() mutable { deliver(to, std::move(work)); });
+}
+
+void Network::answer(NodeId from, NodeId to, Work work, Work broken) {
+  bool breaks = weather.breaks > 0 && !is_cut(from, to) && world_.chance(weather.breaks);
+  post(from, to, breaks ? std::move(broken) : std::move(work), {}, true, true);
 }
 
 PipePtr Network::open(NodeId from, NodeId to) {

@@ -52,7 +52,9 @@ class Network {
   // --- messages ---
   /// A request, or an answer to one: a connection of its own. `broken` runs at the sender when it is told that the connection failed; over a cut
   /// nobody is told.
-  void post(NodeId from, NodeId to, Work deliver, Work broken = {}, bool once = false);
+  void post(NodeId from, NodeId to, Work deliver, Work broken = {}, bool once = false, bool answers = false);
+  /// An answer on the connection of the request: who asked is told when that breaks.
+  void answer(NodeId from, NodeId to, Work deliver, Work broken_at_asker);
   PipePtr open(NodeId from, NodeId to);
   void send(const PipePtr& pipe, Work deliver);
   void close(const PipePtr& pipe);                  ///< by either side: both ends learn of it, unless the link is cut

@@ -49,6 +49,14 @@ TEST_F(LinkEnd, ASnapshotStartsWhatIsNewAndKeepsWhatItDoesNotName) {
   EXPECT_TRUE(down(link::Delta{3, 2, {{spec("t"), link::Goal::run, {}}}, {}}).start.empty()) << "a launch said twice is one launch";
 }
 
+TEST_F(LinkEnd, ItsLivesAreCountedThroughEveryLeader) {
+  AgentCore core(Membership{AgentId("c-S0"), "c", 2, 5, 4});
+  EXPECT_EQ(core.registration({}).lives, 4u);
+  ASSERT_TRUE(core.on_down(link::Welcome{3, 6, "c", "sub", AgentId("c-S0"), Millis(1000)}, at(0)));
+  EXPECT_EQ(core.membership().lives, 4u);
+  EXPECT_EQ(core.registration({}).lives, 4u);
+}
+
 TEST_F(LinkEnd, WhatTheRegistrationHasOvertakenIsNotToldAfterIt) {
   welcome();
   down(link::Snapshot{3, 1, {{spec("t"), link::Goal::run, {}}}});

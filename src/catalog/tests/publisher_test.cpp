@@ -143,6 +143,17 @@ TEST(DrainLedger, ABalancerWhoseLeaseEndsLeavesTheSet) {
   EXPECT_EQ(p.content().balancers.size(), 1u);
 }
 
+TEST(DrainLedger, TimeInWhichTheLeaderWasAwayDoesNotEndALease) {
+  auto p = publisher();
+  p.confirm(confirmation("b1", {1, 0}), at_ms(0));
+  p.tick(at_ms(500));
+  p.tick(at_ms(2900));  // frozen for 2.4 s
+  p.tick(at_ms(3400));
+  EXPECT_EQ(p.live().size(), 1u);
+  for (int ms = 3900; ms <= 5400; ms += 500) p.tick(at_ms(ms));
+  EXPECT_EQ(p.live().size(), 0u) << "three seconds of its own silence";
+}
+
 TEST(DrainLedger, ASilentBalancerIsNotNamedAndStillWaitedFor) {
   auto p = publisher();
   p.confirm(confirmation("b1", {1, 0}), at_ms(0));

@@ -271,6 +271,67 @@ TEST(Statuses, OfAStaleSubscriptionAreRefused) {
   EXPECT_EQ(b.state("t"), TaskState::staging);
 }
 
+TEST(Registrations, WhatAFormerLifeSentIsRefusedUntilTheAgentIsGivenUp) {
+  Books b;
+  auto come = [&](std::uint64_t lives, AgentId id, int ms) {
+    link::Registration r;
+    r.info = info("h1");
+    r.id = std::move(id);
+    r.life = "life" + std::to_string(lives);
+    r.number = 1;
+    r.lives = lives;
+    return b.cluster.register_agent(r, at_ms(ms));
+  };
+  auto id = come(7, AgentId(), 0);
+  ASSERT_TRUE(id);
+  auto late = come(6, *id, 100);
+  ASSERT_FALSE(late);
+  EXPECT_NE(late.error().context.find("overtaken by its life 7"), std::string::npos) << late.error().context;
+  EXPECT_TRUE(come(8, *id, 200));
+  EXPECT_TRUE(come(1, AgentId(), 300)) << "it lost its disk, and counts anew";
+  EXPECT_TRUE(come(9, *id, 400));
+  for (int ms = 500; ms < 12'000; ms += 500) b.cluster.tick(at_ms(ms));
+  EXPECT_TRUE(come(3, *id, 12'000)) << "its disk was put back to an older state";
+}
+
+TEST(Registrations, APortIsOneTasksAlsoWhenTheAgentBringsAnotherThatHasIt) {
+  Books b;
+  auto id = b.join(info("h1"));
+  b.launch(shape("/a", 1, 100, {31000}), "new");
+  b.join(info("h1"), {held("old", "/a", TaskState::running, 1, 31000)}, id.str());
+  EXPECT_EQ(b.state("new"), TaskState::lost) << "it never came there, and cannot start";
+  EXPECT_EQ(b.state("old"), TaskState::running);
+  EXPECT_EQ(b.cluster.audit(), "");
+  EXPECT_FALSE(b.cluster.agent(id)->free_ports.contains(31000));
+}
+
+TEST(Registrations, WhatWasSentBeforeItsHostWasBootedAgainIsRefusedAlsoAfterALostDisk) {
+  Books b;
+  auto host = info("h1");
+  auto id = b.join(host, {held("t1")});
+  host.boot_id = "the next";
+  b.join(host);  // without its disk, and so without its id
+  EXPECT_EQ(b.cluster.agent_count(), 1u);
+  link::Registration late;
+  late.info = info("h1");
+  late.id = id;
+  late.lives = 9;
+  late.tasks = {held("t1")};
+  auto refused = b.cluster.register_agent(late, at_ms(100));
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().context.find("booted again"), std::string::npos) << refused.error().context;
+}
+
+TEST(Silence, OfTheLeaderIsNotTheAgents) {
+  Books b;
+  auto id = b.join(info("h1"));
+  b.cluster.tick(at_ms(500));
+  b.cluster.tick(at_ms(30'000));  // frozen for half a minute
+  EXPECT_TRUE(b.cluster.agent(id)->reachable);
+  for (int ms = 30'500; ms <= 41'000; ms += 500) b.cluster.tick(at_ms(ms));
+  EXPECT_FALSE(b.cluster.agent(id)->reachable);
+}
+
 TEST(Statuses, AReportOvertakenByALaterOneSaysNothing) {
   Books b;
   auto id = b.join(info("n1"));

@@ -85,6 +85,7 @@ TEST(Link, RegistrationAndReportSurviveTheirJson) {
   r.info.attributes = {{"rack", "a"}};
   r.info.docker = true;
   r.epoch_seen = 7;
+  r.lives = 3;
   TaskStatus status;
   status.task = TaskId("t");
   status.uuid = "u";
@@ -95,6 +96,7 @@ TEST(Link, RegistrationAndReportSurviveTheirJson) {
   r.tasks.push_back({full_spec(), link::Goal::kill, std::nullopt, status});
   auto back = *link::decode_registration(link::encode(r));
   EXPECT_EQ(back.info, r.info);
+  EXPECT_EQ(back.lives, 3u);
   EXPECT_EQ(back.tasks.at(0).status, status);
   EXPECT_EQ(back.tasks[0].spec, full_spec());
   auto report = *link::decode_report(link::encode(link::Report{AgentId("a"), "s", 1, 2, 3, {status}, {{TaskId("t"), "pulling"}}}));

@@ -202,6 +202,59 @@ TEST_F(FailOver, AKillWhoseTaskEndedWhileNobodyLedIsForgotten) {
   EXPECT_FALSE(stored.contains("kills/" + victim.str()));
 }
 
+TEST_F(FailOver, WhatIsToBeKilledStandsForNoInstance) {
+  come(0), come(1);
+  change(app(2));
+  all_run();
+  auto victim = agents[0].held.begin()->first;
+  leader->core.kill_tasks({victim}, now());
+  turn();
+  agents[0].held.at(victim).goal = link::Goal::run;  // its agent never heard of it
+  std::erase_if(agents[0].held, [&](const auto& held) { return held.first != victim; });
+  agents[1].held.begin()->second.goal = link::Goal::run;
+  take_over();
+  come(0);
+  EXPECT_NE(leader->cluster.task(victim)->goal, link::Goal::run);
+  EXPECT_EQ(leader->cluster.task_count(), 1u) << "the other host has not said yet what it runs";
+}
+
+TEST_F(FailOver, AHostThatLostItsDiskIsKnownAgainToTheNextLeader) {
+  come(0), come(1);
+  change(app(2));
+  all_run();
+  auto victim = agents[0].held.begin()->first;
+  auto id = agents[0].id;
+  leader->core.kill_tasks({victim}, now());
+  turn();
+  ASSERT_TRUE(stored.contains("kills/" + victim.str()));
+  agents[0] = {};
+  take_over();
+  come(0);
+  EXPECT_EQ(agents[0].id, id);
+  come(1);
+  EXPECT_FALSE(stored.contains("kills/" + victim.str())) << "nobody will ever bring that task";
+}
+
+TEST_F(FailOver, ATaskThatDoesNotServeIsNotEndedBeforeBalancersHaveHeardSo) {
+  come(0), come(1);
+  auto one = app(1);
+  one.health_checks.emplace_back();
+  change(one);
+  all_run();
+  pass(Millis(5000));
+  auto task = leader->cluster.tasks().at(0)->spec.id;
+  auto& home = agents[0].held.contains(task) ? agents[0] : agents[1];
+  home.held.at(task).status.healthy = std::nullopt;  // its agent was restarted
+  take_over();
+  come(0), come(1);
+  leader->core.kill_tasks({task}, now());
+  turn();
+  EXPECT_EQ(leader->cluster.task(task)->goal, link::Goal::drain) << "balancers may have it in rotation from before";
+  balancer_hears("b");
+  pass(Millis(6001));
+  EXPECT_EQ(leader->cluster.task(task)->goal, link::Goal::kill);
+}
+
 TEST_F(FailOver, AnAgentThatDoesNotComeBackIsDeclaredLost) {
   come(0), come(1);
   change(app(2));

@@ -32,7 +32,7 @@ TEST(Simulation, OneSeedTwiceIsTheSameRun) {
 
 TEST(Simulation, OtherSeedsAreOtherRuns) { EXPECT_NE(run_seed(1, 1).trace, run_seed(2, 1).trace); }
 
-/// CI's seeds: every check that counts holds, and between them they come to nearly every rare branch.
+/// CI's seeds: every check holds, and between them they come to nearly every rare branch.
 TEST(Simulation, EveryCheckHoldsAndRareBranchesAreReached) {
   Probes reached{};
   for (std::uint64_t seed = 1; seed <= 50; ++seed) {
@@ -50,7 +50,6 @@ class PlantedBug : public ::testing::TestWithParam<BugInfo> {};
 
 TEST_P(PlantedBug, IsFoundWithinTwoHundredSeeds) {
   auto bug = GetParam();
-  if (bug.seed == 0) GTEST_SKIP() << "only checks find it that are reported so far";
   if (!run_seed(bug.seed, 5, bug.bug).failure.empty()) return;  // where it was found last
   for (std::uint64_t seed = 1; seed <= 200; ++seed)
     if (!run_seed(seed, 10, bug.bug).failure.empty()) return;
