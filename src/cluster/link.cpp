@@ -112,6 +112,7 @@ AgentEntry& Cluster::Impl::enter(const AgentId& id, const link::AgentInfo& info,
   } else {
     cut(a, "another registration took its place", now);
     if (a.agent.info.boot_id != info.boot_id && !a.agent.info.boot_id.empty()) a.past_boots.push_back(a.agent.info.boot_id);
+    std::erase(a.past_boots, info.boot_id);
     if (a.past_boots.size() > past_boots_max) a.past_boots.pop_front();
     total -= a.agent.info.total;
     index.set_total(a.slot, info.total);
@@ -140,10 +141,11 @@ Result<AgentId> Cluster::register_agent(const link::Registration& r, Now now) {
   // A connection that was given up may deliver late. What it lists is not what the agent holds now: tasks started since would count as lost.
   if (const auto* known = i.find_agent(*id); known && !r.life.empty() && known->life == r.life && r.number <= known->registration)
     return fail(Errc::conflict, "registration {} of agent {} was overtaken by its number {}", r.number, *id, known->registration);
-  // Nor is what a former life of it sent. A count that went back is taken once the agent is given up: its disk was put back to an older state.
+  // Nor is what a former life of it sent, or one before its host was booted again. Once the agent is given up such a one is taken all the same: its disk was put
+  // back to an older state, or what overtook it was the old one.
   if (const auto* known = i.find_agent(*id); known && !r.id.empty() && r.lives != 0 && r.lives < known->lives && known->agent.reachable)
     return fail(Errc::conflict, "registration of life {} of agent {} was overtaken by its life {}", r.lives, *id, known->lives);
-  if (const auto* known = i.find_agent(*id); known && std::find(known->past_boots.begin(), known->past_boots.end(), r.info.boot_id) != known->past_boots.end())
+  if (const auto* known = i.find_agent(*id); known && known->agent.reachable && std::find(known->past_boots.begin(), known->past_boots.end(), r.info.boot_id) != known->past_boots.end())
     return fail(Errc::conflict, "registration of agent {} was sent before its host was booted again", *id);
   auto& agent = i.enter(*id, r.info, now);
   agent.life = r.life;

@@ -48,7 +48,7 @@ bool Orchestrator::Impl::counts(const Task& task, const App& app, Now now) const
 /// What does not count from here on leaves the catalog, and never counts again while it is away: its place may be another's by then.
 void Orchestrator::Impl::give_up_the_lost(const AppId& id, Now now) {
   auto app = apps.find(id);
-  if (app == apps.end()) return;
+  if (app == apps.end() || unreachable_since.size() == given_up.size()) return;  // as nearly always: nobody is away, or all that are were given up
   for (const auto* task : cluster.tasks_of(id)) {
     if (task->status.state != TaskState::unreachable || counts(*task, app->second, now) || !given_up.insert(task->spec.id).second) continue;
     publish_task(*task, now);

@@ -101,7 +101,7 @@ void Balancer::on_line(const PipePtr& pipe, std::uint64_t of, const std::shared_
     f.note("{} leaves the catalog of {}: {}", label(), f.net.name(f.masters[master]->node), change.error().context);
     return leave(Millis(0));
   }
-  misled = f.faults.bad_store;
+  misled = misled || f.faults.bad_store;
   if (std::holds_alternative<catalog::Heartbeat>(*record)) return;
   unsaved_ = true;
   save();
@@ -139,6 +139,7 @@ void Balancer::carry_out() {
     if (!rotation.contains(app)) farm_.note("{} has nobody left for {}, had {}", label(), app, tasks.begin()->str());
   open_ = std::move(open);
   applied_ = follower.index();
+  if (stream && !farm_.faults.bad_store) misled = false;
   if (applied_) carried = std::max(carried, *applied_);
   confirm();
 }

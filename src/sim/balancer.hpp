@@ -35,7 +35,7 @@ class Balancer {
   PipePtr stream;
   std::size_t master = 0;
   catalog::Index carried;                            ///< the highest that its data plane ever had
-  bool misled = false;                               ///< what it heard last came from a leader on another store than the farm's
+  bool misled = false;                               ///< what its data plane has is of a leader on another store than the farm's
   std::map<TaskId, Millis> seen;                     ///< when a task was last in rotation
 
  private:

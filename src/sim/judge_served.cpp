@@ -77,10 +77,11 @@ void Judge::check_rotation_of(Balancer& b) {
       auto seen = b.seen.find(id);
       if (wanted && farm_.faults.well(h->node, host_well) && answers_for(p, now, solid_for) && seen != b.seen.end() && seen->second >= std::max({p.answers_from, p.sick_until, p.ready_from})) solid[p.spec.app] = id;
     }
-  if (farm_.faults.bad_store || b.misled) b.seen.clear(), solid.clear();
+  bool misled = farm_.faults.bad_store || b.misled;
+  if (misled) b.seen.clear(), solid.clear();
   for (const auto& [app, tasks] : b.rotation)
     for (const auto& id : tasks)  // one that was given up may leave when its strategy says so, and is not known to be back before its host is
-      if (!away_.contains(id)) b.seen[id] = now;
+      if (!misled && !away_.contains(id)) b.seen[id] = now;
   for (const auto& [app, id] : solid)
     if (auto at = b.rotation.find(app); at == b.rotation.end() || at->second.empty())
       if (b.follower.content().services.contains(app)) return farm_.fail("C8", fmt::format("{} routes {} to nobody, {} is there", b.label(), app, id));

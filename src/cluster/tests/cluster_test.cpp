@@ -320,6 +320,8 @@ TEST(Registrations, WhatWasSentBeforeItsHostWasBootedAgainIsRefusedAlsoAfterALos
   auto refused = b.cluster.register_agent(late, at_ms(100));
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().context.find("booted again"), std::string::npos) << refused.error().context;
+  for (int ms = 500; ms < 12'000; ms += 500) b.cluster.tick(at_ms(ms));
+  EXPECT_TRUE(b.cluster.register_agent(late, at_ms(12'000))) << "nobody is shut out for ever";
 }
 
 TEST(Silence, OfTheLeaderIsNotTheAgents) {
