@@ -32,7 +32,9 @@ std::string judged(const std::string& text) {
 void expect_golden(const std::string& name, const Plan& plan) {
   auto text = render(plan, options());
   auto file = std::filesystem::path(CROFT_TESTDATA) / (name + ".cfg");
-  if (std::getenv("CROFT_REWRITE")) ASSERT_TRUE(write_file_atomic(file, text));
+  if (std::getenv("CROFT_REWRITE")) {
+    ASSERT_TRUE(write_file_atomic(file, text));
+  }
   EXPECT_EQ(text, read_file(file).value_or("")) << "CROFT_REWRITE=1 writes " << file;
   EXPECT_EQ(judged(text), "");
 }

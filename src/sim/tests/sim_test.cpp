@@ -56,8 +56,8 @@ TEST_P(PlantedBug, IsFoundWithinTwoHundredSeeds) {
   FAIL() << "the simulation does not see that " << bug.what;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PlantedBug, ::testing::ValuesIn(bugs().begin(), bugs().end()), [](const auto& info) {
-  std::string name(info.param.name);
+INSTANTIATE_TEST_SUITE_P(All, PlantedBug, ::testing::ValuesIn(bugs().begin(), bugs().end()), [](const auto& made) {
+  std::string name(made.param.name);
   for (auto& c : name)
     if (c == '-') c = '_';
   return name;
