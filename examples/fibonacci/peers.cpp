@@ -129,6 +129,7 @@ asio::awaitable<std::expected<std::vector<Instance>, std::string>> Peers::look_u
     std::from_chars(text.data(), text.data() + text.size(), number);
     if (number > 0 && number < 65536) found.push_back({std::string(ip->get_string()), static_cast<std::uint16_t>(number)});
   }
+  if (!found.empty()) known_ = found, known_at_ = std::chrono::steady_clock::now();
   co_return found;
 }
 
@@ -137,12 +138,8 @@ asio::awaitable<std::vector<Instance>> Peers::instances() {
   auto now = std::chrono::steady_clock::now();
   if (!known_.empty() && (asking_ || now - known_at_ < remembered)) co_return known_;
   asking_ = true;
-  auto found = co_await look_up();
+  (void)co_await look_up();
   asking_ = false;
-  if (found && !found->empty()) {
-    known_ = std::move(*found);
-    known_at_ = std::chrono::steady_clock::now();
-  }
   co_return known_;
 }
 
@@ -155,11 +152,8 @@ asio::awaitable<Outcome> Peers::ask(std::uint32_t n) {
   Instance failed;
   for (std::size_t attempt = 0; attempt < 2; ++attempt) {
     if (attempt > 0) {  // it may be gone, and others with it: ask who is there now
-      auto fresh = co_await look_up();
-      if (fresh && !fresh->empty()) {
-        known_ = all = std::move(*fresh);
-        known_at_ = std::chrono::steady_clock::now();
-      }
+      (void)co_await look_up();
+      all = known_;
     }
     auto to = all[first % all.size()];
     if (attempt > 0 && to == failed) to = all[(first + 1) % all.size()];

@@ -44,8 +44,9 @@ class Peers {
  public:
   Peers(asio::io_context& io, DiscoveryOptions options) : io_(io), options_(std::move(options)) {}
 
-  /// Asks discovery now. Errors in words.
+  /// Asks discovery now, and remembers what it says. Errors in words.
   asio::awaitable<std::expected<std::vector<Instance>, std::string>> look_up();
+  [[nodiscard]] bool knows_any() const { return !known_.empty(); }
   /// GET /{n} of one instance; a failed call is repeated once, on another instance where there is one. Writes a log line a call.
   asio::awaitable<Outcome> ask(std::uint32_t n);
 

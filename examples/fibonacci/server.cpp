@@ -114,9 +114,11 @@ asio::awaitable<Server::Reply> Server::number(std::uint32_t n) {
   co_return Reply{200, std::to_string(*x + *y)};
 }
 
-/// Healthy is who can find the others: an instance that cannot reach discovery could answer nothing but 0 and 1.
+/// Healthy is who can find the others: an instance that has never reached discovery could answer nothing but 0 and 1. One that has goes on with what it knew, so that
+/// an outage of discovery does not take all of them out of service at once.
 asio::awaitable<Server::Reply> Server::health() {
   auto found = co_await peers_.look_up();
+  if (!found && peers_.knows_any()) co_return Reply{200, "ok, by what was known before: " + found.error() + "\n"};
   if (!found) co_return Reply{503, found.error() + "\n"};
   if (found->empty()) co_return Reply{503, "discovery knows no instance of this service\n"};
   co_return Reply{200, "ok, " + std::to_string(found->size()) + " instances\n"};

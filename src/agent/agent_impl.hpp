@@ -7,6 +7,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <atomic>
+#include <deque>
 #include <map>
 
 #include "agent/agent_service.hpp"
@@ -95,6 +96,10 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   net::HttpClient client;
   AgentCore core{Membership{}};                     // strand
   std::map<TaskId, RunPtr> runs;                    // strand
+  /// Runs that were forgotten a moment ago, oldest first, and when. A task may live and be forgotten between two looks of the log shipper.
+  std::deque<std::pair<Mono, SandboxInfo>> forgotten;  // strand; at most forgotten_max
+  static constexpr std::size_t forgotten_max = 10'000;
+  static constexpr Millis forgotten_age{10'000};
   std::optional<net::Origin> leader, pointed_at;    // strand: followed now; named by a master that does not lead
   std::optional<net::Origin> silent;                // strand: the last one that took a connection and said nothing
   std::weak_ptr<net::StreamReader> stream;          // strand

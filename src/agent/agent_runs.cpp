@@ -387,6 +387,8 @@ void AgentService::Impl::forget(const TaskId& id) {
   std::error_code ec;
   fs::remove_all(at->second->launch.run, ec);
   if (ec && ec != std::errc::no_such_file_or_directory) log::warn("agent", "{}: {}", at->second->launch.run.string(), ec.message());
+  forgotten.push_back({system_now().mono, {id, at->second->launch.spec.app, at->second->launch.sandbox.string(), true}});
+  if (forgotten.size() > forgotten_max) forgotten.pop_front();
   runs.erase(at);
 }
 

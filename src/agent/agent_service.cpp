@@ -315,6 +315,9 @@ asio::awaitable<std::vector<AgentService::SandboxInfo>> AgentService::sandboxes(
   auto work = [impl] {
     std::vector<SandboxInfo> out;
     for (const auto& [id, run] : impl->runs) out.push_back({id, run->launch.spec.app, run->launch.sandbox.string(), run->over});
+    auto& gone = impl->forgotten;
+    for (auto now = system_now().mono; !gone.empty() && now - gone.front().first > Impl::forgotten_age;) gone.pop_front();
+    for (const auto& [at, sandbox] : gone) out.push_back(sandbox);
     return out;
   };
   co_return co_await impl->on_strand(work);

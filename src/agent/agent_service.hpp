@@ -45,7 +45,7 @@ class AgentService : public std::enable_shared_from_this<AgentService> {
   boost::asio::awaitable<void> stop();
   /// Mesos's agent paths on 5051 and /metrics.
   void add_routes(net::Router& router);
-  /// Sandboxes of all runs, ended ones included: for the log shipper.
+  /// Sandboxes of all runs, ended ones included, and those of the last ten seconds that are forgotten already: for the log shipper.
   struct SandboxInfo { TaskId task; AppId app; std::string path; bool ended = false; };
   boost::asio::awaitable<std::vector<SandboxInfo>> sandboxes();
 

@@ -23,7 +23,9 @@ namespace croft::agent {
 
 Status write_exec_conf(const fs::path& run, const ExecPlan& plan) {
   std::string text;
+  bool torn = false;
   auto line = [&](std::string_view key, std::string_view value) {
+    torn = torn || value.find('\0') != std::string_view::npos;  // what stands behind it would be a line of its own
     text += key;
     text += '=';
     text += value;
@@ -44,6 +46,7 @@ Status write_exec_conf(const fs::path& run, const ExecPlan& plan) {
   if (!plan.oom_file.empty()) line("oom", plan.oom_file);
   if (!plan.seccomp_file.empty()) line("seccomp", plan.seccomp_file);
   line("grace", std::to_string(plan.grace.count()));
+  if (torn) return fail(Errc::invalid, "a word of the task has a NUL character in it");
   // Not synced: a launch that a power cut undoes is made again from the wanted set.
   Fd fd(::open((run / "exec.conf").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd.valid()) return fail_errno("create " + (run / "exec.conf").string());

@@ -165,13 +165,31 @@ void await_running(Session& s, const std::string& app, const std::string& versio
   if (!await(s, app, end, runs)) throw Ended{timed_out, fmt::format("{} does not run as wanted after {} s; the farm goes on trying. Why: croft explain {}", app, limit_s, app)};
 }
 
+/// Without health checks an instance counts as soon as it runs. One that ends at once did not do what it was deployed for.
+void await_settled(Session& s, const std::string& app) {
+  constexpr std::chrono::milliseconds settle{500}, pause{100};
+  for (auto end = std::chrono::steady_clock::now() + settle; std::chrono::steady_clock::now() < end; std::this_thread::sleep_for(pause)) {
+    auto answer = s.call("GET", "/v2/apps" + in_url(app));
+    if (answer.status != 200) return;
+    auto body = answer.json();
+    const auto* now = json::find(body, "app");
+    if (!now || !json::list(*now, "healthChecks").empty() || !json::list(*now, "deployments").empty()) return;
+    if (json::integer(*now, "tasksRunning") >= json::integer(*now, "instances")) continue;
+    const auto* failure = json::find(*now, "lastTaskFailure");
+    throw Ended{failed, fmt::format("{}: started, and ended at once: {}. Its last words: croft logs {}", app, failure ? json::text(*failure, "message") : "no reason is known", app)};
+  }
+}
+
 /// Waits for the deployment, then prints the farm's answer with --json, else the words.
 int finish(Session& s, const Session::Answer& answer, const std::string& app, const std::string& done, const ChangeOptions& o, bool removal = false) {
   auto body = answer.json();
   auto deployment = json::text(body, "deploymentId", answer.headers.get("Marathon-Deployment-Id"));
   auto end = std::chrono::steady_clock::now() + std::chrono::seconds(o.limit_s);
   if (!o.no_wait && !deployment.empty()) await_deployment_until(s, deployment, app, end, o.limit_s);
-  if (!o.no_wait && !removal) await_running(s, app, json::text(body, "version"), end, o.limit_s);
+  if (!o.no_wait && !removal) {
+    await_running(s, app, json::text(body, "version"), end, o.limit_s);
+    await_settled(s, app);
+  }
   if (s.common().json) print(answer.body + "\n");
   else if (o.no_wait && !deployment.empty()) print(fmt::format("{}: deployment {} is under way\n", app, deployment));
   else print(fmt::format("{}: {}\n", app, done));

@@ -68,9 +68,19 @@ class Seen {
   std::deque<std::string> order_;
 };
 
+/// What a line says: its message; of one that was JSON without a message, the fields that it brought along.
+std::string said(const json::value& source) {
+  if (json::find(source, "message") || !source.is_object()) return json::text(source, "message");
+  static const std::set<std::string_view> ours{"@timestamp", "app", "task", "host", "stream", "offset", "original", "tags"};
+  json::object rest;
+  for (const auto& [key, value] : source.get_object())
+    if (!ours.contains(std::string_view(key))) rest.emplace(key, value);
+  return json::print(rest);
+}
+
 void print_line(const json::value& source, bool as_json) {
   if (as_json) print(json::print(source) + "\n");
-  else print(fmt::format("{} {} {} {}\n", json::text(source, "@timestamp"), json::text(source, "host"), json::text(source, "stream"), json::text(source, "message")));
+  else print(fmt::format("{} {} {} {}\n", json::text(source, "@timestamp"), json::text(source, "host"), json::text(source, "stream"), said(source)));
 }
 
 }  // namespace

@@ -88,7 +88,9 @@ Session::Answer Session::must(std::string_view method, const std::string& target
 std::string words_of(const Session::Answer& answer) {
   auto parsed = json::parse(answer.body);
   if (!parsed) return fmt::format("the farm answered {}: {}", answer.status, answer.body.substr(0, 300));
-  auto text = json::text(*parsed, "message", fmt::format("the farm answered {}", answer.status));
+  auto text = json::text(*parsed, "message");
+  if (const auto* error = json::find(*parsed, "error"); text.empty() && error) text = json::text(*error, "reason");  // as Elasticsearch's face says it
+  if (text.empty()) text = fmt::format("the farm answered {}", answer.status);
   for (const auto& detail : json::list(*parsed, "details"))
     for (const auto& error : json::texts(detail, "errors")) text += fmt::format("\n  {}: {}", json::text(detail, "path"), error);
   if (const auto* details = json::find(*parsed, "details"); details && details->is_string()) text += "\n  " + std::string(details->get_string());

@@ -225,6 +225,7 @@ void hold(int listener) {
       kill_at = mono_ms() + 1000;  // and again: a task in an uninterruptible call dies when it returns
     }
     if (gone) {
+      epoll_ctl(epoll, EPOLL_CTL_DEL, task.pidfd, nullptr);  // it stays readable, and would end every wait from here on
       finish();
       waitpid(task.init, nullptr, WNOHANG);
     }
@@ -232,6 +233,7 @@ void hold(int listener) {
     if (!ended_at) ended_at = mono_ms();
     if (recorded) return;
     recorded = record("exit", exit_line);  // the disk was full: stay until there is room, or the end of the world
+    if (!recorded && errno == ENOENT) return;  // the run folder was taken away: nobody waits for the record
     if (mono_ms() - ended_at > 86'400'000) return;
   }
 }

@@ -252,11 +252,29 @@ AppId read_app_id(std::string_view text, std::string_view against, Problems& pro
   return AppId("/" + join(parts, "/"));
 }
 
+namespace {
+
+/// A NUL ends a word wherever words go to the kernel: what stands behind it would be read as something else.
+void refuse_nul(const json::value& v, const std::string& path, Problems& problems) {
+  auto has_nul = [](std::string_view text) { return text.find('\0') != std::string_view::npos; };
+  if (v.is_string() && has_nul(v.get_string())) problems.meaning(path, "must not contain a NUL character");
+  if (v.is_array())
+    for (std::size_t i = 0; i < v.get_array().size(); ++i) refuse_nul(v.get_array()[i], fmt::format("{}({})", path, i), problems);
+  if (!v.is_object()) return;
+  for (const auto& [name, member] : v.get_object()) {
+    if (has_nul(name)) problems.meaning(path, "must not have a name with a NUL character in it");
+    else refuse_nul(member, fmt::format("{}/{}", path, std::string_view(name)), problems);
+  }
+}
+
+}  // namespace
+
 App read_manifest(const json::value& body, App app, Problems& problems) {
   if (!body.is_object()) {
     problems.shape("", "error.expected.jsobject");
     return app;
   }
+  refuse_nul(body, "", problems);
   Fields f(body.get_object(), "", problems);
   std::string id;
   f.text("id", id);

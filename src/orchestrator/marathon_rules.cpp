@@ -27,6 +27,20 @@ void check_command(const App& app, Problems& problems) {
     if (app.fetch[i].uri.empty()) problems.meaning(fmt::format("/fetch({})/uri", i), "must not be empty");
 }
 
+constexpr std::size_t id_max = 200;          // a task's name is this and a UUID, and is a folder's name
+constexpr std::size_t env_max = 4000;        // entries; the executor holds 4,096 words of all kinds
+constexpr std::size_t word_max = 128u << 10; // bytes: Linux takes no longer argument or variable
+
+void check_sizes(const App& app, Problems& problems) {
+  if (app.id.str().size() > id_max) problems.meaning("/id", fmt::format("must not be longer than {} characters", id_max));
+  if (app.env.size() + (app.args ? app.args->size() : 0) > env_max) problems.meaning(app.env.size() > env_max / 2 ? "/env" : "/args", fmt::format("env and args must not have more than {} entries together", env_max));
+  if (app.cmd && app.cmd->size() >= word_max) problems.meaning("/cmd", fmt::format("must be shorter than {} bytes", word_max));
+  for (std::size_t i = 0; app.args && i < app.args->size(); ++i)
+    if ((*app.args)[i].size() >= word_max) problems.meaning(fmt::format("/args({})", i), fmt::format("must be shorter than {} bytes", word_max));
+  for (const auto& [name, value] : app.env)
+    if (name.size() + value.size() + 1 >= word_max) problems.meaning("/env/" + name, fmt::format("must be shorter than {} bytes", word_max));
+}
+
 void check_networks(const App& app, Problems& problems) {
   std::set<std::string> names;
   for (std::size_t i = 0; i < app.networks.size(); ++i) {
@@ -67,6 +81,7 @@ void check_checks(const App& app, Problems& problems) {
     auto path = fmt::format("/healthChecks({})", i);
     if (std::find(app.health_checks.begin(), app.health_checks.begin() + static_cast<std::ptrdiff_t>(i), c) != app.health_checks.begin() + static_cast<std::ptrdiff_t>(i))
       problems.meaning("/healthChecks", "Elements must be unique");
+    if (std::any_of(c.path.begin(), c.path.end(), [](unsigned char ch) { return ch < 0x20 || ch == 0x7f; })) problems.meaning(path + "/path", "must not contain control characters");
     of_mesos += c.kind == CheckKind::command || c.protocol_name.starts_with("MESOS_");
     if (c.kind == CheckKind::command) continue;
     if (c.port_index && c.port) problems.meaning(path, "must not specify both portIndex and port");
@@ -126,6 +141,7 @@ void check_single_instance(const App& app, Problems& problems) {
 void validate(const App& app, Problems& problems) {
   if (app.id.empty() || app.id.str() == "/") problems.shape("/id", "error.path.missing");
   check_command(app, problems);
+  check_sizes(app, problems);
   check_networks(app, problems);
   check_ports(app, problems);
   check_checks(app, problems);

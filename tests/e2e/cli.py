@@ -210,6 +210,23 @@ def test_logs(farm):
     assert said(farm, DONE, "logs", "/talker", "-n", "1")[0], "what a removed app said can still be read"
 
 
+def test_a_program_that_is_not_there(farm):
+    lost = {"id": "/lost", "cmd": "nosuchprogram", "cpus": 0.1, "mem": 32, "portDefinitions": []}
+    err = said(farm, FAILED, "app", "deploy", "-", text=json.dumps(lost))[1]
+    assert "ended at once" in err and "127" in err and "croft logs /lost" in err, err
+    wait("its last words", lambda: "nosuchprogram" in said(farm, DONE, "logs", "/lost", "-n", "5")[0], 10)
+    said(farm, DONE, "app", "remove", "/lost")
+
+
+def test_logs_of_json_without_a_message(farm):
+    teller = {"id": "/teller", "cmd": "echo '{\"colour\":\"green\",\"bytes\":12}'; exec sleep 1000", "cpus": 0.1, "mem": 32, "portDefinitions": []}
+    said(farm, DONE, "app", "deploy", "-", text=json.dumps(teller))
+    wait("its line", lambda: '{"colour":"green","bytes":12}' in said(farm, DONE, "logs", "/teller")[0], 10)
+    err = said(farm, USAGE, "logs", "/teller", "--query", "colour:(")[1]
+    assert err.startswith("croft: ") and "answered 400" not in err, err
+    said(farm, DONE, "app", "remove", "/teller")
+
+
 def test_a_closed_pipe_and_a_full_disk(farm):
     for words in (("app", "list"), ("--help",), ("node", "list"), ("logs", "/talker")):
         read_end, write_end = os.pipe()

@@ -240,6 +240,12 @@ QueryPtr make_bool(std::vector<QueryPtr> must, std::vector<QueryPtr> should, std
   return q;
 }
 
+constexpr std::size_t pattern_max = 1000;  // as Elasticsearch has it for regular expressions
+
+static std::unexpected<Error> too_long(std::size_t size) {
+  return fail(Errc::invalid, "The length of the pattern [{}] used in the query has exceeded the allowed maximum of [{}]", size, pattern_max);
+}
+
 static Result<std::shared_ptr<const RE2>> compiled(const std::string& pattern, bool ignore_case) {
   RE2::Options options;
   options.set_log_errors(false);
@@ -252,6 +258,7 @@ static Result<std::shared_ptr<const RE2>> compiled(const std::string& pattern, b
 }
 
 Result<QueryPtr> make_wildcard(std::string field, std::string_view pattern, bool ignore_case) {
+  if (pattern.size() > pattern_max) return too_long(pattern.size());
   std::string re;
   for (std::size_t i = 0; i < pattern.size(); ++i) {
     if (pattern[i] == '*') re += ".*";
@@ -268,6 +275,7 @@ Result<QueryPtr> make_wildcard(std::string field, std::string_view pattern, bool
 }
 
 Result<QueryPtr> make_regexp(std::string field, std::string_view pattern) {
+  if (pattern.size() > pattern_max) return too_long(pattern.size());
   auto made = compiled(std::string(pattern), false);
   if (!made) return fail(made.error());
   auto q = of_kind(Query::Kind::regexp);

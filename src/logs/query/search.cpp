@@ -12,7 +12,7 @@ namespace croft::logs {
 
 namespace {
 
-constexpr std::size_t clock_every = 512;  // rows between two looks at the clock
+constexpr std::size_t clock_every = 16;  // rows between two looks at the clock: a pattern over a long line may take a millisecond
 
 boost::json::value shown_date(Wall at, const SortKey& key) {
   if (key.format.empty() || key.format == "epoch_millis") return at.time_since_epoch().count();

@@ -41,6 +41,24 @@ TEST(Manifest, TheFormOf2015BecomesTheLatest) {
   EXPECT_EQ(app.health_checks[0].grace, Millis(30'000));
 }
 
+TEST(Manifest, ANulCharacterIsRefusedWhereverItStands) {
+  EXPECT_NE(problems_of(R"({"id":"a","cmd":"sleep 1\u0000ns=0"})").find(R"("path":"/cmd","errors":["must not contain a NUL)"), std::string::npos);
+  EXPECT_NE(problems_of(R"({"id":"a","args":["x","y\u0000z"]})").find("/args(1)"), std::string::npos);
+  EXPECT_NE(problems_of(R"({"id":"a","cmd":"x","env":{"A":"b\u0000cgset=/tmp/x=1"}})").find("/env/A"), std::string::npos);
+  EXPECT_NE(problems_of(R"({"id":"a","cmd":"x","env":{"A\u0000ns=0":"b"}})").find(R"("path":"/env")"), std::string::npos);
+  EXPECT_NE(problems_of(R"({"id":"a","cmd":"x","labels":{"A":"\u0000"}})").find("/labels/A"), std::string::npos);
+}
+
+TEST(Manifest, WhatCanNeverBeStartedIsRefused) {
+  EXPECT_NE(problems_of(fmt::format(R"({{"id":"/{}","cmd":"x"}})", std::string(220, 'b'))).find("/id"), std::string::npos);
+  EXPECT_NE(problems_of(fmt::format(R"({{"id":"a","cmd":"{}"}})", std::string(200'000, 'x'))).find("/cmd"), std::string::npos);
+  EXPECT_NE(problems_of(fmt::format(R"({{"id":"a","cmd":"x","env":{{"A":"{}"}}}})", std::string(200'000, 'x'))).find("/env/A"), std::string::npos);
+  std::string many;
+  for (int i = 0; i < 5000; ++i) many += fmt::format(R"({}"V{}":"x")", i ? "," : "", i);
+  EXPECT_NE(problems_of(fmt::format(R"({{"id":"a","cmd":"x","env":{{{}}}}})", many)).find("/env"), std::string::npos);
+  EXPECT_NE(problems_of(R"({"id":"a","cmd":"x","healthChecks":[{"path":"/\r\nX: y","portIndex":0}]})").find("/healthChecks(0)/path"), std::string::npos);
+}
+
 TEST(Manifest, WhatIsReadBackAndPutAgainChangesNothing) {
   for (auto text : {of_2015, R"({"id":"/a/b","cmd":"x","ports":[0,8080],"uris":["http://h/a.tgz","http://h/b"]})",
                     R"({"id":"/c","args":["a","b"],"networks":[{"mode":"container/bridge"}],"container":{"docker":{"image":"i"},"portMappings":[{"containerPort":1,"name":"http"}]}})",
