@@ -96,10 +96,11 @@ asio::awaitable<void> BalancerService::Impl::apply_loop() {
     auto patience = look_every;
     if (again) patience = std::min(patience, std::max(Millis(1), std::chrono::ceil<Millis>(*again - std::chrono::steady_clock::now())));
     if (co_await changed->wait(ticket, patience)) continue;
-    auto lost = std::make_shared<bool>(false);
-    bool thorough = ++looks % looks_until_asked == 0;
-    std::function<void()> look = [this, lost, thorough] { *lost = keeper.lost(thorough); };
-    co_await blocking.run(look);
+    auto lost = std::make_shared<bool>(keeper.lost(false));
+    if (!*lost && ++looks % looks_until_asked == 0) {
+      std::function<void()> look = [this, lost] { *lost = keeper.lost(); };
+      co_await blocking.run(look);
+    }
     if (!*lost) continue;
     std::lock_guard lock(mutex);
     unapplied = newest != nullptr;

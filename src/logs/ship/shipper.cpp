@@ -44,6 +44,9 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
     int unnamed = 0;  // looks in a row in which the agent did not know it
   };
 
+  /// Without a stream nothing but a new one can come, which may be noticed a little later.
+  [[nodiscard]] std::chrono::milliseconds pause() const { return sources.empty() ? 2 * options.look_every : options.look_every; }
+
   // --- which streams there are, and what must not be lost of them ---
 
   asio::awaitable<void> tend() {
@@ -59,7 +62,7 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
         s.err.keep(offset_of(task + "/stderr"));
       }
       bound_spool();
-      co_await net::sleep_for(options.look_every);
+      co_await net::sleep_for(pause());
     }
     --running;
   }
@@ -147,7 +150,7 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
         unsaved = true;
       }
       if (std::chrono::steady_clock::now() - saved_at > options.save_every) save(), saved_at = std::chrono::steady_clock::now();
-      if (!much && !stopping) co_await net::sleep_for(options.look_every);
+      if (!much && !stopping) co_await net::sleep_for(pause());
     }
     save();
     --running;
