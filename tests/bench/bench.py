@@ -162,7 +162,7 @@ def haproxy_servers(farm, backend=None):
     up = 0
     for line in text.decode().splitlines()[2:]:
         f = line.split()
-        if len(f) > 6 and f[5] == "2" and f[4] != "0.0.0.0" and (int(f[6]) & 0x2d) == 0:  # running, with an address, not in maintenance or drain
+        if len(f) > 6 and f[5] == "2" and f[4] != "0.0.0.0" and (int(f[6]) & 0x3b) == 0:  # running, with an address, not in maintenance or drain; 4 only says that it began disabled
             up += 1
     return up
 
@@ -195,12 +195,13 @@ def deploy_all(farm, apps):
 
 
 def bench_deploy():
-    sleep = {"id": "/hundred", "cmd": "exec sleep 100000", "cpus": 0.001, "mem": 8, "instances": 100, "portDefinitions": [{"port": 0, "protocol": "tcp"}]}
+    # It listens, or HAProxy's own check would find nothing there.
+    plain = {"id": "/hundred", "cmd": f"exec {BIN}/fibonacci --port $PORT0", "cpus": 0.001, "mem": 8, "instances": 100, "portDefinitions": [{"port": 0, "protocol": "tcp"}]}
     check = {"protocol": "HTTP", "path": "/1", "portIndex": 0, "gracePeriodSeconds": 60, "intervalSeconds": 5}
 
     def one():
         with Running(BIN) as farm:
-            return deploy_all(farm, [sleep])
+            return deploy_all(farm, [plain])
 
     def three():
         with Running(BIN) as farm:
