@@ -6,6 +6,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -73,6 +74,17 @@ int run_roles(const Settings& settings, const std::vector<std::unique_ptr<Role> 
   ::_exit(code);  // coroutines that still wait own nothing that must be released
 }
 
+/// Where the disk is full the old number is written over in its place, which needs no room.
+Status write_pid(const std::filesystem::path& file) {
+  auto text = std::to_string(::getpid()) + "\n";
+  auto done = write_file_atomic(file, text);
+  if (done) return done;
+  Fd fd(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
+  auto size = static_cast<ssize_t>(text.size());
+  if (!fd.valid() || ::pwrite(fd.get(), text.data(), text.size(), 0) != size || ::ftruncate(fd.get(), size) != 0) return done;
+  return {};
+}
+
 int dev(const cli::DevOptions& o) {
   log::setup(log::level_of(o.log_level), o.log_file);
   Settings s;
@@ -89,8 +101,7 @@ int dev(const cli::DevOptions& o) {
   if (!o.config_file.empty())
     if (auto ok = read_settings(o.config_file, s); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::usage;
   if (auto ok = make_dirs(s.data, 0755); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::failed;
-  // A full disk is no reason not to run what is stored; `croft down` then does not find this process.
-  if (auto ok = write_file_atomic(s.data / "croft.pid", std::to_string(::getpid()) + "\n"); !ok) std::fprintf(stderr, "croft: %s; it runs on without\n", ok.error().context.c_str());
+  if (auto ok = write_pid(s.data / "croft.pid"); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::failed;
   return run_roles(s, {make_master, make_dns, make_balancer, make_log, make_node});
 }
 

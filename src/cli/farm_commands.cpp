@@ -70,7 +70,7 @@ class Seen {
 
 /// What a line says: its message; of one that was JSON without a message, the fields that it brought along.
 std::string said(const json::value& source) {
-  if (json::find(source, "message") || !source.is_object()) return json::text(source, "message");
+  if (const auto* message = json::find(source, "message"); !source.is_object() || (message && message->is_string())) return json::text(source, "message");
   static const std::set<std::string_view> ours{"@timestamp", "app", "task", "host", "stream", "offset", "original", "tags"};
   json::object rest;
   for (const auto& [key, value] : source.get_object())

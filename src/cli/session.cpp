@@ -89,7 +89,10 @@ std::string words_of(const Session::Answer& answer) {
   auto parsed = json::parse(answer.body);
   if (!parsed) return fmt::format("the farm answered {}: {}", answer.status, answer.body.substr(0, 300));
   auto text = json::text(*parsed, "message");
-  if (const auto* error = json::find(*parsed, "error"); text.empty() && error) text = json::text(*error, "reason");  // as Elasticsearch's face says it
+  if (const auto* error = json::find(*parsed, "error"); text.empty() && error) {  // as Elasticsearch's face says it: the cause tells more than "all shards failed"
+    for (const auto& cause : json::list(*error, "root_cause")) text = json::text(cause, "reason");
+    if (text.empty()) text = json::text(*error, "reason");
+  }
   if (text.empty()) text = fmt::format("the farm answered {}", answer.status);
   for (const auto& detail : json::list(*parsed, "details"))
     for (const auto& error : json::texts(detail, "errors")) text += fmt::format("\n  {}: {}", json::text(detail, "path"), error);

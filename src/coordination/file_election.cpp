@@ -32,8 +32,9 @@ class FileElection final : public Election {
       said = true;
       if (!co_await net::sleep_for(retry_every)) co_return fail(Errc::unavailable, "the campaign was cancelled");
     }
+    // Who holds it is told for people; the lock is what counts, also on a full disk.
     if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), advertised_.data(), advertised_.size(), 0) < 0)
-      co_return fail_errno("write " + file_.string());
+      log::warn("coordination", "{}", fail_errno("write " + file_.string()).error().context);
     lock_ = std::move(fd);
     leads_ = true;
     co_return Status{};

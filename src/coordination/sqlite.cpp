@@ -23,7 +23,9 @@ Database::~Database() {
 
 Error Database::error(std::string_view doing) const {
   int rc = db_ ? sqlite3_extended_errcode(db_) : SQLITE_NOMEM;
-  auto code = (rc & 0xFF) == SQLITE_CORRUPT || (rc & 0xFF) == SQLITE_NOTADB ? Errc::corrupt : Errc::io;
+  auto kind = rc & 0xFF;
+  // A full disk passes: a leader waits for room, and whoever asked for a change may ask again.
+  auto code = kind == SQLITE_CORRUPT || kind == SQLITE_NOTADB ? Errc::corrupt : kind == SQLITE_FULL ? Errc::unavailable : Errc::io;
   return {code, fmt::format("{}: {}", doing, db_ ? sqlite3_errmsg(db_) : "out of memory")};
 }
 

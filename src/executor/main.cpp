@@ -232,6 +232,7 @@ void hold(int listener) {
     if (!exited) continue;
     if (!ended_at) ended_at = mono_ms();
     if (recorded) return;
+    errno = 0;  // a short write leaves it as it was
     recorded = record("exit", exit_line);  // the disk was full: stay until there is room, or the end of the world
     if (!recorded && errno == ENOENT) return;  // the run folder was taken away: nobody waits for the record
     if (mono_ms() - ended_at > 86'400'000) return;

@@ -53,6 +53,7 @@ std::expected<json::value, net::Response> body_of(const net::Request& r, boost::
 
 std::expected<App, Refusal> read_app(const DockerPolicy& policy, const json::value& body, const App& over, const std::optional<AppId>& id, std::string within) {
   Problems problems(std::move(within));
+  refuse_nul(body, problems);
   App app;
   if (id) {
     auto own = body.get_object();  // the path's id is the app's, whatever the body says

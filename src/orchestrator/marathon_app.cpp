@@ -269,12 +269,13 @@ void refuse_nul(const json::value& v, const std::string& path, Problems& problem
 
 }  // namespace
 
+void refuse_nul(const json::value& body, Problems& problems) { refuse_nul(body, "", problems); }
+
 App read_manifest(const json::value& body, App app, Problems& problems) {
   if (!body.is_object()) {
     problems.shape("", "error.expected.jsobject");
     return app;
   }
-  refuse_nul(body, "", problems);
   Fields f(body.get_object(), "", problems);
   std::string id;
   f.text("id", id);

@@ -16,6 +16,9 @@ namespace croft::orchestrator {
 /// `id` in the body is resolved against "/". Problems are collected; the app is only good when there are none.
 App read_manifest(const boost::json::value& body, App app, Problems& problems);
 
+/// No text of what a user sends may hold a NUL character. Not asked of what is stored: a leader must be able to load what an earlier build took.
+void refuse_nul(const boost::json::value& body, Problems& problems);
+
 /// What holds over several fields; call once the app is whole.
 void validate(const App& app, Problems& problems);
 

@@ -130,6 +130,13 @@ def test_up(ground, form):
     after = ground.picture()
     assert after == picture, ("a second run changes nothing", picture, after)
     print(f"    a second run changed nothing, after {time.monotonic() - begun:.1f} s")
+    croft = TOP + "/build/" + ground.env["CROFT_DEV_PRESET"] + "/bin/croft"
+    for instances in (2, 3):
+        subprocess.run([croft, "app", "scale", APP, str(instances)], check=True, capture_output=True, timeout=60)
+        if instances == 2:
+            ground.dev(*words)
+            assert len(ground.picture()["tasks"]) == 2, "what a user has scaled is let be"
+    picture = ground.picture()
     os.kill(picture["croft"], signal.SIGKILL)
     wait("croft is dead", lambda: not alive(picture["croft"]))
     assert subprocess.run(["curl", "-fsS", f"http://127.0.0.1:5000{APP}/10"], capture_output=True, text=True).stdout == "55", "the tasks and HAProxy go on"

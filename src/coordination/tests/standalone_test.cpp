@@ -154,7 +154,7 @@ TEST_F(StandaloneTest, AFullDiskChangesNothingAndHealsByItself) {
     ASSERT_TRUE(wait_for(store->commit(put("a", "1"))));
     auto refused = wait_for(store->commit(put("big", std::string(1u << 20, 'x'))));
     ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().code, Errc::io) << refused.error().context;
+    EXPECT_EQ(refused.error().code, Errc::unavailable) << refused.error().context;
     EXPECT_EQ(*wait_for(store->read_head()), 1u);
     EXPECT_EQ(*wait_for(store->commit(put("b", "2"))), 2u);
   }

@@ -25,6 +25,7 @@ App read(std::string_view text) {
 
 std::string problems_of(std::string_view text) {
   Problems problems;
+  refuse_nul(*json::parse(text), problems);
   auto app = read_manifest(*json::parse(text), App{}, problems);
   if (!problems.any()) validate(app, problems);
   return problems.any() ? problems.json() : "";
@@ -47,6 +48,15 @@ TEST(Manifest, ANulCharacterIsRefusedWhereverItStands) {
   EXPECT_NE(problems_of(R"({"id":"a","cmd":"x","env":{"A":"b\u0000cgset=/tmp/x=1"}})").find("/env/A"), std::string::npos);
   EXPECT_NE(problems_of(R"({"id":"a","cmd":"x","env":{"A\u0000ns=0":"b"}})").find(R"("path":"/env")"), std::string::npos);
   EXPECT_NE(problems_of(R"({"id":"a","cmd":"x","labels":{"A":"\u0000"}})").find("/labels/A"), std::string::npos);
+}
+
+TEST(Manifest, WhatAnEarlierBuildTookCanStillBeLoaded) {
+  auto app = read(R"({"id":"a","cmd":"x"})");
+  app.version = "2026-01-01T00:00:00.000Z";
+  app.cmd = std::string("sleep 1\0ns=0", 12);
+  auto stored = decode_app(encode_app(app));
+  ASSERT_TRUE(stored) << stored.error().context;
+  EXPECT_EQ(stored->cmd, app.cmd);
 }
 
 TEST(Manifest, WhatCanNeverBeStartedIsRefused) {
