@@ -13,6 +13,7 @@
 #include "agent/agent_service.hpp"
 #include "agent/health.hpp"
 #include "agent/run_folder.hpp"
+#include "agent/spawner.hpp"
 #include "base/files.hpp"
 #include "base/json_writer.hpp"
 #include "base/log.hpp"
@@ -92,6 +93,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   asio::strand<asio::any_io_executor> strand;
   AgentOptions options;
   std::unique_ptr<Runtime> native, docker;
+  Spawner spawner;                                  // any thread
   net::BlockingPool blocking{4};
   net::HttpClient client;
   AgentCore core{Membership{}};                     // strand

@@ -100,7 +100,7 @@ asio::awaitable<Status> AgentService::Impl::launch(RunPtr run) {
   if (run->goal == link::Goal::kill) co_return fail(Errc::unavailable, "killed before it was started");
   std::function<void()> spawn = [this, run, plan = std::move(*plan), result] {
     *result = write_exec_conf(run->launch.run, plan);
-    if (*result) *result = spawn_executor(options.executor, run->launch.run);
+    if (*result) *result = spawner.start(run->launch.run);
   };
   co_await blocking.run(spawn);
   launched.add();
@@ -152,7 +152,7 @@ asio::awaitable<void> AgentService::Impl::hold(RunPtr run) {
     log::warn("agent", "task={} its executor is gone; another one takes its container over", run->launch.spec.id);
     co_await net::sleep_for(std::chrono::milliseconds(attempt * 50));
     std::function<void()> spawn = [this, run] {
-      if (auto ok = spawn_executor(options.executor, run->launch.run); !ok) log::error("agent", "task={} {}", run->launch.spec.id, ok.error().context);
+      if (auto ok = spawner.start(run->launch.run); !ok) log::error("agent", "task={} {}", run->launch.spec.id, ok.error().context);
     };
     co_await blocking.run(spawn);
   }

@@ -39,7 +39,7 @@ Resources discover_resources(const fs::path& work_dir, const std::string& cgroup
 }
 
 AgentService::Impl::Impl(asio::any_io_executor p, AgentOptions o, std::unique_ptr<Runtime> n, std::unique_ptr<Runtime> d, Metrics& m)
-    : pool(p), strand(asio::make_strand(p)), options(std::move(o)), native(std::move(n)), docker(std::move(d)), client(p), metrics(m),
+    : pool(p), strand(asio::make_strand(p)), options(std::move(o)), native(std::move(n)), docker(std::move(d)), spawner(options.executor), client(p), metrics(m),
       launched(m.counter("croft_agent_launches_total", "Tasks started.")), ended(m.counter("croft_agent_ends_total", "Tasks ended.")),
       reports(m.counter("croft_agent_reports_total", "Reports sent to the leader.")) {}
 

@@ -4,10 +4,10 @@
 #include <pwd.h>
 #include <seccomp.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <memory>
+#include <mutex>
 
 #include "agent/run_folder.hpp"
 #include "agent/usage.hpp"
@@ -16,8 +16,6 @@
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "net/async.hpp"
-
-extern char** environ;
 
 namespace croft::agent {
 
@@ -51,25 +49,6 @@ Status write_exec_conf(const fs::path& run, const ExecPlan& plan) {
   Fd fd(::open((run / "exec.conf").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd.valid()) return fail_errno("create " + (run / "exec.conf").string());
   if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return fail_errno("write " + (run / "exec.conf").string());
-  return {};
-}
-
-Status spawn_executor(const fs::path& executor, const fs::path& run) {
-  std::string program = executor.string(), folder = run.string();
-  char* argv[] = {program.data(), folder.data(), nullptr};
-  SpawnActions actions;
-  actions.open(0, "/dev/null", O_RDONLY);
-  actions.open(1, (folder + "/executor.log").c_str(), O_WRONLY | O_CREAT | O_APPEND);
-  actions.dup(1, 2);
-  pid_t pid = -1;
-  int rc = ::posix_spawn(&pid, program.c_str(), actions.finish(), nullptr, argv, environ);
-  if (rc != 0) return fail(errno_error("start " + program, rc));
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    auto said = read_file(run / "executor.log", 4096).value_or("");
-    return fail(Errc::io, "{}: {}", program, said.empty() ? "could not start" : std::string(trim(said)));
-  }
   return {};
 }
 
@@ -135,9 +114,8 @@ class NativeRuntime final : public Runtime {
       plan.gid = user->gid;
       if (::chown(launch.sandbox.c_str(), user->uid, user->gid) != 0) co_return fail_errno("chown " + launch.sandbox.string());
       if (!seccomp_.empty()) {
-        plan.seccomp_file = (launch.run / "seccomp").string();
-        Fd fd(::open(plan.seccomp_file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-        if (!fd.valid() || ::write(fd.get(), seccomp_.data(), seccomp_.size()) != static_cast<ssize_t>(seccomp_.size())) co_return fail_errno("write " + plan.seccomp_file);
+        plan.seccomp_file = (launch.run.parent_path().parent_path() / "seccomp").string();
+        if (auto ok = write_seccomp(plan.seccomp_file); !ok) co_return fail(std::move(ok).error());
       }
       if (limits_) {
         auto groups = plan_cgroups(host_, options_.cgroup_parent, spec.id.str(), spec);
@@ -172,6 +150,15 @@ class NativeRuntime final : public Runtime {
   asio::awaitable<void> cleanup(Launch) override { co_return; }
 
  private:
+  /// One file for all tasks, written anew by each life of the agent, which may deny other calls than the one before.
+  Status write_seccomp(const std::string& file) {
+    std::lock_guard lock(seccomp_mutex_);
+    if (seccomp_written_ && ::access(file.c_str(), R_OK) == 0) return {};
+    auto ok = write_file_atomic(file, seccomp_);
+    seccomp_written_ = ok.has_value();
+    return ok;
+  }
+
   Result<int> enter(const Launch& launch, const std::string& command, Millis limit, int pid) const {
     std::vector<std::string> words{options_.executor.string(), "--enter", std::to_string(pid), "--", "/bin/sh", "-c", command}, env;
     for (const auto& [k, v] : launch.spec.env) env.push_back(k + "=" + v);
@@ -185,6 +172,8 @@ class NativeRuntime final : public Runtime {
   CgroupHost host_;
   bool root_, limits_ = true;
   std::string seccomp_;
+  std::mutex seccomp_mutex_;
+  bool seccomp_written_ = false;  // seccomp_mutex_
 };
 
 }  // namespace

@@ -70,7 +70,5 @@ class Runtime {
 
 /// Writes exec.conf. Errors: io.
 Status write_exec_conf(const std::filesystem::path& run, const ExecPlan& plan);
-/// Starts the executor for a run folder; it belongs to nobody afterwards. Blocks some milliseconds. Errors: io.
-Status spawn_executor(const std::filesystem::path& executor, const std::filesystem::path& run);
 
 }  // namespace croft::agent

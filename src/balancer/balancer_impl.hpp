@@ -2,6 +2,7 @@
 // The inside of BalancerService: balancer_service.cpp (HAProxy), bamboo_api.cpp (HTTP). Private to these.
 
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -24,6 +25,8 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
   asio::awaitable<void> confirm_loop();
   asio::awaitable<Keeper::Outcome> apply(std::shared_ptr<const catalog::Content> content, std::optional<catalog::Index> at);
   void tell_left_out();                              ///< blocking pool
+  void look_again();                                 ///< the apply loop is to see what HAProxy has
+  void watch_worker(int pid);                        ///< its end is noticed at once; strand
   asio::awaitable<net::Response> send_rule(std::string method, AppId app, std::string acl);
   asio::awaitable<void> until_seen(AppId app, std::optional<std::string> acl);
 
@@ -46,6 +49,9 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
   std::shared_ptr<net::Signal> changed = net::Signal::make();
   std::shared_ptr<net::Signal> applied_signal = net::Signal::make();
   std::optional<catalog::Index> applied;             // strand
+  bool drains = false;                               // strand
+  int watched = 0;                                   // strand
+  std::unique_ptr<asio::posix::stream_descriptor> worker;  // strand: a pidfd
   std::atomic<bool> stopping{false};
   std::atomic<int> loops{0};
   Counter &reloads, &commands, &failures;

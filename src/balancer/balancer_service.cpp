@@ -1,5 +1,8 @@
 #include "balancer/balancer_service.hpp"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "balancer/balancer_impl.hpp"
@@ -11,8 +14,7 @@ namespace croft::balancer {
 
 namespace {
 
-constexpr std::chrono::milliseconds look_every{100};      // whether HAProxy still lives
-constexpr int looks_until_asked = 10;                       // every so many looks HAProxy is asked who it is
+constexpr std::chrono::milliseconds ask_every{1000};      // whether HAProxy is who we think; that its process ends is noticed at once
 constexpr std::chrono::milliseconds confirm_every{250};
 
 KeeperOptions keeper_options(const BalancerOptions& o) {
@@ -51,6 +53,30 @@ void BalancerService::Impl::tell_left_out() {
   told_left_out = std::move(now);
 }
 
+void BalancerService::Impl::look_again() {
+  {
+    std::lock_guard lock(mutex);
+    unapplied = newest != nullptr;
+  }
+  changed->notify();
+}
+
+void BalancerService::Impl::watch_worker(int pid) {
+  if (pid == watched) return;
+  watched = pid;
+  worker.reset();
+  if (pid == 0) return;
+  Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!fd.valid()) return look_again();  // it has ended already
+  worker = std::make_unique<asio::posix::stream_descriptor>(strand, fd.release());
+  worker->async_wait(asio::posix::stream_descriptor::wait_read, [self = weak_from_this(), pid](boost::system::error_code ec) {
+    auto impl = self.lock();
+    if (ec || !impl || impl->watched != pid) return;
+    impl->watched = 0;
+    impl->look_again();
+  });
+}
+
 asio::awaitable<Keeper::Outcome> BalancerService::Impl::apply(std::shared_ptr<const catalog::Content> c, std::optional<catalog::Index> at) {
   auto begun = std::chrono::steady_clock::now();
   auto outcome = std::make_shared<Keeper::Outcome>();
@@ -59,6 +85,8 @@ asio::awaitable<Keeper::Outcome> BalancerService::Impl::apply(std::shared_ptr<co
     tell_left_out();
   };
   co_await blocking.run(work);
+  watch_worker(keeper.pid());
+  drains = keeper.drains();
   commands.add(outcome->commands);
   reloads.add(outcome->reloads);
   if (!outcome->trouble.empty()) failures.add();
@@ -75,7 +103,6 @@ asio::awaitable<void> BalancerService::Impl::apply_loop() {
   ++loops;
   std::string last_trouble;
   std::optional<Mono> again;
-  int looks = 0;
   while (!stopping) {
     auto ticket = changed->ticket();
     std::shared_ptr<const catalog::Content> todo;
@@ -93,18 +120,16 @@ asio::awaitable<void> BalancerService::Impl::apply_loop() {
       if (outcome.again) again = std::chrono::steady_clock::now() + *outcome.again;
       continue;
     }
-    auto patience = look_every;
+    auto patience = ask_every;
     if (again) patience = std::min(patience, std::max(Millis(1), std::chrono::ceil<Millis>(*again - std::chrono::steady_clock::now())));
     if (co_await changed->wait(ticket, patience)) continue;
-    auto lost = std::make_shared<bool>(keeper.lost(false));
-    if (!*lost && ++looks % looks_until_asked == 0) {
-      std::function<void()> look = [this, lost] { *lost = keeper.lost(); };
-      co_await blocking.run(look);
-    }
-    if (!*lost) continue;
-    std::lock_guard lock(mutex);
-    unapplied = newest != nullptr;
+    if (again) continue;
+    auto lost = std::make_shared<bool>(false);
+    std::function<void()> look = [this, lost] { *lost = keeper.lost(); };
+    co_await blocking.run(look);
+    if (*lost) look_again();
   }
+  worker.reset();
   --loops;
 }
 
@@ -117,7 +142,7 @@ asio::awaitable<void> BalancerService::Impl::confirm_loop() {
       catalog::Confirmation c{{BalancerId(fmt::format("{}:{}", options.host, options.api_port)), options.host, options.ip}, *applied, {}};
       auto open = std::make_shared<std::map<TaskId, std::uint32_t>>();
       std::function<void()> look = [this, open] { *open = keeper.open_requests(); };
-      co_await blocking.run(look);
+      if (drains) co_await blocking.run(look);
       c.open = *open;
       bool draining = !c.open.empty();
       (void)co_await subscription.confirm(std::move(c));

@@ -29,6 +29,7 @@ constexpr int talk_limit_ms = 2000;
 constexpr std::size_t answer_max = 64u << 20;
 constexpr std::size_t batch_max = 60;
 constexpr std::chrono::seconds check_limit{20};
+constexpr std::chrono::milliseconds back_within{500};
 
 /// The lines of HAProxy's complaint that say what is wrong, without its prefixes.
 std::string words_of(const std::string& said) {
@@ -111,8 +112,6 @@ std::optional<Proxy::Info> Haproxy::info() const {
   return Info{static_cast<int>(*pid), line_of(*text, "description")};
 }
 
-bool Haproxy::lives(int pid) const { return ::kill(pid, 0) == 0 || errno == EPERM; }
-
 /// Of this run folder's HAProxy, if it lives; a number that belongs to somebody else now does not count.
 std::optional<int> Haproxy::master_pid() const {
   auto text = read_file(options_.run_dir / "haproxy.pid", 64);
@@ -162,6 +161,9 @@ static std::int64_t failed_reloads(const std::string& show_proc) {
 Status Haproxy::reload() {
   auto before = info();
   auto processes = ask_master("show proc");
+  // Just after a start or a reload the master loads itself anew, and takes no connections for some milliseconds.
+  for (auto end = Steady::now() + back_within; !processes && processes.error().code == Errc::unavailable && Steady::now() < end; processes = ask_master("show proc"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   if (!processes) return fail(std::move(processes).error());
   auto failed = failed_reloads(*processes);
   auto told = ask_master("reload");

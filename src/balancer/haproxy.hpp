@@ -21,8 +21,6 @@ class Proxy {
   };
   /// Nothing when none of ours answers.
   [[nodiscard]] virtual std::optional<Info> info() const = 0;
-  /// Whether this process is there, without asking it anything.
-  [[nodiscard]] virtual bool lives(int pid) const = 0;
   /// Master and worker, on their own: they outlive us. A HAProxy of this run folder that does not answer any more is ended first.
   virtual Status start() = 0;
   /// The worker is replaced by one with the configuration on disk; listeners are handed over. Returns when the new one answers.
@@ -52,7 +50,6 @@ class Haproxy final : public Proxy {
  public:
   explicit Haproxy(HaproxyOptions options) : options_(std::move(options)) {}
   [[nodiscard]] std::optional<Info> info() const override;
-  [[nodiscard]] bool lives(int pid) const override;
   /// Master and worker, on their own: they outlive us. With `by_unit`: waits until somebody has started them.
   Status start() override;
   Status reload() override;

@@ -40,8 +40,12 @@ class Keeper {
   /// `fresh`: heard from a leader since croft was started. A HAProxy that runs knows more than an old copy of the catalog, and is left alone.
   Outcome apply(const catalog::Content& content, bool fresh, Mono now);
 
-  /// True when HAProxy is gone or is not the one that apply() left: it must be called again. Not `thorough`: only whether its process is there, which costs nothing.
-  [[nodiscard]] bool lost(bool thorough = true) const;
+  /// True when HAProxy is gone or is not the one that apply() left: it must be called again.
+  [[nodiscard]] bool lost() const;
+  /// Of the worker that apply() left; 0: none. Its end is to be noticed by whoever calls.
+  [[nodiscard]] int pid() const { return up_ ? pid_ : 0; }
+  /// Whether any task is out of rotation and still in its place: open_requests() has something to say.
+  [[nodiscard]] bool drains() const;
   /// Open requests of draining tasks, those of old workers too. A task that is not in rotation and has none stands with 0.
   [[nodiscard]] std::map<TaskId, std::uint32_t> open_requests() const;
   /// What the content asks for and is not done, in words, of the newest apply().
@@ -54,6 +58,7 @@ class Keeper {
   Plan plan_for(const catalog::Content& content, const Plan& before);
   bool usable(std::uint16_t port) const { return fronts_.contains(port) || proxy_.port_is_free(options_.rendering.address, port); }
   Status judge(const catalog::Content& content, Plan& wanted);
+  bool beyond_doubt(const catalog::Content& content, const Plan& wanted) const;
   void find_offenders(const catalog::Content& content, const Plan& wanted);
   Status save(const Plan& plan, const std::string& shape);
   Status reload(const catalog::Content& content, Plan wanted, Outcome& outcome, Mono now);
@@ -66,6 +71,7 @@ class Keeper {
   std::map<AppId, catalog::Service> banned_services_;   // as they were when HAProxy refused them
   std::set<std::string> proven_;                        // parts of configurations that HAProxy has accepted, by shape
   bool up_ = false, maybe_old_workers_ = false, resync_ = false;
+  bool refused_ = true;                                 // the newest start or reload: the next one is judged in full
   bool outdated_ = false;                               // old workers know instances that are out of rotation since
   Plan has_;                                            // what HAProxy has
   std::string shape_;                                   // of what it has

@@ -56,11 +56,12 @@ Status write_file_atomic(const fs::path& path, std::string_view bytes, unsigned 
 }
 
 Status make_dirs(const fs::path& path, unsigned mode) {
-  fs::path so_far;
-  for (const auto& part : path) {
-    so_far /= part;
-    if (::mkdir(so_far.c_str(), mode) != 0 && errno != EEXIST) return fail_errno("mkdir " + so_far.string());
+  if (::mkdir(path.c_str(), mode) == 0) return {};
+  if (errno == ENOENT && path.has_relative_path()) {  // from the first folder up that is there
+    if (auto ok = make_dirs(path.parent_path(), mode); !ok) return ok;
+    if (::mkdir(path.c_str(), mode) == 0) return {};
   }
+  if (errno != EEXIST) return fail_errno("mkdir " + path.string());
   struct stat st{};
   if (::stat(path.c_str(), &st) != 0) return fail_errno("stat " + path.string());
   if (!S_ISDIR(st.st_mode)) return fail(Errc::io, "{}: is not a folder", path.string());

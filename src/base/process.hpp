@@ -20,7 +20,7 @@ struct Ran {
 /// Errors   io (cannot start), timeout.
 Result<Ran> run_program(std::vector<std::string> words, std::chrono::milliseconds limit, const std::vector<std::string>* env = nullptr);
 
-/// File actions for posix_spawn that close everything from descriptor 3 on.
+/// File actions for posix_spawn that close everything from a descriptor on.
 class SpawnActions {
  public:
   SpawnActions() { posix_spawn_file_actions_init(&actions_); }
@@ -30,8 +30,8 @@ class SpawnActions {
   void open(int fd, const char* path, int flags, unsigned mode = 0600) { posix_spawn_file_actions_addopen(&actions_, fd, path, flags, mode); }
   void dup(int from, int to) { posix_spawn_file_actions_adddup2(&actions_, from, to); }
   /// Call last.
-  posix_spawn_file_actions_t* finish() {
-    posix_spawn_file_actions_addclosefrom_np(&actions_, 3);
+  posix_spawn_file_actions_t* finish(int close_from = 3) {
+    posix_spawn_file_actions_addclosefrom_np(&actions_, close_from);
     return &actions_;
   }
 

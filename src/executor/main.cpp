@@ -1,4 +1,4 @@
-// croft-executor RUN_FOLDER: holds one task, outlives the agent, keeps its output and its end.
+// croft-executor: holds one task, outlives the agent, keeps its output and its end. Made by the spawner (spawner.hpp).
 //
 // The agent talks to it over the unix socket `ctl` in the run folder, a line each way. To every client, at once and again when it
 // changes:   started pid=N start=TICKS at=MS   exit code=N signal=N oom=N at=MS        failed TEXT
@@ -26,6 +26,7 @@
 #include "docker.hpp"
 #include "enter.hpp"
 #include "output.hpp"
+#include "spawner.hpp"
 #include "task.hpp"
 
 namespace {
@@ -65,25 +66,15 @@ void tell_all(const char* line) {
     if (fd >= 0 && send(fd, line, strlen(line), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN) close(fd), fd = -1;
 }
 
-/// Written aside, synced, renamed: the file is whole or not there.
-bool record(const char* name, const char* text) {
+/// Written aside, synced where it must outlive a power cut, renamed: the file is whole or not there.
+bool record(const char* name, const char* text, bool synced = true) {
   char aside[32];
   snprintf(aside, sizeof aside, "%s.new", name);
   int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return false;
-  bool good = write(fd, text, strlen(text)) == static_cast<ssize_t>(strlen(text)) && fsync(fd) == 0;
+  bool good = write(fd, text, strlen(text)) == static_cast<ssize_t>(strlen(text)) && (!synced || fsync(fd) == 0);
   close(fd);
   return good && rename(aside, name) == 0;
-}
-
-int listen_ctl() {
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  strcpy(address.sun_path, "ctl");
-  unlink("ctl");
-  if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(fd, 16) != 0) return -1;
-  return fd;
 }
 
 void pump_all(bool to_the_end) {
@@ -121,23 +112,6 @@ void finish() {
   recorded = record("exit", exit_line);
   remove_cgroups(config);
   tell_all(exit_line);
-}
-
-/// Out of the agent's unit, so that systemd ends nothing of ours with it. Where a folder is not there, we stay.
-void enter_own_cgroups() {
-  const char* given = getenv("CROFT_EXECUTOR_CGROUPS");
-  char* folders = given ? strdup(given) : nullptr;
-  char* rest = nullptr;
-  for (char* at = folders ? strtok_r(folders, ":", &rest) : nullptr; at; at = strtok_r(nullptr, ":", &rest)) {
-    char path[4096];
-    mkdir(at, 0755);
-    snprintf(path, sizeof path, "%s/cgroup.procs", at);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0) continue;
-    if (write(fd, "0", 1) < 0) perror(path);
-    close(fd);
-  }
-  free(folders);
 }
 
 void fail_start(const char* what) {
@@ -239,61 +213,44 @@ void hold(int listener) {
   }
 }
 
+/// Reads what is to be started and starts it. Whatever goes wrong is the task's end.
+void start() {
+  int pipes[2][2];
+  if (!read_config(config)) return errno = 0, fail_start("exec.conf is not whole");
+  if (pipe2(pipes[0], O_CLOEXEC) || pipe2(pipes[1], O_CLOEXEC)) return fail_start("pipe");
+  sandbox = open(config.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const char* names[] = {"stdout", "stderr"};
+  for (int i = 0; i < 2; ++i) {
+    outputs[i].name = names[i];
+    outputs[i].pipe = pipes[i][0];
+    fcntl(pipes[i][0], F_SETFL, O_NONBLOCK);
+    open_output(outputs[i], sandbox, config.rotate_bytes, config.rotate_count);
+  }
+  task = config.docker ? start_container(config, pipes[0][1], pipes[1][1]) : start_task(config, pipes[0][1], pipes[1][1]);
+  close(pipes[0][1]);
+  close(pipes[1][1]);
+  if (task.error) {
+    pump_all(true);
+    return fail_start(task.error);
+  }
+  // A second executor of a container repeats the first one's word.
+  int earlier = task.container ? open("started", O_RDONLY | O_CLOEXEC) : -1;
+  auto n = earlier < 0 ? -1 : read(earlier, started_line, sizeof started_line - 1);
+  if (earlier >= 0) close(earlier);
+  if (n > 0) started_line[n] = '\0';
+  else snprintf(started_line, sizeof started_line, "started pid=%d start=%llu at=%lld\n", task.shown, start_ticks(task.shown), static_cast<long long>(now_ms()));
+  record("started", started_line, false);  // a power cut that could undo it ends the task as well
+  tell_all(started_line);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc >= 3 && strcmp(argv[1], "--enter") == 0) return enter(argc - 2, argv + 2);
-  if (argc != 2) return fprintf(stderr, "usage: croft-executor RUN_FOLDER | --enter PID -- COMMAND...\n"), 2;
-  if (chdir(argv[1]) != 0) return perror(argv[1]), 1;
-  syscall(SYS_close_range, 3u, ~0u, 0u);  // whatever the agent had open is none of a task's business
+  if (argc != 3 || strcmp(argv[1], "--spawner") != 0) return fprintf(stderr, "usage: croft-executor --spawner ROOM | --enter PID -- COMMAND...\n"), 2;
   for (int& fd : clients) fd = -1;
-  int listener = listen_ctl();
-  if (listener < 0) return perror("croft-executor: ctl"), 1;
-  // The agent waits for this first process only; the one that holds the task belongs to nobody.
-  if (fork() != 0) _exit(0);
-  setsid();
-  enter_own_cgroups();
-  signal(SIGPIPE, SIG_IGN);
-  signal(SIGHUP, SIG_IGN);
-  signal(SIGTERM, SIG_IGN);
-  signal(SIGINT, SIG_IGN);
-  prctl(PR_SET_CHILD_SUBREAPER, 1);
-  prctl(PR_SET_NAME, "croft-executor");
-  write_small("/proc/self/oom_score_adj", "-500", 4);
-  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
-  int pipes[2][2];
-  if (!read_config(config)) {
-    errno = 0;
-    fail_start("exec.conf is not whole");
-  } else if (pipe2(pipes[0], O_CLOEXEC) || pipe2(pipes[1], O_CLOEXEC)) {
-    fail_start("pipe");
-  } else {
-    sandbox = open(config.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const char* names[] = {"stdout", "stderr"};
-    for (int i = 0; i < 2; ++i) {
-      outputs[i].name = names[i];
-      outputs[i].pipe = pipes[i][0];
-      fcntl(pipes[i][0], F_SETFL, O_NONBLOCK);
-      open_output(outputs[i], sandbox, config.rotate_bytes, config.rotate_count);
-    }
-    task = config.docker ? start_container(config, pipes[0][1], pipes[1][1]) : start_task(config, pipes[0][1], pipes[1][1]);
-    close(pipes[0][1]);
-    close(pipes[1][1]);
-    if (task.error) {
-      pump_all(true);
-      fail_start(task.error);
-    } else {
-      // A second executor of a container repeats the first one's word.
-      int earlier = task.container ? open("started", O_RDONLY | O_CLOEXEC) : -1;
-      auto n = earlier < 0 ? -1 : read(earlier, started_line, sizeof started_line - 1);
-      if (earlier >= 0) close(earlier);
-      if (n > 0) started_line[n] = '\0';
-      else snprintf(started_line, sizeof started_line, "started pid=%d start=%llu at=%lld\n", task.shown, start_ticks(task.shown), static_cast<long long>(now_ms()));
-      record("started", started_line);
-      tell_all(started_line);
-    }
-  }
+  int listener = become_executor(argc, argv);
+  start();
   hold(listener);
   unlink("ctl");
   return 0;

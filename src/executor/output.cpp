@@ -23,12 +23,14 @@ void close_files(Output& o) {
   o.file = o.times = -1;
 }
 
-void open_files(Output& o, int dir) {
+/// The times only where they are there, or with the first output: many tasks never print anything.
+void open_times(Output& o, int dir, int create) {
   char times[64];
   snprintf(times, sizeof times, "%s.times", o.name);
-  o.file = openat(dir, o.name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
-  o.times = openat(dir, times, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
+  o.times = openat(dir, times, O_RDWR | create | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
 }
+
+void open_file(Output& o, int dir) { o.file = openat(dir, o.name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644); }
 
 void rotate(Output& o, int dir, int count) {
   close_files(o);
@@ -42,7 +44,7 @@ void rotate(Output& o, int dir, int count) {
       else renameat(dir, from, dir, to);
     }
   }
-  open_files(o, dir);
+  open_file(o, dir);
   o.size = 0;
 }
 
@@ -55,7 +57,8 @@ int64_t now_ms() {
 }
 
 void open_output(Output& o, int dir, uint64_t, int) {
-  open_files(o, dir);
+  open_file(o, dir);
+  open_times(o, dir, 0);
   struct stat st;
   if (o.file >= 0 && fstat(o.file, &st) == 0) o.size = static_cast<uint64_t>(st.st_size);
   Entry first;
@@ -69,6 +72,7 @@ bool pump(Output& o, int dir, uint64_t rotate_bytes, int rotate_count) {
   if (n == 0) return false;
   auto left = static_cast<size_t>(n);
   if (o.size + left > rotate_bytes && o.size > 0) rotate(o, dir, rotate_count);
+  if (o.times < 0) open_times(o, dir, O_CREAT);
   Entry entry{o.total, now_ms()};
   if (o.times >= 0 && write(o.times, &entry, sizeof entry) != sizeof entry) o.lost += 0;  // a line without its own time takes the one before
   const char* at = block;

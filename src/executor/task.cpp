@@ -88,6 +88,7 @@ sock_fprog read_seccomp(const Config& c, int report) {
   if (null > 0) dup2(null, STDIN_FILENO);
   if (chdir(c.dir) != 0) give_up(report, c.dir);
   umask(022);
+  write_small("/proc/self/oom_score_adj", "0", 1);  // the executor's own is for the executor
   signal(SIGPIPE, SIG_DFL);
   for (int s = 1; s < 32; ++s) signal(s, SIG_DFL);
   sigset_t none;
@@ -144,7 +145,8 @@ void tell(int fd, const ExitStatus& status) {
   struct sigaction action{};
   action.sa_handler = forward;
   for (int s : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT}) sigaction(s, &action, nullptr);
-  pid_t main_process = fork();
+  // Without a copy of our memory: it goes on here as soon as the command is loaded.
+  pid_t main_process = vfork();
   if (main_process < 0) give_up(report, "fork");
   if (main_process == 0) become_task(c, out, err, report);
   close(out);

@@ -169,7 +169,7 @@ def test_nothing_is_lost_when_croft_executors_and_engine_die(farm):
     assert ask(farm, 1)[0] == 200, "HAProxy and the containers go on without croft"
     farm.start()
     wait("everything is known again", lambda: {t["id"] for t in farm.running(APP)} == before, 15)
-    subprocess.run(["pkill", "-9", "-f", "croft-executor " + farm.data])
+    subprocess.run(["pkill", "-9", "-f", "croft-executor " + farm.data], check=True)
     begun = time.monotonic()
     farm.engine.kill9()
     farm.engine.start()

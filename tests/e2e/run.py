@@ -100,6 +100,23 @@ def test_a_killed_task_is_replaced_and_routed_around(farm):
     assert count > 20 and not failures, failures
 
 
+def test_a_killed_spawner_is_made_anew(farm):
+    spawners = lambda: [p for p in children(farm.process.pid) if open(f"/proc/{p}/comm").read().strip() == "croft-spawner"]  # noqa: E731
+    pids = farm.task_pids()
+    (old,) = spawners()
+    os.kill(old, signal.SIGKILL)
+    farm.deploy({"id": "/after", "cmd": "exec sleep 1000", "cpus": 0.1, "mem": 32})
+    (new,) = spawners()
+    assert new != old and {k: v for k, v in farm.task_pids().items() if k in pids} == pids
+    task = farm.task_pids()[farm.running("/after")[0]["id"]]
+    parent = int(open(f"/proc/{task}/stat").read().rsplit(")", 1)[1].split()[1])
+    held = children(task) or [task]
+    assert open(f"/proc/{held[-1]}/oom_score_adj").read().strip() == "0", "it is not kept before others"
+    assert farm.data in open(f"/proc/{parent}/cmdline").read(), "ps tells executors apart"
+    farm.call("DELETE", "/v2/apps/after")
+    farm.settled()
+
+
 def test_kill_nine_of_croft_restarts_nothing(farm):
     before = {t["id"]: t["startedAt"] for t in farm.running(APP)}
     pids = farm.task_pids()

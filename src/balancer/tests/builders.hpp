@@ -71,7 +71,6 @@ class FakeProxy final : public Proxy {
     if (workers.empty()) return std::nullopt;
     return Info{workers.back().pid, workers.back().shape};
   }
-  bool lives(int pid) const override { return !workers.empty() && std::any_of(workers.begin(), workers.end(), [&](const auto& w) { return w.pid == pid; }); }
   Status start() override {
     ++starts;
     if (!start_fails.empty()) return fail(Errc::io, "{}", start_fails);
@@ -81,6 +80,7 @@ class FakeProxy final : public Proxy {
   Status reload() override {
     ++reloads;
     if (!reload_fails.empty()) return fail(Errc::io, "{}", reload_fails);
+    if (std::any_of(refuses.begin(), refuses.end(), [&](const auto& words) { return disk.find(words) != std::string::npos; })) return fail(Errc::io, "it could not take the new configuration");
     return fork();
   }
   Status run(const std::vector<std::string>& commands) const override {

@@ -155,9 +155,9 @@ TEST_F(KeeperTest, AnAdoptedHaproxyWithAnotherConfigurationIsReloaded) {
 TEST_F(KeeperTest, WhenHaproxyDiesItIsStartedWithTheNewestInstances) {
   apply(web(1));
   EXPECT_FALSE(keeper->lost());
-  EXPECT_FALSE(keeper->lost(false));
+  EXPECT_EQ(keeper->pid(), proxy.workers.front().pid);
   proxy.workers.clear();
-  EXPECT_TRUE(keeper->lost(false));
+  
   EXPECT_TRUE(keeper->lost());
   EXPECT_TRUE(apply(web(2)).in_force);
   EXPECT_EQ(proxy.starts, 2);
@@ -222,6 +222,36 @@ TEST_F(KeeperTest, OurOwnPortsDoNotCountAsTaken) {
   apply(c);
   EXPECT_NE(proxy.disk.find(":10000\n"), std::string::npos) << "also after an adoption";
   EXPECT_NE(proxy.disk.find(":10002\n"), std::string::npos);
+}
+
+TEST_F(KeeperTest, OnlyWordsOfUsersAreJudgedBeforeAReload) {
+  apply(web(1));
+  auto checks = proxy.checks;
+  auto c = web(1);
+  c.with(service("/plain", 10001));
+  EXPECT_EQ(apply(c).reloads, 1u);
+  EXPECT_EQ(proxy.checks, checks) << "nothing in it that HAProxy could refuse";
+  c.rule("/plain", "path /x");
+  now += Millis(10'000);
+  EXPECT_EQ(apply(c).reloads, 1u);
+  EXPECT_EQ(proxy.checks, checks + 1);
+  now += Millis(10'000);
+  c.with(service("/second", 10002));
+  EXPECT_EQ(apply(c).reloads, 1u);
+  EXPECT_EQ(proxy.checks, checks + 1) << "that rule was accepted before";
+}
+
+TEST_F(KeeperTest, AfterARefusedReloadAllIsJudged) {
+  apply(web(1));
+  auto c = web(1);
+  c.with(service("/plain", 10001));
+  proxy.reload_fails = "a port was taken";
+  EXPECT_FALSE(apply(c).trouble.empty());
+  auto checks = proxy.checks;
+  proxy.reload_fails.clear();
+  now += Millis(10'000);
+  EXPECT_EQ(apply(c).reloads, 1u);
+  EXPECT_EQ(proxy.checks, checks + 1);
 }
 
 TEST_F(KeeperTest, ABadRuleIsLeftOutAndEverythingElseGoesOn) {

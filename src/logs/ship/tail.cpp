@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t line_max = 512u << 10;
 constexpr int rotations_max = 16;
+constexpr int absent_to_end = 2;         // one number alone may be missing, while names move on
 constexpr int looks_to_believe = 3;      // a gap seen only while files change names is none
 constexpr int looks_without_stamps = 20;
 
@@ -153,10 +154,11 @@ bool Tail::open_all(std::vector<Piece>& out, bool present_is_enough) {
     Piece p;
     if (open_piece(kept_name(from), p) == Opened::yes) out.push_back(std::move(p));
   }
-  for (int i = 1; i <= rotations_max; ++i) {
+  for (int i = 1, absent = 0; i <= rotations_max && absent < absent_to_end; ++i) {
     Piece p;
     auto o = open_piece(sandbox_ / fmt::format("{}.{}", stream_, i), p);
     if (o == Opened::moving) return false;
+    absent = o == Opened::absent ? absent + 1 : 0;
     if (o == Opened::yes) out.push_back(std::move(p));
   }
   if (opened == Opened::yes) out.push_back(std::move(present));
@@ -210,7 +212,11 @@ std::vector<Line> Tail::read(std::size_t bytes, bool to_the_end, std::vector<Gap
     if (n < static_cast<ssize_t>(want)) break;
   }
   auto lines = cut_lines(data, from, pieces, to_the_end && !more, more);
-  if (!pieces.empty()) {
+  if (pieces.empty() && st.st_ino != 0 && st.st_size == 0) {  // nothing was printed yet, and nothing is kept
+    seen_all_ = true;
+    seen_inode_ = st.st_ino;
+    seen_size_ = 0;
+  } else if (!pieces.empty()) {
     const auto& last = pieces.back();
     seen_all_ = !more && last.from + last.size == from + data.size();
     seen_inode_ = last.inode;
@@ -256,10 +262,11 @@ void Tail::keep(std::uint64_t shipped) {
   bool present = ::lstat((sandbox_ / stream_).c_str(), &st) == 0;  // between two names there is none for a moment
   if (present && st.st_ino == kept_inode_) return;
   bool all = true;
-  for (int i = 1; i <= rotations_max; ++i) {
+  for (int i = 1, absent = 0; i <= rotations_max && absent < absent_to_end; ++i) {
     auto file = sandbox_ / fmt::format("{}.{}", stream_, i);
     Piece p;
     auto opened = open_piece(file, p);
+    absent = opened == Opened::absent ? absent + 1 : 0;
     if (opened == Opened::moving) all = false;
     if (opened != Opened::yes || p.from + p.size <= shipped || kept_.contains(p.from)) continue;
     auto before = kept_.size();
