@@ -17,9 +17,10 @@ namespace croft::agent {
 
 namespace {
 
-constexpr std::chrono::milliseconds pause_first{20}, pause_max{1000};
+constexpr std::chrono::milliseconds pause_first{20}, pause_max{500};
 constexpr std::chrono::milliseconds connect_limit{700};  // masters are near; one whose host is down must not hold up the search for the next
 constexpr std::chrono::milliseconds silence_max{3000};   // three of the leader's heartbeats
+constexpr std::chrono::milliseconds brief{400};            // for one that was silent last time, twice as long each time: its host may be frozen
 
 }  // namespace
 
@@ -134,6 +135,11 @@ bool AgentService::Impl::carry_out(Decisions decisions) {
   return true;
 }
 
+void AgentService::Impl::fell_silent(const net::Origin& master) {
+  silences = silent == master ? silences + 1 : 0;
+  silent = master;
+}
+
 asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
   net::Request request;
   request.method = "POST";
@@ -143,9 +149,10 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
   net::ClientOptions how;
   how.connect_timeout = connect_limit;
   how.timeout = how.idle_timeout = silence_max;
+  if (silent == master) how.timeout = std::min(silence_max, brief * (1 << std::min(silences, 3)));
   auto opened = co_await client.open(master, std::move(request), how);
   if (!opened) {
-    if (opened.error().code == Errc::timeout) silent = master;
+    if (opened.error().code == Errc::timeout) fell_silent(master);
     co_return false;
   }
   std::shared_ptr<net::StreamReader> reader(std::move(*opened));
@@ -160,7 +167,7 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
   bool had = false;
   while (!stopping) {
     auto line = co_await reader->read_line();
-    if (!line && line.error().code == Errc::timeout) silent = master;
+    if (!line && line.error().code == Errc::timeout) fell_silent(master);
     if (!line || !*line || stopping) break;
     auto record = link::decode_down(**line);
     auto decisions = record ? core.on_down(*record, system_now()) : Result<Decisions>(std::unexpected(record.error()));

@@ -454,17 +454,19 @@ asio::awaitable<void> ZookeeperStoreCore::watch_epoch(std::shared_ptr<ZookeeperS
   auto session = self->session;
   auto path = self->epoch_path;
   self.reset();
+  // A later leadership of ours, for which the epoch is just being raised, is another one.
+  auto leads_by = session->leading_node();
   for (;;) {
     auto ticket = session->news()->ticket();
     {
       auto core = weak.lock();
-      if (!core || core->epoch != epoch || session->closing()) co_return;
+      if (!core || core->epoch != epoch || session->closing() || session->leading_node() != leads_by) co_return;
     }
     bool connected = session->connected();
     if (connected) {
       auto node = co_await session->get(path, true);
       if (node.no_node() || (node.ok() && node.stat.version != version)) {
-        if (auto core = weak.lock(); core && core->epoch == epoch) session->depose(fmt::format("another epoch than {} is in force", epoch));
+        if (auto core = weak.lock(); core && core->epoch == epoch && session->leading_node() == leads_by) session->depose(fmt::format("another epoch than {} is in force", epoch));
         co_return;
       }
     }

@@ -14,7 +14,7 @@ namespace asio = boost::asio;
 
 namespace {
 
-constexpr Millis connect_limit{5000}, answer_limit{10'000}, patience{2500}, stream_silence{60'000}, look_again{100};
+constexpr Millis connect_limit{5000}, answer_limit{10'000}, patience{2500}, patience_in_doubt{1000}, stream_silence{60'000}, look_again{100};
 constexpr std::size_t passing_max = 512, answer_max = 256u << 20;
 
 using Steady = std::chrono::steady_clock;
@@ -70,7 +70,11 @@ net::Response backward(const net::Response& from) {
   return out;
 }
 
-net::Response no_leader() { return net::Response::message(502, "Could not determine the current leader"); }
+/// Marathon's words where masters are between two leaders; 503 where there can be none, because nobody can be elected.
+net::Response no_leader(const Standby& s) {
+  if (s.options.detector->sighting().certain) return net::Response::message(502, "Could not determine the current leader");
+  return net::Response::message(503, "ZooKeeper does not answer, so no master can lead: nothing can be changed until it does; what runs goes on");
+}
 
 net::Response failed(const Error& error, const std::string& leader) {
   return net::Response::message(error.code == Errc::timeout ? 504 : 502, fmt::format("the leader {}: {}", leader, error.context));
@@ -137,11 +141,12 @@ asio::awaitable<net::Response> pass_on(std::shared_ptr<Standby> s, net::Request 
     if (iequals(name, "Via") && value.find(s->options.own) != std::string::npos) co_return net::Response::message(502, "Detected proxying loop");
   if (s->passing >= passing_max) co_return net::Response::message(503, fmt::format("Too many concurrent requests! Allowed: {}.", passing_max));
   auto passage = std::make_shared<Passage>(s);
-  auto end = Steady::now() + patience;
-  for (auto seen = s->options.detector->sighting();;) {
+  auto seen = s->options.detector->sighting();
+  auto end = Steady::now() + (seen.certain ? patience : patience_in_doubt);
+  for (;;) {
     if (s->options.leading()) {
       if (auto router = s->router.lock()) co_return co_await router->handle_here(std::move(request));
-      co_return no_leader();
+      co_return no_leader(*s);
     }
     auto left = std::chrono::duration_cast<Millis>(end - Steady::now());
     bool known = seen.leader && seen.leader->marathon_port != 0 && seen.leader->address() != s->options.own;
@@ -159,7 +164,7 @@ asio::awaitable<net::Response> pass_on(std::shared_ptr<Standby> s, net::Request 
       if (!only_reads(request) || (left.count() <= 0 && !another)) co_return failed(answer.error(), to.str());
       if (another) end = Steady::now() + patience;
     }
-    if (left.count() <= 0) co_return no_leader();
+    if (left.count() <= 0) co_return no_leader(*s);
     // Between two leaders, or one that is just dying, or this one that is just getting ready.
     seen = co_await s->options.detector->changed(seen.turn, std::min(left, Millis(100)));
   }
