@@ -42,8 +42,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   Status recover();
   void recover_run(const fs::path& folder);
   asio::awaitable<void> link_loop();
-  asio::awaitable<bool> follow(net::Origin master);
-  void fell_silent(const net::Origin& master);
+  asio::awaitable<bool> follow(net::Origin master, bool pointed);
   asio::awaitable<void> report_loop();
   asio::awaitable<void> collect_loop();
   asio::awaitable<void> docker_loop();
@@ -104,8 +103,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   static constexpr std::size_t forgotten_max = 10'000;
   static constexpr Millis forgotten_age{10'000};
   std::optional<net::Origin> leader, pointed_at;    // strand: followed now; named by a master that does not lead
-  std::optional<net::Origin> silent;                // strand: the last one that took a connection and said nothing
-  int silences = 0;                                 // strand: how often since, beyond the first
+  std::map<std::string, int> silences;              // strand: of masters that took a connection and said nothing, since one led us last
   std::weak_ptr<net::StreamReader> stream;          // strand
   std::shared_ptr<net::Signal> report_signal = net::Signal::make();
   std::string boot;

@@ -20,7 +20,7 @@ namespace {
 constexpr std::chrono::milliseconds pause_first{20}, pause_max{500};
 constexpr std::chrono::milliseconds connect_limit{700};  // masters are near; one whose host is down must not hold up the search for the next
 constexpr std::chrono::milliseconds silence_max{3000};   // three of the leader's heartbeats
-constexpr std::chrono::milliseconds brief{400};            // for one that was silent last time, twice as long each time: its host may be frozen
+constexpr std::chrono::milliseconds brief{400};            // for one that was silent last time or is only named by another, twice as long each time: its host may be frozen
 
 }  // namespace
 
@@ -135,12 +135,7 @@ bool AgentService::Impl::carry_out(Decisions decisions) {
   return true;
 }
 
-void AgentService::Impl::fell_silent(const net::Origin& master) {
-  silences = silent == master ? silences + 1 : 0;
-  silent = master;
-}
-
-asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
+asio::awaitable<bool> AgentService::Impl::follow(net::Origin master, bool pointed) {
   net::Request request;
   request.method = "POST";
   request.target = "/croft/v1/agents";
@@ -149,10 +144,11 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
   net::ClientOptions how;
   how.connect_timeout = connect_limit;
   how.timeout = how.idle_timeout = silence_max;
-  if (silent == master) how.timeout = std::min(silence_max, brief * (1 << std::min(silences, 3)));
+  auto silent = silences.find(master.str());
+  if (pointed || silent != silences.end()) how.timeout = std::min(silence_max, brief * (1 << (silent == silences.end() ? 0 : std::min(silent->second, 3))));
   auto opened = co_await client.open(master, std::move(request), how);
   if (!opened) {
-    if (opened.error().code == Errc::timeout) fell_silent(master);
+    if (opened.error().code == Errc::timeout) ++silences[master.str()];
     co_return false;
   }
   std::shared_ptr<net::StreamReader> reader(std::move(*opened));
@@ -167,7 +163,7 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
   bool had = false;
   while (!stopping) {
     auto line = co_await reader->read_line();
-    if (!line && line.error().code == Errc::timeout) fell_silent(master);
+    if (!line && line.error().code == Errc::timeout) ++silences[master.str()];
     if (!line || !*line || stopping) break;
     auto record = link::decode_down(**line);
     auto decisions = record ? core.on_down(*record, system_now()) : Result<Decisions>(std::unexpected(record.error()));
@@ -175,7 +171,7 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master) {
       log::warn("agent", "master={} {}", master.str(), decisions.error().context);
       break;
     }
-    if (silent == master) silent.reset();
+    if (!had) silences.clear();
     if (!had) log::info("agent", "master={} agent={} registered", master.str(), core.membership().id);
     had = true;
     if (!carry_out(std::move(*decisions))) break;
@@ -194,9 +190,9 @@ asio::awaitable<void> AgentService::Impl::link_loop() {
   if (docker) options.info.docker = co_await docker->available();
   for (std::size_t turn = 0; !stopping && !options.masters.empty(); ++turn) {
     pointed_at.reset();
-    bool had = co_await follow(options.masters[turn % options.masters.size()]);
-    // Masters that do not lead go on naming the one that has just gone silent until they know better.
-    if (auto there = std::exchange(pointed_at, std::nullopt); there && !had && !stopping && there != silent) had = co_await follow(*there);
+    bool had = co_await follow(options.masters[turn % options.masters.size()], false);
+    // Masters that do not lead go on naming the one that has just gone silent, perhaps by another name, until they know better.
+    if (auto there = std::exchange(pointed_at, std::nullopt); there && !had && !stopping) had = co_await follow(*there, true);
     if (stopping) break;
     if (!had && (turn + 1) % options.masters.size() != 0) continue;  // everybody is asked before it waits
     pause = had ? pause_first : std::min(pause * 2, pause_max);
