@@ -242,6 +242,8 @@ void AgentService::Impl::record_verdict(const Run& run) {
 
 void AgentService::Impl::end_with(RunPtr run, TaskState state, std::string reason, std::string message, const RunExit* exit) {
   if (std::exchange(run->over, true)) return;
+  std::error_code ec;
+  fs::last_write_time(run->launch.sandbox, fs::file_time_type::clock::now(), ec);  // its age counts from the end, however long it ran
   const auto* held = core.task(run->launch.spec.id);
   TaskStatus status;
   if (held) status = held->status;
