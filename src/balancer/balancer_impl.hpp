@@ -25,7 +25,8 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
   asio::awaitable<Keeper::Outcome> apply(std::shared_ptr<const catalog::Content> content, std::optional<catalog::Index> at);
   void tell_left_out();                              ///< blocking pool
   asio::awaitable<net::Response> send_rule(std::string method, AppId app, std::string acl);
-  asio::awaitable<void> until_seen(AppId app, std::optional<std::string> acl);
+  asio::awaitable<void> until_routed(AppId app, std::optional<std::string> acl);
+  asio::awaitable<void> until_applied(catalog::Index at);  ///< strand
 
   std::shared_ptr<const catalog::Content> content() const {
     std::lock_guard lock(mutex);
