@@ -77,6 +77,12 @@ Status AgentService::Impl::recover() {
 
 void AgentService::Impl::recover_run(const fs::path& folder) {
   auto record = read_record(folder);
+  if (!record && never_recorded(folder)) {
+    log::info("agent", "task={} was being launched when this agent's predecessor ended, before it was recorded; the leader sends it again where it is still wanted", folder.filename().string());
+    std::error_code ec;
+    fs::remove_all(folder, ec);
+    return;
+  }
   if (!record) {
     log::error("agent", "task={} lost, its record is damaged: {}", folder.filename().string(), record.error().context);
     (void)tell_kill(folder);  // a task may still be behind it, and nobody would ever end that one
