@@ -7,8 +7,10 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -112,9 +114,11 @@ int down(const std::filesystem::path& data) {
     auto pid = to_int(trim(*text));
     auto name = pid ? read_file(fmt::format("/proc/{}/comm", *pid), 64) : fail(Errc::not_found, "");
     if (pid && name && trim(*name) == "croft") {
+      // Held by a descriptor: it is told at once, where the number is in use until a parent has taken note, which in a container may take a second.
+      Fd process(static_cast<int>(::syscall(SYS_pidfd_open, static_cast<pid_t>(*pid), 0)));
       ::kill(static_cast<pid_t>(*pid), SIGTERM);
-      for (int i = 0; i < 600 && ::kill(static_cast<pid_t>(*pid), 0) == 0; ++i) ::usleep(10'000);
-      ::kill(static_cast<pid_t>(*pid), SIGKILL);
+      pollfd ended{process.get(), POLLIN, 0};
+      if (process.valid() && ::poll(&ended, 1, 6000) == 0) ::kill(static_cast<pid_t>(*pid), SIGKILL), ::poll(&ended, 1, 1000);
     }
   }
   agent::end_all(data / "node", "croft-dev");

@@ -112,7 +112,8 @@ class MasterRole final : public Role {
     auto pool = host_.io.get_executor();
     leader_ = orchestrator::LeaderService::make(pool, std::move(made->store), std::move(made->election), options(), host_.metrics);
     auto router = std::make_shared<net::Router>();
-    orchestrator::add_marathon_routes(*router, leader_, {.base_url = "http://" + advertised, .leader = advertised, .docker = policy_of(s)});
+    orchestrator::MarathonOptions marathon{.base_url = "http://" + advertised, .leader = advertised, .docker = policy_of(s)};
+    orchestrator::add_marathon_routes(*router, leader_, marathon);
     leader_->add_link_routes(*router);
     add_common(*router, host_.metrics);
     console::add_page(*router, pool, s.master_origins(), logs_origin(s), true);
@@ -127,6 +128,7 @@ class MasterRole final : public Role {
       auto leading = [leader] { return leader->leading(); };
       orchestrator::pass_on_to_leader(router, pool, {.own = advertised, .leading = leading, .detector = made->detector});
     }
+    orchestrator::mark_refusals(*router, marathon);
     if (auto ok = listeners_.add("mesos", {s.bind}, s.mesos_port, mesos); !ok) return ok;
     auto fatal = host_.fatal;
     leader_->start([fatal](Error e) { fatal("the master cannot lead: " + e.context); });

@@ -45,6 +45,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   asio::awaitable<bool> follow(net::Origin master, bool pointed);
   asio::awaitable<void> report_loop();
   asio::awaitable<void> collect_loop();
+  asio::awaitable<void> collect();
   asio::awaitable<void> docker_loop();
   bool carry_out(Decisions decisions);
   Status save_membership();

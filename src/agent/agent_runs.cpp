@@ -242,6 +242,8 @@ void AgentService::Impl::record_verdict(const Run& run) {
 
 void AgentService::Impl::end_with(RunPtr run, TaskState state, std::string reason, std::string message, const RunExit* exit) {
   if (std::exchange(run->over, true)) return;
+  std::error_code ec;
+  fs::last_write_time(run->launch.sandbox, fs::file_time_type::clock::now(), ec);  // its age counts from the end, however long it ran
   const auto* held = core.task(run->launch.spec.id);
   TaskStatus status;
   if (held) status = held->status;
@@ -315,6 +317,8 @@ asio::awaitable<void> AgentService::Impl::send_term(RunPtr run) {
 asio::awaitable<void> AgentService::Impl::watch_health(RunPtr run, std::size_t index) {
   auto self = shared_from_this();
   auto check = run->checks[index].check();
+  check.interval = std::max(check.interval, Millis(1000));  // 0 was taken by earlier builds
+  check.timeout = std::max(check.timeout, Millis(1000));
   auto port = port_of(check, run->launch.spec);
   // Until the first success the pace is quick: a task that is up is in rotation at once, and failures inside the grace count for nothing.
   auto pause = std::min<std::chrono::milliseconds>(probe_first, check.interval);
@@ -368,7 +372,7 @@ asio::awaitable<void> AgentService::Impl::watch_readiness(RunPtr run) {
     auto host = options.info.ip;
     auto result = co_await probe(host, port, as_http);
     pause = std::min<std::chrono::milliseconds>(pause * 2, check.interval);
-    if (!result.passed) continue;
+    if (!ready_on(check, result)) continue;
     if (const auto* held = core.task(run->launch.spec.id); held && !run->over) {
       auto status = held->status;
       status.ready = true;

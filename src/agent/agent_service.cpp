@@ -8,6 +8,7 @@
 
 #include "agent/agent_impl.hpp"
 #include "agent/cgroups.hpp"
+#include "agent/collector.hpp"
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
@@ -77,6 +78,12 @@ Status AgentService::Impl::recover() {
 
 void AgentService::Impl::recover_run(const fs::path& folder) {
   auto record = read_record(folder);
+  if (!record && never_recorded(folder)) {
+    log::info("agent", "task={} was being launched when this agent's predecessor ended, before it was recorded; the leader sends it again where it is still wanted", folder.filename().string());
+    std::error_code ec;
+    fs::remove_all(folder, ec);
+    return;
+  }
   if (!record) {
     log::error("agent", "task={} lost, its record is damaged: {}", folder.filename().string(), record.error().context);
     (void)tell_kill(folder);  // a task may still be behind it, and nobody would ever end that one
@@ -235,28 +242,38 @@ asio::awaitable<void> AgentService::Impl::report_loop() {
   --loops;
 }
 
-/// Old sandboxes go by age, sooner as the disk fills; never one whose lines are not shipped.
+/// Old sandboxes go by age, the oldest sooner where the disk is nearly full; never one of a task that runs, nor one whose lines are not shipped.
 asio::awaitable<void> AgentService::Impl::collect_loop() {
   auto self = shared_from_this();
-  for (int round = 0; !stopping; ++round) {
+  constexpr int by_room = 60, by_age = 600;  // seconds
+  for (int round = 1; !stopping; ++round) {
     co_await net::sleep_for(std::chrono::milliseconds(1000));
-    if (round % 600 != 599) continue;
-    auto root = options.work_dir / "slaves";
-    struct statvfs disk{};
-    double full = ::statvfs(options.work_dir.c_str(), &disk) == 0 && disk.f_blocks > 0 ? 1.0 - static_cast<double>(disk.f_bavail) / static_cast<double>(disk.f_blocks) : 0;
-    auto age = full < 0.9 ? options.sandbox_age : options.sandbox_age / 10;
-    std::set<std::string> live;
-    for (const auto& [id, run] : runs) live.insert(run->launch.sandbox.string());
-    std::error_code ec;
-    auto now = fs::file_time_type::clock::now();
-    for (auto at = fs::recursive_directory_iterator(root, fs::directory_options::skip_permission_denied, ec); at != fs::recursive_directory_iterator(); at.increment(ec)) {
-      if (ec || at.depth() != 6 || !at->is_directory(ec) || at->is_symlink(ec)) continue;
-      at.disable_recursion_pending();
-      bool old = now - at->last_write_time(ec) > age;
-      if (!old || live.contains(at->path().string()) || (options.shipped && !options.shipped(at->path()))) continue;
-      fs::remove_all(at->path(), ec);
-    }
+    if (round % by_age == 0 || (round % by_room == 0 && fullness(options.work_dir) > Collection::fullness_max)) co_await collect();
   }
+}
+
+asio::awaitable<void> AgentService::Impl::collect() {
+  auto self = shared_from_this();
+  auto found = std::make_shared<std::vector<EndedSandbox>>();
+  std::function<void()> look = [self, found] { *found = list_sandboxes(self->options.work_dir / "slaves"); };
+  co_await blocking.run(look);
+  // Asked after the look: whatever was there then and runs is among these.
+  std::set<fs::path> running;
+  for (const auto& [id, run] : runs)
+    if (!run->over) running.insert(run->launch.sandbox);
+  std::erase_if(*found, [&](const EndedSandbox& s) { return running.contains(s.path) || (options.shipped && !options.shipped(s.path)); });
+  std::function<void()> remove = [self, found] {
+    Collection collection(std::move(*found), self->options.sandbox_age);
+    auto before = fullness(self->options.work_dir);
+    std::size_t n = 0;
+    for (auto full = before; !self->stopping; full = fullness(self->options.work_dir), ++n) {
+      auto sandbox = collection.next(full);
+      if (!sandbox) break;
+      remove_sandbox(*sandbox);
+    }
+    if (n > 0) log::info("agent", "{} sandboxes of ended tasks removed; the disk was {:.0f} % full, is {:.0f} %", n, before * 100, fullness(self->options.work_dir) * 100);
+  };
+  co_await blocking.run(remove);
 }
 
 /// Whether the Docker Engine is there decides whether images are placed here: the leader hears of a change by a new registration.

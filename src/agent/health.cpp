@@ -1,6 +1,12 @@
 #include "agent/health.hpp"
 
+#include <algorithm>
+
 namespace croft::agent {
+
+bool ready_on(const ReadinessCheck& check, const ProbeResult& result) {
+  return std::find(check.ready_statuses.begin(), check.ready_statuses.end(), result.status) != check.ready_statuses.end();
+}
 
 CheckMachine::Action CheckMachine::observe(const ProbeResult& result, Mono now) {
   if (result.ignored) return Action::none;

@@ -15,7 +15,11 @@ struct ProbeResult {
   bool passed = false;
   bool ignored = false;          ///< a 1xx answer where those are ignored
   std::string cause;             ///< "HTTP 503", "connection refused", "no answer in 5 s"
+  int status = 0;                ///< of an HTTP answer
 };
+
+/// Whether an answer means ready: one of the statuses that the check names, whatever a health check would make of it.
+bool ready_on(const ReadinessCheck& check, const ProbeResult& result);
 
 /// State of one check of one task.
 ///

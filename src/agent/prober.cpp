@@ -32,6 +32,7 @@ ProbeResult judged(std::string_view head, const HealthCheck& check) {
     r.cause = "the answer is not HTTP";
     return r;
   }
+  r.status = static_cast<int>(*status);
   r.ignored = check.ignore_1xx && *status < 200;
   r.passed = *status >= 200 && *status < 400;
   if (!r.passed) r.cause = fmt::format("HTTP {}", *status);

@@ -52,6 +52,12 @@ Result<RunRecord> read_record(const fs::path& run) {
   return record;
 }
 
+bool never_recorded(const fs::path& run) {
+  std::error_code ec;
+  auto there = [&](const char* name) { return fs::symlink_status(run / name, ec).type() != fs::file_type::not_found; };  // what cannot be looked at is there
+  return !there("task.json") && !there("exec.conf") && !there("ctl") && !there("started") && !there("exit");
+}
+
 std::optional<RunExit> parse_exit(std::string_view line) {
   line = trim(line);
   RunExit out;

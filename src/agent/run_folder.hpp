@@ -39,6 +39,8 @@ struct RunVerdict {
 Status write_record(const std::filesystem::path& run, const RunRecord& record);
 /// Errors   corrupt or not_found, naming the file.
 Result<RunRecord> read_record(const std::filesystem::path& run);
+/// Whether the launch of this folder was cut off before it was recorded: nothing was started for it, and its agent never said that it had it.
+bool never_recorded(const std::filesystem::path& run);
 std::optional<RunExit> parse_exit(std::string_view line);
 std::optional<RunStart> parse_started(std::string_view line);
 std::optional<RunExit> read_exit(const std::filesystem::path& run);

@@ -28,7 +28,8 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
   void look_again();                                 ///< the apply loop is to see what HAProxy has
   void watch_worker(int pid);                        ///< its end is noticed at once; strand
   asio::awaitable<net::Response> send_rule(std::string method, AppId app, std::string acl);
-  asio::awaitable<void> until_seen(AppId app, std::optional<std::string> acl);
+  asio::awaitable<void> until_routed(AppId app, std::optional<std::string> acl);
+  asio::awaitable<void> until_applied(catalog::Index at);  ///< strand
 
   std::shared_ptr<const catalog::Content> content() const {
     std::lock_guard lock(mutex);

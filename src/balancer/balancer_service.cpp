@@ -27,6 +27,16 @@ KeeperOptions keeper_options(const BalancerOptions& o) {
   return k;
 }
 
+/// Configurations that Haproxy::check was trying when this process's predecessor was killed. Each has a name of its own, so they would only grow in number.
+void remove_trials(const fs::path& run_dir) {
+  std::error_code ec;
+  for (const auto& entry : fs::directory_iterator(run_dir, ec)) {
+    auto name = entry.path().filename().string();
+    std::error_code gone;
+    if (name.starts_with("check.") && (name.ends_with(".cfg") || name.ends_with(".cfg.new"))) fs::remove(entry.path(), gone);
+  }
+}
+
 }  // namespace
 
 BalancerService::Impl::Impl(asio::any_io_executor pool, BalancerOptions o, Metrics& metrics)
@@ -159,6 +169,7 @@ BalancerService::~BalancerService() = default;
 
 Status BalancerService::start() {
   if (auto ok = make_dirs(impl_->options.run_dir, 0750); !ok) return ok;
+  remove_trials(impl_->options.run_dir);
   impl_->subscription.start();
   net::spawn(impl_->strand, "balancer", impl_->apply_loop());
   net::spawn(impl_->strand, "balancer confirmations", impl_->confirm_loop());

@@ -15,7 +15,7 @@ using net::Response;
 
 namespace {
 
-constexpr std::chrono::milliseconds seen_within{2000};
+constexpr std::chrono::milliseconds seen_within{2000}, routed_within{1000};
 
 const json::value* find_ignoring_case(const json::value& v, std::string_view key) {
   if (!v.is_object()) return nullptr;
@@ -115,19 +115,37 @@ asio::awaitable<Response> BalancerService::Impl::send_rule(std::string method, A
   co_return Response::text(words + "\n", 503);
 }
 
-/// Until the balancer's own copy has what the leader has just accepted, so that who reads behind a write finds it. Bounded: the write itself is done.
-asio::awaitable<void> BalancerService::Impl::until_seen(AppId app, std::optional<std::string> acl) {
+/// Until this balancer's own copy has what the leader has just accepted, so that who reads behind a write finds it, and then until its HAProxy routes by it.
+/// Bounded: the write itself is done.
+asio::awaitable<void> BalancerService::Impl::until_routed(AppId app, std::optional<std::string> acl) {
   auto self = shared_from_this();
   auto end = std::chrono::steady_clock::now() + seen_within;
   while (!stopping && std::chrono::steady_clock::now() < end) {
     auto ticket = changed->ticket();
-    auto c = content();
-    if (c) {
-      auto at = c->rules.find(app);
-      bool there = at != c->rules.end();
-      if (acl ? there && at->second.acl == *acl : !there) co_return;
+    std::optional<catalog::Index> at;
+    {
+      std::lock_guard lock(mutex);
+      auto rule = newest ? newest->rules.find(app) : decltype(newest->rules.find(app)){};
+      bool there = newest && rule != newest->rules.end();
+      if (newest && (acl ? there && rule->second.acl == *acl : !there)) at = newest_at;
+    }
+    if (at) {
+      auto job = until_applied(*at);
+      co_await asio::co_spawn(strand, std::move(job), asio::use_awaitable);
+      co_return;
     }
     (void)co_await changed->wait(ticket, std::chrono::milliseconds(50));
+  }
+}
+
+asio::awaitable<void> BalancerService::Impl::until_applied(catalog::Index at) {
+  auto self = shared_from_this();
+  auto end = std::chrono::steady_clock::now() + routed_within;
+  for (;;) {
+    auto ticket = applied_signal->ticket();
+    auto left = std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+    if (stopping || left.count() <= 0 || (applied && *applied >= at)) co_return;
+    (void)co_await applied_signal->wait(ticket, left);
   }
 }
 
@@ -170,7 +188,7 @@ static asio::awaitable<Response> put_service(std::shared_ptr<BalancerService::Im
   if (!*verdict) co_return bad("HAProxy refuses this rule: " + verdict->error().context);
   auto answer = co_await impl->send_rule("PUT", app, acl);
   if (answer.status != 200) co_return answer;
-  co_await impl->until_seen(app, acl);
+  co_await impl->until_routed(app, acl);
   auto said = echo(app, *body);
   co_return Response::json(std::move(said));
 }
@@ -183,7 +201,7 @@ static asio::awaitable<Response> delete_service(std::shared_ptr<BalancerService:
   auto answer = co_await impl->send_rule("DELETE", app, "");
   if (answer.status != 200) co_return answer;
   std::optional<std::string> gone;
-  co_await impl->until_seen(app, gone);
+  co_await impl->until_routed(app, gone);
   co_return Response::json("null");
 }
 

@@ -69,6 +69,11 @@ class Reader {
       for (std::string_view yes : {"true", "t", "yes", "y"}) to_.sticky = to_.sticky || iequals(v, yes);
       return true;
     }, "");
+    one("RESEND", [&](std::string_view v) {
+      bool no = iequals(v, "false") || iequals(v, "no");
+      to_.resend = !no;
+      return no || iequals(v, "true") || iequals(v, "yes");
+    }, "is neither true nor false");
     list("VHOST", ',', to_.hosts, [](std::string& v) { return v = lower(v), is_host(v); }, "is not a host name");
     list("BACKEND_NETWORK_ALLOWED_ACL", ' ', to_.networks, [](std::string& v) { return is_network(v); }, "is not a network such as 10.0.0.0/8");
     path();

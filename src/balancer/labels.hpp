@@ -20,6 +20,7 @@ struct PortLabels {
   int weight = 0;                               ///< HAPROXY_{n}_BACKEND_WEIGHT: larger is asked first; 1 where there is a path
   std::string balance;                          ///< HAPROXY_{n}_BALANCE, "" for our choice
   bool sticky = false;                          ///< HAPROXY_{n}_STICKY
+  bool resend = true;                           ///< HAPROXY_{n}_RESEND: a request whose instance ended without a word goes to another one
   std::vector<std::string> networks;            ///< HAPROXY_{n}_BACKEND_NETWORK_ALLOWED_ACL
   std::vector<std::string> problems;            ///< "HAPROXY_0_VHOST: 'a b' is not a host name"; those labels count as not given
   bool operator==(const PortLabels&) const = default;

@@ -40,7 +40,9 @@ void render_backend(std::string& out, const Backend& b, bool with_slots) {
   if (b.http) {
     // A request that may change something is not sent twice once it was sent at all.
     out += "    option forwardfor\n    http-request set-header X-Forwarded-Port %[dst_port]\n    http-request disable-l7-retry if METH_POST or { method PATCH }\n";
-    out += "    retry-on conn-failure empty-response response-timeout\n";
+    // An empty response: the instance was just ending, or the request ended it. HAProxy cannot tell which, so one other instance is asked and no third. It counts
+    // refused connections, which harm nobody, with the same number.
+    out += b.labels.resend ? "    retries 1\n    retry-on conn-failure empty-response\n" : "    retry-on conn-failure\n";
     if (b.labels.sticky) out += "    cookie mesosphere_server_id insert indirect nocache\n";
   }
   render_checks(out, b);

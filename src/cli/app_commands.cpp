@@ -218,7 +218,7 @@ int app_deploy(Session& s, const DeployOptions& o) {
 int app_list(Session& s) {
   auto answer = s.must("GET", "/v2/apps");
   if (s.common().json) return print(answer.body + "\n"), ok;
-  std::vector<std::vector<std::string>> rows{{"APP", "RUNNING", "HEALTH", "CPUS", "MEM", "STATE"}};
+  std::vector<std::vector<std::string>> rows{{"APP", "RUNNING", "HEALTH", "CPUS", "MEM (MiB)", "STATE"}};
   auto body = answer.json();
   for (const auto& app : json::list(body, "apps")) {
     auto state = !json::list(app, "deployments").empty() ? "deploying" : json::integer(app, "instances") == 0 ? "suspended"
@@ -262,6 +262,62 @@ int app_restart(Session& s, const std::string& id, const ChangeOptions& o) {
   auto app = absolute(id);
   auto answer = s.must("POST", "/v2/apps" + in_url(app) + "/restart" + (o.force ? "?force=true" : ""));
   return finish(s, answer, app, "restarted", o);
+}
+
+namespace {
+
+constexpr std::size_t versions_shown = 20;
+
+/// Newest first, and which is in force.
+struct Versions { std::vector<std::string> all; std::string present; };
+
+Versions versions_of(Session& s, const std::string& app) {
+  auto body = s.must("GET", "/v2/apps" + in_url(app)).json();
+  const auto* now = json::find(body, "app");
+  return {json::texts(s.must("GET", "/v2/apps" + in_url(app) + "/versions").json(), "versions"), now ? json::text(*now, "version") : ""};
+}
+
+/// What an app runs, in short: its image or its command.
+std::string what_runs(const json::value& app) {
+  const auto* container = json::find(app, "container");
+  const auto* docker = container ? json::find(*container, "docker") : nullptr;
+  auto text = docker ? json::text(*docker, "image") : json::text(app, "cmd", join(json::texts(app, "args"), " "));
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text.size() > 60 ? text.substr(0, 57) + "..." : text;
+}
+
+}  // namespace
+
+int app_versions(Session& s, const std::string& id) {
+  auto app = absolute(id);
+  if (s.common().json) return print(s.must("GET", "/v2/apps" + in_url(app) + "/versions").body + "\n"), ok;
+  auto versions = versions_of(s, app);
+  std::vector<std::vector<std::string>> rows{{"VERSION", "", "INSTANCES", "CPUS", "MEM (MiB)", "RUNS"}};
+  for (std::size_t i = 0; i < std::min(versions.all.size(), versions_shown); ++i) {
+    const auto& version = versions.all[i];
+    auto answer = s.call("GET", "/v2/apps" + in_url(app) + "/versions/" + url_encode(version));
+    if (answer.status >= 400) continue;  // so many newer ones came meanwhile that it is forgotten
+    auto was = answer.json();
+    rows.push_back({version, version == versions.present ? "present" : "", std::to_string(json::integer(was, "instances")), print_number(json::number(was, "cpus")),
+                    print_number(json::number(was, "mem")), what_runs(was)});
+  }
+  print(table(rows));
+  if (versions.all.size() > versions_shown) print(fmt::format("and {} older ones: --json lists all\n", versions.all.size() - versions_shown));
+  return ok;
+}
+
+int app_rollback(Session& s, const std::string& id, const std::string& given, const ChangeOptions& o) {
+  auto app = absolute(id);
+  auto version = given;
+  if (version.empty()) {
+    auto versions = versions_of(s, app);
+    auto present = std::find(versions.all.begin(), versions.all.end(), versions.present);
+    auto before = present == versions.all.end() ? versions.all.begin() : present + 1;
+    if (before == versions.all.end()) throw Ended{failed, fmt::format("{}: there is no version before the present one, {}", app, versions.present)};
+    version = *before;
+  }
+  auto answer = s.must("PUT", "/v2/apps" + in_url(app) + (o.force ? "?force=true" : ""), fmt::format(R"({{"version":{}}})", json_quote(version)));
+  return finish(s, answer, app, "is as it was in version " + version, o);
 }
 
 int app_remove(Session& s, const std::string& id, const ChangeOptions& o) {

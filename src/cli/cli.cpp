@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/commands.hpp"
@@ -19,7 +20,7 @@ struct Arguments {
   SimOptions sim;
   DeployOptions deploy;
   ChangeOptions change;
-  std::string app, deployment, query, zoo_cfg;
+  std::string app, deployment, query, version, acl, zoo_cfg;
   int instances = 0, lines = 100;
   bool follow = false;
 };
@@ -48,7 +49,7 @@ void add_change_options(CLI::App* sub, ChangeOptions& o) {
 }
 
 void add_app_commands(CLI::App& root, Arguments& a, Action& chosen) {
-  auto* app = group(root, "app", "deploy, list, show, scale, restart and remove apps");
+  auto* app = group(root, "app", "deploy, list, show, scale, restart, roll back and remove apps");
   auto* deploy = command(*app, "deploy", "create or replace an app from a Marathon manifest, and wait until it runs", chosen,
                          [&a] { Session s(a.common); a.deploy.change = a.change; return app_deploy(s, a.deploy); },
                          "croft app deploy examples/fibonacci/native.json --set bin=$PWD/build/release/bin\n"
@@ -65,12 +66,28 @@ void add_app_commands(CLI::App& root, Arguments& a, Action& chosen) {
                           [&a] { Session s(a.common); return app_restart(s, a.app, a.change); }, "croft app restart /service/fibonacci");
   auto* remove = command(*app, "remove", "stop all instances and forget the app", chosen, [&a] { Session s(a.common); return app_remove(s, a.app, a.change); },
                          "croft app remove /service/fibonacci");
-  for (auto* sub : {show, scale, restart, remove}) sub->add_option("id", a.app, "the app, such as /service/fibonacci")->required();
+  auto* versions = command(*app, "versions", "earlier versions of an app, newest first", chosen, [&a] { Session s(a.common); return app_versions(s, a.app); },
+                           "croft app versions /service/fibonacci");
+  auto* rollback = command(*app, "rollback", "bring an earlier version back, and wait until it runs", chosen,
+                           [&a] { Session s(a.common); return app_rollback(s, a.app, a.version, a.change); },
+                           "croft app rollback /service/fibonacci\nA deployment that is still under way is undone by: croft deployment rollback ID");
+  for (auto* sub : {show, scale, restart, remove, versions, rollback}) sub->add_option("id", a.app, "the app, such as /service/fibonacci")->required();
   scale->add_option("instances", a.instances, "how many; 0 suspends the app")->required()->check(CLI::Range(0, 1'000'000));
-  for (auto* sub : {deploy, scale, restart, remove}) {
+  rollback->add_option("version", a.version, "as croft app versions shows it; without it the one before the present");
+  for (auto* sub : {deploy, scale, restart, remove, rollback}) {
     sub->add_flag("--force", a.change.force, "cancel a deployment that holds the app");
     add_change_options(sub, a.change);
   }
+}
+
+void add_rule_commands(CLI::App& root, Arguments& a, Action& chosen) {
+  auto* rule = group(root, "rule", "which requests the balancer sends to which app");
+  command(*rule, "list", "all rules, in the order of their apps, which is the order they are asked in", chosen, [&a] { Session s(a.common); return rule_list(s); });
+  auto* set = command(*rule, "set", "make or change an app's rule; HAProxy tries it first", chosen, [&a] { Session s(a.common); return rule_set(s, a.app, a.acl); },
+                      "croft rule set /service/fibonacci 'path_beg -i /service/fibonacci'");
+  auto* remove = command(*rule, "remove", "take an app's rule away; the app stays", chosen, [&a] { Session s(a.common); return rule_remove(s, a.app); }, "croft rule remove /service/fibonacci");
+  for (auto* sub : {set, remove}) sub->add_option("app", a.app, "the app, such as /service/fibonacci; it need not be there yet")->required();
+  set->add_option("acl", a.acl, "a HAProxy ACL in one word: quote it")->required();
 }
 
 void add_farm_commands(CLI::App& root, Arguments& a, Action& chosen) {
@@ -81,7 +98,7 @@ void add_farm_commands(CLI::App& root, Arguments& a, Action& chosen) {
           [&a] { Session s(a.common); return node_list(s); });
   auto* deployments = group(root, "deployment", "changes under way");
   command(*deployments, "list", "deployments under way", chosen, [&a] { Session s(a.common); return deployment_list(s); });
-  auto* rollback = command(*deployments, "rollback", "undo what a deployment under way changes", chosen,
+  auto* rollback = command(*deployments, "rollback", "undo what a deployment changes that is still under way; later: croft app rollback", chosen,
                            [&a] { Session s(a.common); return deployment_rollback(s, a.deployment, a.change); });
   rollback->add_option("id", a.deployment, "as croft deployment list shows it")->required();
   add_change_options(rollback, a.change);
@@ -156,7 +173,10 @@ void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& 
 
 /// Help goes to stdout and is no failure. A group without its subcommand gets its help instead of a complaint.
 int tell_parse_error(CLI::App& root, const CLI::ParseError& e) {
-  if (e.get_exit_code() == 0) return root.exit(e), ok;
+  auto unknown = root.remaining(true);
+  // `croft frob --help`: help of what is not there is no help.
+  auto stray = std::find_if(unknown.begin(), unknown.end(), [](const std::string& word) { return !word.starts_with('-'); });
+  if (e.get_exit_code() == 0 && stray == unknown.end()) return root.exit(e), ok;
   CLI::App* at = &root;
   std::string name;  // of what was called: "croft app deploy"
   for (;;) {
@@ -166,7 +186,7 @@ int tell_parse_error(CLI::App& root, const CLI::ParseError& e) {
   }
   auto parent = name.size() > at->get_name().size() ? name.substr(0, name.size() - at->get_name().size() - 1) : "";
   bool bare = e.get_name() == "RequiredError" && at->get_require_subcommand_min() > 0;
-  auto unknown = root.remaining(true);
+  if (e.get_exit_code() == 0) return std::fprintf(stderr, "croft: '%s' is not known to %s\nSee: %s --help\n", stray->c_str(), name.c_str(), name.c_str()), usage;
   if (bare && unknown.empty()) std::fprintf(stderr, "%s", at->help(parent).c_str());
   else if (bare) std::fprintf(stderr, "croft: '%s' is not a subcommand of %s\nSee: %s --help\n", unknown[0].c_str(), name.c_str(), name.c_str());
   else std::fprintf(stderr, "croft: %s\nSee: %s --help\n", e.what(), name.c_str());
@@ -186,7 +206,9 @@ int run(int argc, char** argv, const Programs& programs) {
   root.add_option("--logs-url", a.common.logs_url, "the log host's API")->envname("CROFT_LOGS_URL")->capture_default_str();
   root.add_flag("--json", a.common.json, "print the API's JSON instead of tables");
   root.add_flag("-q,--quiet", a.common.quiet, "no progress on stderr");
+  root.add_option("--balancer-url", a.common.balancer_url, "a balancer's API, for rules")->envname("CROFT_BAMBOO_URL")->capture_default_str();
   add_app_commands(root, a, chosen);
+  add_rule_commands(root, a, chosen);
   add_farm_commands(root, a, chosen);
   add_programs(root, a, chosen, programs);
   add_store(root, a, chosen, programs);

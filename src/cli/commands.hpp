@@ -27,6 +27,12 @@ int app_show(Session& s, const std::string& id);
 int app_scale(Session& s, const std::string& id, int instances, const ChangeOptions& o);
 int app_restart(Session& s, const std::string& id, const ChangeOptions& o);
 int app_remove(Session& s, const std::string& id, const ChangeOptions& o);
+int app_versions(Session& s, const std::string& id);
+/// To `version`, or to the one before the present.
+int app_rollback(Session& s, const std::string& id, const std::string& version, const ChangeOptions& o);
+int rule_list(Session& s);
+int rule_set(Session& s, const std::string& id, const std::string& acl);
+int rule_remove(Session& s, const std::string& id);
 int task_list(Session& s, const std::string& app);
 int node_list(Session& s);
 int deployment_list(Session& s);

@@ -104,7 +104,7 @@ int node_list(Session& s) {
     const auto* hosts = json::find(body, "hosts");
     return print((hosts ? json::print(*hosts) : "[]") + "\n"), ok;
   }
-  std::vector<std::vector<std::string>> rows{{"NODE", "HOST", "ADDRESS", "STATE", "CPUS", "MEM", "TASKS"}};
+  std::vector<std::vector<std::string>> rows{{"NODE", "HOST", "ADDRESS", "STATE", "CPUS", "MEM (MiB)", "TASKS"}};
   for (const auto& host : json::list(body, "hosts")) {
     auto used = [&](std::string_view kind) {
       const auto* r = json::find(host, "resources");
@@ -140,7 +140,11 @@ int deployment_rollback(Session& s, const std::string& id, const ChangeOptions& 
   if (all.is_array())
     for (const auto& d : all.get_array())
       if (auto apps = json::texts(d, "affectedApps"); json::text(d, "id") == id && !apps.empty()) app = apps[0];
-  auto answer = s.must("DELETE", "/v2/deployments/" + url_encode(id));
+  auto answer = s.call("DELETE", "/v2/deployments/" + url_encode(id));
+  if (answer.status == 404)
+    throw Ended{not_found, fmt::format("deployment {} is not under way: it is over, or never was\n  an app's versions:         croft app versions APP\n  back to one of them:       croft app rollback APP [VERSION]", id)};
+  if (auto locked = words_of_lock(answer); !locked.empty()) throw Ended{conflict, fmt::format("deployment {} cannot be rolled back: {}", id, locked.substr(0, locked.find('\n')))};
+  if (answer.status >= 400) throw Ended{failed, words_of(answer)};
   auto body = answer.json();
   auto rollback = json::text(body, "deploymentId");
   if (!o.no_wait && !rollback.empty()) await_deployment(s, rollback, app, o.limit_s);

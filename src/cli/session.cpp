@@ -78,11 +78,27 @@ Session::Answer Session::logs(std::string_view method, const std::string& target
   return send(common_.logs_url, "Another address of the logs: --logs-url or CROFT_LOGS_URL", method, target, std::move(body));
 }
 
+Session::Answer Session::balancer(std::string_view method, const std::string& target, std::string body) {
+  return send(common_.balancer_url, "Another address of a balancer: --balancer-url or CROFT_BAMBOO_URL", method, target, std::move(body));
+}
+
 Session::Answer Session::must(std::string_view method, const std::string& target, std::string body) {
   auto answer = call(method, target, std::move(body));
   if (answer.status < 400) return answer;
   auto code = answer.status == 404 ? not_found : answer.status == 409 ? conflict : answer.status == 400 || answer.status == 422 ? usage : failed;
-  throw Ended{code, words_of(answer)};
+  auto locked = words_of_lock(answer);
+  throw Ended{code, locked.empty() ? words_of(answer) : locked};
+}
+
+std::string words_of_lock(const Session::Answer& answer) {
+  auto parsed = answer.status == 409 ? json::parse(answer.body) : Result<json::value>(json::value());
+  std::vector<std::string> ids;
+  if (parsed)
+    for (const auto& d : json::list(*parsed, "deployments")) ids.push_back(json::text(d, "id"));
+  if (ids.empty()) return "";
+  return fmt::format("it is locked by deployment {}, which is under way\n  look at it:   croft deployment list, and croft explain with the app's id\n  undo it:      croft deployment rollback {}\n"
+                     "  override it:  the same command with --force",
+                     join(ids, ", "), ids[0]);
 }
 
 std::string words_of(const Session::Answer& answer) {

@@ -21,6 +21,7 @@ struct Ended {
 struct Common {
   std::string url = "http://127.0.0.1:8080";   ///< of a master's Marathon face
   std::string logs_url = "http://127.0.0.1:9200";   ///< of the log host
+  std::string balancer_url = "http://127.0.0.1:8000";   ///< of a balancer's Bamboo face
   bool json = false, quiet = false;
 };
 
@@ -40,6 +41,7 @@ class Session {
   /// As call, and an Ended for every status from 400 on, with the farm's own words.
   Answer must(std::string_view method, const std::string& target, std::string body = {});
   Answer logs(std::string_view method, const std::string& target, std::string body);
+  Answer balancer(std::string_view method, const std::string& target, std::string body = {});
   [[nodiscard]] const Common& common() const { return common_; }
 
  private:
@@ -48,6 +50,8 @@ class Session {
   Common common_;
 };
 
+/// What a refusal says that a deployment holds the app, in this program's own words instead of the API's; "" when it says something else.
+std::string words_of_lock(const Session::Answer& answer);
 /// The farm's own words in an error answer: message, then details with their paths.
 std::string words_of(const Session::Answer& answer);
 /// Rows with columns aligned; the first row is the head.

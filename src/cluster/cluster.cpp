@@ -21,6 +21,24 @@ TaskCounts counted_as(const Task& t) {
   }
 }
 
+Task as_remembered(const Task& t) {
+  Task out{.spec = {}, .agent = t.agent, .goal = t.goal, .draining_since = t.draining_since, .status = t.status, .staged_at = t.staged_at, .quarantined = t.quarantined};
+  auto& s = out.spec;
+  s.id = t.spec.id;
+  s.app = t.spec.app;
+  s.app_version = t.spec.app_version;
+  s.name = t.spec.name;
+  s.role = t.spec.role;
+  s.user = t.spec.user;
+  s.labels = t.spec.labels;
+  s.resources = t.spec.resources;
+  s.ports = t.spec.ports;
+  for (auto& port : s.ports) port.labels.clear();
+  if (t.spec.docker) s.docker.emplace().image = t.spec.docker->image;
+  if (auto host = t.spec.env.find("HOST"); host != t.spec.env.end()) s.env.insert(*host);
+  return out;
+}
+
 Cluster::Cluster(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 Cluster::~Cluster() = default;
 
@@ -102,7 +120,7 @@ void Cluster::Impl::end_with(TaskEntry& t, TaskState state, std::string_view rea
 void Cluster::Impl::finish(TaskEntry& t) {
   let_go(t);
   auto& event = emit(Event::Kind::task_gone, t.task.agent, t.task.spec.id);
-  event.last = t.task;
+  event.last = as_remembered(t.task);
 }
 
 void Cluster::Impl::retire(const TaskId& id) {
@@ -118,7 +136,7 @@ void Cluster::Impl::retire(const TaskId& id) {
   list[t.at_app]->at_app = t.at_app;
   list.pop_back();
   if (list.empty() && app->second.spread.empty()) apps.erase(app);
-  auto task = std::move(t.task);
+  auto task = as_remembered(t.task);
   tasks.erase(at);
   remember(std::move(task));
 }

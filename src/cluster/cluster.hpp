@@ -85,6 +85,10 @@ struct Task {
   bool quarantined = false;         ///< reported by an agent, unknown to the store: shown, routed, never killed
 };
 
+/// What of an ended task is kept: what Mesos's and Marathon's faces, the events and `explain` show of it. Thousands are held for as long as a leader leads,
+/// and a spec's environment, command, files and checks can be 100 kB each. Of the environment HOST stays, the host it ran on.
+Task as_remembered(const Task& task);
+
 /// Tasks of one app that are wanted still, by how far they are.
 struct TaskCounts {
   std::uint32_t staged = 0;                    ///< staging or starting
@@ -106,7 +110,7 @@ struct Event {
   AgentId agent;
   std::string text;                 ///< progress and the like
   bool health_changed = false, state_changed = false, goal_changed = false;
-  std::optional<Task> last;         ///< for task_gone: what it was
+  std::optional<Task> last;         ///< for task_gone: what it was, as_remembered
 };
 
 struct Options {
@@ -171,7 +175,7 @@ class Cluster {
   [[nodiscard]] TaskCounts counts_of(const AppId& app) const;
   /// Their ids; one list, shared with whoever asked before, until a task comes or goes.
   [[nodiscard]] std::shared_ptr<const std::vector<TaskId>> ids_of(const AppId& app) const;
-  /// Ended tasks, newest first, at most 100 an app and 1,000 in all.
+  /// Ended tasks as_remembered, newest first, at most 100 an app and 1,000 in all.
   [[nodiscard]] std::vector<const Task*> ended() const;
   [[nodiscard]] Resources total() const;
   [[nodiscard]] Resources used() const;

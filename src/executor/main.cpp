@@ -40,6 +40,7 @@ int clients[clients_max];
 int sandbox = -1;
 char started_line[128], exit_line[512];
 bool exited = false, recorded = false;
+bool unwanted = false;  // told to kill what has ended: nobody wants the record of its end any more
 
 int64_t mono_ms() {
   timespec t;
@@ -146,7 +147,10 @@ void hear(int& fd) {
     return;
   }
   line[n] = '\0';
-  if (exited) return;
+  if (exited) {
+    unwanted = unwanted || strncmp(line, "kill", 4) == 0;
+    return;
+  }
   if (strncmp(line, "term", 4) == 0) {
     long grace = line[4] == ' ' ? atol(line + 5) : config.grace_ms;
     signal_task(task, SIGTERM, config.namespaces);
@@ -205,7 +209,7 @@ void hold(int listener) {
     }
     if (!exited) continue;
     if (!ended_at) ended_at = mono_ms();
-    if (recorded) return;
+    if (recorded || unwanted) return;
     errno = 0;  // a short write leaves it as it was
     recorded = record("exit", exit_line);  // the disk was full: stay until there is room, or the end of the world
     if (!recorded && errno == ENOENT) return;  // the run folder was taken away: nobody waits for the record

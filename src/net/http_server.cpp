@@ -296,6 +296,8 @@ asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> 
     auto coding = parser.get()[http::field::transfer_encoding];
     if (codings > 1 || !iequals(trim(std::string_view(coding.data(), coding.size())), "chunked")) co_return 400;
   }
+  // RFC 9112, 3.2: one Host, and in HTTP/1.1 not less.
+  if (auto hosts = parser.get().count(http::field::host); hosts > 1 || (hosts == 0 && parser.get().version() >= 11)) co_return 400;
   std::string_view target(parser.get().target().data(), parser.get().target().size());
   auto path = url_decode(target.substr(0, target.find('?'))).value_or("");
   std::string method(parser.get().method_string());

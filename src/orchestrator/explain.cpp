@@ -21,6 +21,30 @@ QueueItem item_of(const AppId& app, const std::string& version, const Waiting& w
   return item;
 }
 
+std::string are(std::size_t n) { return fmt::format("{} {}", n, n == 1 ? "is" : "are"); }
+
+/// How many there are. In the middle of an update the new ones and those that they are to take the place of are told apart: a sum of both says nothing.
+std::string census(const App& app, const cluster::TaskCounts& all, const std::vector<const cluster::Task*>& tasks) {
+  cluster::TaskCounts present;
+  std::size_t earlier = 0;
+  for (const auto* task : tasks) {
+    if (task->goal != link::Goal::run) continue;
+    auto state = task->status.state;
+    bool runs = state == TaskState::running, starts = state == TaskState::staging || state == TaskState::starting;
+    if (task->spec.app_version < app.last_config_change) {
+      earlier += runs;
+      continue;
+    }
+    present.running += runs;
+    present.staged += starts;
+    present.healthy += runs && task->status.healthy == true;
+  }
+  auto checked = !app.health_checks.empty();
+  if (earlier == 0) return fmt::format("{} of {} instances run, {} starting{}.", all.running, app.instances, are(all.staged), checked ? fmt::format(", {} healthy", are(all.healthy)) : "");
+  return fmt::format("An update is under way: {} of {} instances of the new version run, {} starting{}; {} of the version before still {}.", present.running, app.instances, are(present.staged),
+                     checked ? fmt::format(", {} healthy", are(present.healthy)) : "", earlier, earlier == 1 ? "serves" : "serve");
+}
+
 }  // namespace
 
 std::vector<QueueItem> Orchestrator::queue(Now now) const {
@@ -67,10 +91,10 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
   if (v.counts.running >= app.instances && !v.queue && v.counts.unhealthy == 0 && v.deployments.empty())
     out.push_back(app.instances == 0 ? "It is suspended: instances is 0." : fmt::format("It runs as wanted: {} of {} instances.", v.counts.running, app.instances));
   else
-    out.push_back(fmt::format("{} of {} instances run, {} are starting, {} are healthy.", v.counts.running, app.instances, v.counts.staged, v.counts.healthy));
+    out.push_back(census(app, v.counts, i.cluster.tasks_of(id)));
   if (v.queue && v.queue->delay_left.count() > 0)
-    out.push_back(fmt::format("{} {} held back for {} s more after {} failures in a row (backoffSeconds {}, backoffFactor {}, maxLaunchDelaySeconds {}).", v.queue->count,
-                              v.queue->count == 1 ? "instance is" : "instances are", print_number(to_seconds(v.queue->delay_left)), v.queue->failures, app.backoff.count(),
+    out.push_back(fmt::format("{} {} held back for {} s more after {} {} in a row (backoffSeconds {}, backoffFactor {}, maxLaunchDelaySeconds {}).", v.queue->count,
+                              v.queue->count == 1 ? "instance is" : "instances are", print_number(to_seconds(v.queue->delay_left)), v.queue->failures, v.queue->failures == 1 ? "failure" : "failures", app.backoff.count(),
                               print_number(app.backoff_factor), app.max_launch_delay.count()));
   else if (v.queue && !v.queue->refused.empty()) {
     out.push_back(fmt::format("{} {} for room:", v.queue->count, v.queue->count == 1 ? "instance waits" : "instances wait"));
@@ -92,8 +116,10 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
     out.push_back(fmt::format("Last failure, {} on {}: {} ({}).", to_iso8601(f.at), f.host, f.message, wire_name(f.state)));
     if (f.reason.find("MEMORY") != std::string::npos) out.push_back(fmt::format("Raise mem: it is {} MiB.", print_number(from_milli(app.resources.mem))));
   }
+  auto failed_at = v.last_failure ? v.last_failure->at : Wall{};
   for (const auto& task : i.cluster.ended()) {
     if (task->spec.app != id || task->status.reason.find("HEALTH") == std::string::npos) continue;
+    failed_at = std::max(failed_at, task->status.at);
     out.push_back(fmt::format("A task was killed by its health check: {}", task->status.message));
     for (const auto& c : app.health_checks)
       out.push_back(fmt::format("If it needs longer to start, raise healthChecks.gracePeriodSeconds: it is {}.", c.grace.count() / 1000));
@@ -101,8 +127,9 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
   }
   for (const auto& d : v.deployments) {
     const auto& deployment = *i.deployments.at(d);
-    out.push_back(fmt::format("Deployment {} is at step {} of {}{}.", d, std::min(deployment.current + 1, deployment.steps.size()), deployment.steps.size(),
-                              deployment.behind.empty() ? "" : ", behind the removal of the same id"));
+    out.push_back(fmt::format("Deployment {} is at step {} of {}{}.{}", d, std::min(deployment.current + 1, deployment.steps.size()), deployment.steps.size(),
+                              deployment.behind.empty() ? "" : ", behind the removal of the same id",
+                              failed_at >= deployment.started ? fmt::format(" It goes on until it succeeds. To undo it: croft deployment rollback {}", d) : ""));
   }
   return out;
 }

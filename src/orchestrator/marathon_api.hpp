@@ -22,4 +22,8 @@ struct MarathonOptions {
 /// /croft/v1/explain/{app}, /croft/v1/overview.
 void add_marathon_routes(net::Router& router, std::shared_ptr<Leader> leader, MarathonOptions options);
 
+/// What no handler answers below /v2 (an unknown path, a wrong method, OPTIONS) looks like Marathon's as well. The last diversion to be set up: those
+/// before it, to another leader, stay before it.
+void mark_refusals(net::Router& router, const MarathonOptions& options);
+
 }  // namespace croft::orchestrator

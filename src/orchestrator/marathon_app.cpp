@@ -218,6 +218,13 @@ void keep_others(Fields& f, App& app) {
   shape("storeUrls", f.has("storeUrls") && f.raw("storeUrls").is_array(), "error.expected.jsarray");
   for (auto key : {"check", "executorResources", "secrets"}) shape(key, f.has(key) && f.raw(key).is_object(), "error.expected.jsobject");
   if (f.has("secrets") && f.raw("secrets").is_object() && f.raw("secrets").get_object().empty()) kept.erase("secrets");
+  // Without persistent volumes, which are refused, it means nothing; what is no residency is none all the same.
+  if (auto residency = f.object("residency")) {
+    std::int64_t seconds = 0;
+    std::string behaviour;
+    residency->integer("relaunchEscalationTimeoutSeconds", seconds, 0, INT64_MAX / 1000);
+    residency->enumeration("taskLostBehavior", {"WAIT_FOREVER", "RELAUNCH_AFTER_TIMEOUT"}, behaviour);
+  }
   app.kept = kept.empty() ? json::value(nullptr) : json::value(std::move(kept));
 }
 

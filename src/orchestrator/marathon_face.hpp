@@ -29,6 +29,9 @@ struct FaceRoutes {
   void operator()(std::string_view method, std::string_view pattern, Handler handler) const;
 };
 
+/// The headers that Marathon put on everything.
+void mark(net::Response& response, const std::string& base_url);
+
 /// "/a//b/" -> "/a/b"; "/" when nothing is left. Whether such an id may exist is not asked.
 AppId path_id(const net::Request& r);
 net::Response no_app(const AppId& id);

@@ -25,7 +25,7 @@ asio::awaitable<Response> list_deployments(FacePtr face, Request) {
   auto view = co_await face->leader->fresh_view();
   JsonWriter w;
   w.begin_array();
-  for (const auto& d : view->deployments) write_deployment(w, *d);
+  for (const auto& d : view->deployments) write_deployment(w, *view, *d);
   w.end_array();
   co_return Response::json(std::move(w).take());
 }
@@ -168,16 +168,30 @@ asio::awaitable<Response> decorated(FaceRoutes::Handler handler, FacePtr face, R
   Response response;
   if (led) response = co_await handler(face, std::move(r));
   else response = Response::message(502, "Could not determine the current leader");
+  mark(response, face->options.base_url);
+  co_return response;
+}
+
+asio::awaitable<Response> marked(const net::Router& router, std::string base_url, Request r) {
+  auto response = co_await router.handle_here(std::move(r));
+  if (!response.headers.has("X-Marathon-Leader")) mark(response, base_url);
+  co_return response;
+}
+
+}  // namespace
+
+void mark(Response& response, const std::string& base_url) {
   response.headers.set("Cache-Control", "no-cache, no-store, must-revalidate");
   response.headers.set("Pragma", "no-cache");
   response.headers.set("Expires", "0");
   response.headers.set("X-Frame-Options", "DENY");
   response.headers.set("X-XSS-Protection", "1; mode=block");
-  response.headers.set("X-Marathon-Leader", face->options.base_url);
-  co_return response;
+  response.headers.set("X-Marathon-Leader", base_url);
 }
 
-}  // namespace
+void mark_refusals(net::Router& router, const MarathonOptions& options) {
+  router.divert([](const Request& r) { return r.path.starts_with("/v2"); }, [&router, base_url = options.base_url](Request r) { return marked(router, base_url, std::move(r)); });
+}
 
 void FaceRoutes::operator()(std::string_view method, std::string_view pattern, Handler handler) const {
   router.on(method, pattern, [face = face, handler](Request r) { return decorated(handler, face, std::move(r)); });

@@ -31,6 +31,19 @@ void write_health(JsonWriter& w, const cluster::Task& task) {
   w.field("instanceId", task.spec.id).field("taskId", task.spec.id).end_object().end_array();
 }
 
+/// Of the instances that a deployment of the app brings, as Marathon has it: without one the list is empty. What the check was answered is not kept.
+void write_readiness(JsonWriter& w, const View& view, const AppView& app) {
+  w.begin_array();
+  for (const auto& id : *app.tasks) {
+    const auto* task = view.tasks.find(id);
+    if (!task || app.deployments.empty()) continue;
+    const auto& t = **task;
+    if (t.spec.readiness_checks.empty() || t.status.state != TaskState::running || t.goal != link::Goal::run || t.spec.app_version < app.app->last_config_change) continue;
+    w.begin_object().field("name", t.spec.readiness_checks[0].name).field("taskId", id).field("ready", t.status.ready).end_object();
+  }
+  w.end_array();
+}
+
 void write_failure(JsonWriter& w, const TaskFailure& f) {
   w.key("lastTaskFailure").begin_object().field("appId", f.app).field("host", f.host).field("message", f.message).field("state", wire_name(f.state));
   w.field("taskId", f.task).field("timestamp", to_iso8601(f.at)).field("version", f.version).field("slaveId", f.agent).end_object();
@@ -86,7 +99,7 @@ void write_app_info(JsonWriter& w, const View& view, const AppView& app, Embed e
   w.key("deployments").begin_array();
   for (const auto& id : app.deployments) w.begin_object().field("id", id).end_object();
   w.end_array();
-  if (embed.readiness) w.key("readinessCheckResults").begin_array().end_array();
+  if (embed.readiness) write_readiness(w.key("readinessCheckResults"), view, app);
   if (embed.failure && app.last_failure) write_failure(w, *app.last_failure);
   if (embed.tasks) {
     w.key("tasks").begin_array();
@@ -98,7 +111,7 @@ void write_app_info(JsonWriter& w, const View& view, const AppView& app, Embed e
   w.end_object();
 }
 
-void write_deployment(JsonWriter& w, const Deployment& d) {
+void write_deployment(JsonWriter& w, const View& view, const Deployment& d) {
   w.begin_object().field("id", d.id).field("version", d.version).key("affectedApps").begin_array();
   for (const auto& [app, target] : d.target) w.value(app);
   w.end_array().key("affectedPods").begin_array().end_array().key("steps").begin_array();
@@ -106,7 +119,11 @@ void write_deployment(JsonWriter& w, const Deployment& d) {
   w.end_array().key("currentActions").begin_array();
   if (d.current < d.steps.size())
     for (const auto& a : d.steps[d.current]) {
-      w.begin_object().field("action", action_name(a.kind)).field("app", a.app).key("readinessCheckResults").begin_array().end_array().end_object();
+      w.begin_object().field("action", action_name(a.kind)).field("app", a.app).key("readinessCheckResults");
+      const auto* app = view.apps.find(a.app);
+      if (app) write_readiness(w, view, **app);
+      else w.begin_array().end_array();
+      w.end_object();
     }
   w.end_array().field("currentStep", std::min(d.current + 1, d.steps.size())).field("totalSteps", d.steps.size()).end_object();
 }
@@ -219,7 +236,7 @@ void write_overview(JsonWriter& w, const View& view) {
   w.end_array().key("balancers").begin_array();
   for (const auto& b : view.balancers) w.begin_object().field("id", b.id).field("host", b.host).end_object();
   w.end_array().key("deployments").begin_array();
-  for (const auto& d : view.deployments) write_deployment(w, *d);
+  for (const auto& d : view.deployments) write_deployment(w, view, *d);
   w.end_array().end_object();
 }
 

@@ -21,7 +21,7 @@ void write_task(JsonWriter& w, const cluster::Task& task, const View& view, bool
 void write_stats(JsonWriter& w, const View& view, const AppView& app);   ///< taskStats
 /// `both`: the action's name under "type" too, as the events of 2015 had it.
 void write_step(JsonWriter& w, const Step& step, bool both);
-void write_deployment(JsonWriter& w, const Deployment& d);
+void write_deployment(JsonWriter& w, const View& view, const Deployment& d);
 void write_queue_item(JsonWriter& w, const View& view, const AppView& app, bool unused_offers);
 void write_group(JsonWriter& w, const View& view, const std::string& path, const GroupEmbed& embed);
 void write_overview(JsonWriter& w, const View& view);

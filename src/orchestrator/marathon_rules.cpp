@@ -82,6 +82,9 @@ void check_checks(const App& app, Problems& problems) {
     if (std::find(app.health_checks.begin(), app.health_checks.begin() + static_cast<std::ptrdiff_t>(i), c) != app.health_checks.begin() + static_cast<std::ptrdiff_t>(i))
       problems.meaning("/healthChecks", "Elements must be unique");
     if (std::any_of(c.path.begin(), c.path.end(), [](unsigned char ch) { return ch < 0x20 || ch == 0x7f; })) problems.meaning(path + "/path", "must not contain control characters");
+    // Marathon took 0 and asked without a pause, or gave no answer the time to come.
+    for (auto [key, value] : {std::pair{"/intervalSeconds", c.interval}, std::pair{"/timeoutSeconds", c.timeout}})
+      if (value < Millis(1000)) problems.meaning(path + key, fmt::format("got {}, expected 1 or more", value.count() / 1000));
     of_mesos += c.kind == CheckKind::command || c.protocol_name.starts_with("MESOS_");
     if (c.kind == CheckKind::command) continue;
     if (c.port_index && c.port) problems.meaning(path, "must not specify both portIndex and port");
@@ -128,6 +131,17 @@ void check_secrets(const App& app, Problems& problems) {
   }
 }
 
+void check_store_urls(const App& app, Problems& problems) {
+  const auto* urls = app.kept.is_object() ? app.kept.get_object().if_contains("storeUrls") : nullptr;
+  if (!urls || !urls->is_array()) return;
+  for (std::size_t i = 0; i < urls->get_array().size(); ++i) {
+    const auto& url = urls->get_array()[i];
+    auto path = fmt::format("/storeUrls({})", i);
+    if (!url.is_string()) problems.shape(path, "error.expected.jsstring");
+    else if (url.get_string().empty()) problems.meaning(path, "must not be empty");
+  }
+}
+
 void check_single_instance(const App& app, Problems& problems) {
   auto label = app.labels.find("MARATHON_SINGLE_INSTANCE_APP");
   if (label == app.labels.end() || label->second != "true") return;
@@ -147,6 +161,7 @@ void validate(const App& app, Problems& problems) {
   check_checks(app, problems);
   check_resources(app, problems);
   check_secrets(app, problems);
+  check_store_urls(app, problems);
   check_single_instance(app, problems);
   for (std::size_t i = 0; i < app.volumes.size(); ++i)
     if (app.volumes[i].host_path.empty()) problems.meaning(fmt::format("/container/volumes({})/hostPath", i), "undefined");

@@ -3,15 +3,17 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from farm import Farm, own_namespace, run_suite, wait  # noqa: E402
+from farm import Farm, alive, own_namespace, run_suite, wait  # noqa: E402
 
-NATIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../examples/fibonacci/native.json")
+TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+NATIVE = TOP + "/examples/fibonacci/native.json"
 SLEEPER = {"id": "/sleeper", "cmd": "exec sleep 10000", "cpus": 0.1, "mem": 32, "instances": 2, "portDefinitions": []}
 DONE, FAILED, USAGE, NOT_FOUND, CONFLICT, UNREACHABLE, TIMED_OUT = range(7)
 
@@ -83,6 +85,8 @@ def test_help_teaches(farm):
 def test_bad_words(farm):
     for words, hint in ((("frob",), "'frob' is not a subcommand of croft"), (("app", "frob"), "'frob' is not a subcommand of croft app"), (("app", "list", "--frob"), "--frob"),
                         (("app", "deploy"), "file is required"), (("app", "scale", "/x", "many"), "instances"), (("app", "scale", "/x", "-1"), "instances"),
+                        (("frob", "--help"), "'frob' is not known to croft"), (("rule", "frob", "--help"), "'frob' is not known to croft rule"), (("--help", "frob"), "'frob' is not known to croft"),
+                        (("rule", "frob"), "'frob' is not a subcommand of croft rule"), (("rule", "set", "/x"), "acl is required"), (("app", "rollback"), "id is required"),
                         (("app", "scale", "/x"), "instances is required"), (("app", "show", ""), "not an app's id"), (("app", "show", "///"), "not an app's id"),
                         (("logs", "/x", "-n", "100000"), "--lines"), (("app", "list", "--url", "nowhere"), "nowhere"), (("app", "list", "--url", "https://127.0.0.1:8080"), "http://"),
                         (("app", "remove", "/x", "--timeout", "0"), "--timeout"), (("serve",), "--role"), (("dev",), "--data")):
@@ -142,8 +146,11 @@ def test_a_deployment_that_waits(farm):
     _, err = said(farm, TIMED_OUT, "-q", "app", "deploy", "-", "--force", "--timeout", "1", text=json.dumps(dict(huge, cpus=4001)))
     assert "0/2" not in err and "still under way" in err, err
     assert re.search("/huge .*0/2.*deploying", said(farm, DONE, "app", "list")[0])
-    _, err = said(farm, CONFLICT, "app", "scale", "/huge", "1", "--no-wait")
-    assert "locked" in err and "force" in err, err
+    held = farm.get("/v2/deployments")[0]["id"]
+    for words in (("app", "scale", "/huge", "1", "--no-wait"), ("app", "deploy", "-"), ("app", "restart", "/huge")):
+        _, err = said(farm, CONFLICT, *words, text=json.dumps(huge) if words[1] == "deploy" else None)
+        assert "locked by deployment " + held in err and "with --force" in err and "croft deployment rollback " + held in err, err
+        assert "?force=true" not in err and "/v2/" not in err, "the API's advice is none on a command line"
     said(farm, DONE, "app", "remove", "/huge", "--force")
     said(farm, DONE, "app", "deploy", "-", "--no-wait", text=json.dumps(huge))
     deployment = as_json(farm, "deployment", "list")[0]["id"]
@@ -151,7 +158,68 @@ def test_a_deployment_that_waits(farm):
     assert deployment in out and "/huge" in out, out
     out, _ = said(farm, DONE, "deployment", "rollback", deployment)
     assert deployment in out, out
+    _, err = said(farm, NOT_FOUND, "deployment", "rollback", deployment)
+    assert "is not under way" in err and "croft app rollback APP" in err, err
     wait("it is as before", lambda: farm.get("/v2/deployments") == [] and farm.call("GET", "/v2/apps/huge")[0] == 404)
+
+
+def test_versions_and_back(farm):
+    app = dict(SLEEPER, id="/turned", instances=1)
+    for colour in ("red", "green"):
+        said(farm, DONE, "app", "deploy", "-", text=json.dumps(dict(app, env={"COLOUR": colour})))
+    newest, oldest = as_json(farm, "app", "versions", "/turned")["versions"]
+    out, _ = said(farm, DONE, "app", "versions", "turned")
+    assert re.search(newest + " +present +1 ", out) and oldest in out and "sleep" in out, out
+    out, _ = said(farm, DONE, "app", "rollback", "/turned")
+    assert oldest in out and farm.app("/turned")["env"] == {"COLOUR": "red"}, out
+    said(farm, DONE, "app", "rollback", "/turned", newest)
+    assert farm.app("/turned")["env"] == {"COLOUR": "green"}
+    _, err = said(farm, NOT_FOUND, "app", "rollback", "/turned", "2015-01-01T00:00:00.000Z")
+    assert "does not exist in version 2015" in err, err
+    said(farm, NOT_FOUND, "app", "rollback", "/nothing")
+    said(farm, NOT_FOUND, "app", "versions", "/nothing")
+    said(farm, DONE, "app", "remove", "/turned")
+    said(farm, DONE, "app", "deploy", "-", text=json.dumps(app))
+    _, err = said(farm, FAILED, "app", "rollback", "/turned")
+    assert "no version before the present one" in err, err
+    said(farm, DONE, "app", "remove", "/turned")
+
+
+def test_rules(farm):
+    assert "No rules yet" in said(farm, DONE, "rule", "list")[0]
+    acl = "path_beg -i /ruled"
+    out, _ = said(farm, DONE, "rule", "set", "ruled", acl)
+    assert out.startswith("/ruled: ") and acl in out, out
+    assert as_json(farm, "rule", "list") == {"/ruled": {"Id": "/ruled", "Acl": acl, "Config": {"Acl": acl}}}
+    assert re.search("/ruled +" + acl, said(farm, DONE, "rule", "list")[0])
+    assert as_json(farm, "rule", "set", "/ruled", "path /other")["Acl"] == "path /other"
+    _, err = said(farm, USAGE, "rule", "set", "/ruled", "no_such_thing at all")
+    assert "HAProxy refuses this rule" in err and "no_such_thing" in err, err
+    assert as_json(farm, "rule", "list")["/ruled"]["Acl"] == "path /other", "what was refused changes nothing"
+    said(farm, DONE, "rule", "remove", "/ruled")
+    _, err = said(farm, NOT_FOUND, "rule", "remove", "/ruled")
+    assert "/ruled has no rule" in err, err
+    _, err = said(farm, UNREACHABLE, "rule", "list", "--balancer-url", "http://127.0.0.1:1")
+    assert "CROFT_BAMBOO_URL" in err, err
+
+
+def completed(farm, *words):
+    script = f'source {TOP}/deploy/completion/croft.bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _croft; echo "${{COMPREPLY[@]}}"'
+    return subprocess.run(["bash", "-c", script, "bash", farm.bin + "/croft", *words], capture_output=True, text=True, timeout=20).stdout.split()
+
+
+def test_completion(farm):
+    assert {"app", "rule", "deployment"} <= set(completed(farm, ""))
+    assert set(completed(farm, "rule", "")) == {"list", "set", "remove"}
+    assert {"versions", "rollback"} <= set(completed(farm, "app", ""))
+    assert completed(farm, "app", "rollback", "--no") == ["--no-wait"]
+    said(farm, DONE, "rule", "set", "/completed", "path /c")
+    assert completed(farm, "rule", "remove", "") == ["/completed"]
+    said(farm, DONE, "rule", "remove", "/completed")
+    said(farm, DONE, "app", "deploy", "-", text=json.dumps(dict(SLEEPER, id="/completed", instances=1)))
+    assert completed(farm, "app", "rollback", "/comp") == ["/completed"]
+    assert completed(farm, "app", "rollback", "/completed", "") == as_json(farm, "app", "versions", "/completed")["versions"]
+    said(farm, DONE, "app", "remove", "/completed")
 
 
 def test_another_change_takes_over(farm):
@@ -246,6 +314,39 @@ def test_down(farm):
     assert said(farm, DONE, "version")[0].startswith("croft ")
     done = subprocess.run([farm.bin + "/croft", "down", "--data", farm.data], timeout=60)
     assert done.returncode == 0, "what is down already is no error"
+
+
+def test_down_ends_an_executor_that_cannot_record_an_end(farm):
+    """Its task is over, the disk is full: it stays to write the end down, until there is room or nobody wants it any more."""
+    data, executor = farm.dir + "/full", 0
+    os.makedirs(data)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", data], check=True)
+    try:
+        run = data + "/node/runs/t.1"
+        os.makedirs(run)
+        with open(run + "/exec.conf", "w") as f:
+            f.write("\0".join(("arg=/bin/sleep", "arg=1000", "dir=" + run, "ns=1", "")))
+        subprocess.run([farm.bin + "/croft-executor", run], check=True)
+        pid = wait("it is started", lambda: int(re.search(r"pid=(\d+)", open(run + "/started").read()).group(1)))
+        executor = int(re.search(r"PPid:\s+(\d+)", open(f"/proc/{pid}/status").read()).group(1))
+        filler = os.open(data + "/filler", os.O_WRONLY | os.O_CREAT)
+        for size in (4096, 1):
+            try:
+                while True:
+                    os.write(filler, b"x" * size)
+            except OSError:
+                pass
+        os.close(filler)
+        os.kill(pid, signal.SIGKILL)
+        wait("the task is gone", lambda: not alive(pid))
+        time.sleep(0.1)
+        assert alive(executor) and not os.path.exists(run + "/exit"), "it waits for room"
+        said(farm, DONE, "down", "--data", data)
+        wait("nothing is left", lambda: not alive(executor), 5)
+    finally:
+        if executor and alive(executor):
+            os.kill(executor, signal.SIGKILL)
+        subprocess.run(["umount", "-l", data])
 
 
 if __name__ == "__main__":

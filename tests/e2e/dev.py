@@ -251,15 +251,16 @@ def test_without_privileges(ground, _):
 
 
 def test_a_stranger_on_our_port(ground, _):
-    server = subprocess.Popen([sys.executable, "-c", "import http.server\nclass H(http.server.BaseHTTPRequestHandler):\n def do_GET(s):\n  s.send_response(200); s.end_headers()\nhttp.server.HTTPServer(('127.0.0.1', 8080), H).serve_forever()"],
-                              stderr=subprocess.DEVNULL)
-    try:
-        wait("it answers", lambda: urllib.request.urlopen("http://127.0.0.1:8080/ping", timeout=2).status == 200)
-        _, err = ground.dev("up", code=1)
-        assert "something else answers on 127.0.0.1:8080" in err, err
-    finally:
-        server.kill()
-        server.wait()
+    answers = "import http.server\nclass H(http.server.BaseHTTPRequestHandler):\n def do_GET(s):\n  s.send_response(200); s.end_headers()\nhttp.server.HTTPServer(('127.0.0.1', %d), H).serve_forever()"
+    for port, words in ((8080, ("up",)), (5002, ("up", "--docker"))):
+        server = subprocess.Popen([sys.executable, "-c", answers % port], stderr=subprocess.DEVNULL)
+        try:
+            wait("it answers", lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).status == 200)
+            _, err = ground.dev(*words, code=1)
+            assert f"something else answers on 127.0.0.1:{port}" in err, err
+        finally:
+            server.kill()
+            server.wait()
 
 
 def main():

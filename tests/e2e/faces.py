@@ -71,6 +71,11 @@ def test_bamboo(farm):
     status, body = farm.call("PUT", "/api/services/%2Fsomething%2Felse", {"id": "/a/b", "config": {"Acl": "hdr(host) -i ab.example.com"}}, port=8000)
     assert status == 200 and body["Config"] == {"Acl": "hdr(host) -i ab.example.com"}, body
     assert rules()["/a/b"]["Acl"] == "hdr(host) -i ab.example.com" and "/something/else" not in rules()
+    for i in range(2):  # while the app is there, an answer means that HAProxy routes by it
+        assert farm.call("POST", "/api/services", {"id": APP, "acl": f"path_beg -i {APP} || path_beg /turn{i}/"}, port=8000)[0] == 200
+        assert farm.call("GET", f"/turn{i}/1", port=5000)[0] != 503, i
+        assert farm.call("POST", "/api/services", RULE, port=8000)[0] == 200
+        assert farm.call("GET", f"/turn{i}/1", port=5000)[0] == 503, i
     for spelling in ("/api/services//a/b", "/api/services/%2Fa%2Fb", "/api/services/a/b"):
         assert farm.call("DELETE", spelling, port=8000) == (200, None), spelling
         assert "/a/b" not in rules()
@@ -100,9 +105,13 @@ def test_instances_come_and_go_without_a_reload(farm):
 def test_restart_adopts_haproxy_without_a_reload(farm):
     pid = haproxy_pid(farm)
     farm.kill9()
+    trials = [os.path.join(farm.data, "balancer", f"check.{i}.cfg") for i in ("17", "18")]
+    for trial in trials:  # as it is left when it was being tried
+        open(trial, "w").close()
     assert ask(farm) == (200, 55), "HAProxy and the tasks go on"
     farm.start()
     wait("it is adopted", lambda: "is adopted" in farm.log() and metric(farm, "croft_balancer_apply_seconds_count") > 0)
+    assert not [t for t in trials if os.path.exists(t)], "what was being tried by the one before is nobody's any more"
     scale(farm, 4)
     assert haproxy_pid(farm) == pid
     assert metric(farm, "croft_balancer_reloads_total") == 0, farm.log()[-3000:]

@@ -135,7 +135,8 @@ def test_heads_options_and_wrong_methods(farm):
     answer = raw(farm, "OPTIONS /v2/apps HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert answer.startswith("HTTP/1.1 200") and "Allow:" in answer and "POST" in answer, answer
     answer = raw(farm, "DELETE /v2/info HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert answer.startswith("HTTP/1.1 405") and '"message"' in answer, answer
+    assert answer.startswith("HTTP/1.1 405") and '"message"' in answer and "X-Marathon-Leader: http://" in answer, answer
+    assert raw(farm, "GET /v2/info HTTP/1.1\r\nConnection: close\r\n\r\n").startswith("HTTP/1.1 400"), "without a Host"
     answer = raw(farm, "GET /ping HTTP/1.0\r\n\r\n")
     assert answer.startswith("HTTP/1.") and answer.endswith("pong"), answer
 

@@ -182,6 +182,17 @@ TEST_F(Check, AVerdictOfTheFormerLifeStandsUntilAProbeSaysOtherwise) {
   EXPECT_EQ(see(sick, true, 1), CheckMachine::Action::announce);
 }
 
+TEST(Readiness, IsWhatItsStatusesSay) {
+  ReadinessCheck check;
+  auto answer = [](int status) { return ProbeResult{.passed = status < 400, .ignored = false, .cause = {}, .status = status}; };
+  EXPECT_TRUE(ready_on(check, answer(200)));
+  EXPECT_FALSE(ready_on(check, answer(204))) << "200 alone, unless it says otherwise";
+  EXPECT_FALSE(ready_on(check, {})) << "no answer";
+  check.ready_statuses = {204, 418};
+  EXPECT_FALSE(ready_on(check, answer(200)));
+  EXPECT_TRUE(ready_on(check, answer(418))) << "although a health check would fail on it";
+}
+
 TEST(RunFolder, AVerdictIsReadAsWrittenAndDamageIsNone) {
   char name[] = "/tmp/croft-agent-test-XXXXXX";
   std::filesystem::path folder = ::mkdtemp(name);
@@ -199,6 +210,24 @@ TEST(RunFolder, AVerdictIsReadAsWrittenAndDamageIsNone) {
   ASSERT_TRUE(write_verdict(folder, {{}, true}));
   EXPECT_TRUE(read_verdict(folder) && read_verdict(folder)->ready && read_verdict(folder)->alive.empty());
   EXPECT_FALSE(write_verdict(folder / "nothing", verdict));
+  std::filesystem::remove_all(folder);
+}
+
+TEST(RunFolder, ALaunchThatWasCutOffBeforeItWasRecordedIsNoDamage) {
+  char name[] = "/tmp/croft-agent-test-XXXXXX";
+  std::filesystem::path folder = ::mkdtemp(name);
+  EXPECT_TRUE(never_recorded(folder));
+  std::ofstream(folder / "task.json.1a2b.new") << "{\"format\":1,\"sp";
+  EXPECT_TRUE(never_recorded(folder)) << "its record was being written";
+  EXPECT_EQ(read_record(folder).error().code, Errc::not_found);
+  for (auto beyond : {"exec.conf", "started", "ctl", "exit"}) {
+    std::ofstream(folder / beyond) << "x";
+    EXPECT_FALSE(never_recorded(folder)) << "there was a record: " << beyond << " is written behind it";
+    std::filesystem::remove(folder / beyond);
+  }
+  std::ofstream(folder / "task.json") << "{\"format\":1,\"sp";
+  EXPECT_FALSE(never_recorded(folder));
+  EXPECT_FALSE(read_record(folder)) << "a record that is there and cannot be read is damaged";
   std::filesystem::remove_all(folder);
 }
 

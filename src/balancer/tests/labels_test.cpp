@@ -68,5 +68,15 @@ TEST(PortLabels, AListHasAnEnd) {
   EXPECT_TRUE(port_labels({{"HAPROXY_0_VHOST", many}}, 0).hosts.empty());
 }
 
+TEST(Labels, ResendingIsSwitchedOffInSoManyWords) {
+  EXPECT_TRUE(port_labels({}, 0).resend);
+  for (auto no : {"false", "no", " False "}) EXPECT_FALSE(port_labels({{"HAPROXY_0_RESEND", no}}, 0).resend) << no;
+  EXPECT_TRUE(port_labels({{"HAPROXY_0_RESEND", "true"}}, 0).resend);
+  EXPECT_TRUE(port_labels({{"HAPROXY_1_RESEND", "false"}}, 0).resend) << "another port's";
+  auto odd = port_labels({{"HAPROXY_0_RESEND", "off\nbind *:1"}}, 0);
+  EXPECT_TRUE(odd.resend);
+  EXPECT_EQ(odd.problems.size(), 1u);
+}
+
 }  // namespace
 }  // namespace croft::balancer

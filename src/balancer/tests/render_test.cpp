@@ -142,5 +142,17 @@ TEST(Probe, IsWhatHaproxyJudgesARuleBy) {
   EXPECT_NE(judged(probe_config("path_beg \"unbalanced")), "");
 }
 
+TEST(Render, ARequestIsSentASecondTimeAtMostAndNotAtAllWhereTheAppSaysSo) {
+  auto plan = make_plan(web(3), {}, {});
+  auto text = render(plan, options());
+  EXPECT_NE(text.find("    retries 1\n    retry-on conn-failure empty-response\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("disable-l7-retry if METH_POST"), std::string::npos);
+  plan.backends.begin()->second.labels.resend = false;
+  text = render(plan, options());
+  EXPECT_NE(text.find("    retry-on conn-failure\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find("empty-response"), std::string::npos);
+  EXPECT_EQ(judged(text), "");
+}
+
 }  // namespace
 }  // namespace croft::balancer

@@ -510,6 +510,22 @@ TEST(Ended, AreKeptNewestFirstAHundredAnApp) {
   EXPECT_EQ(ended.back()->spec.id, TaskId("t30"));
 }
 
+TEST(Ended, KeepWhatIsShownOfThemAndNoMore) {
+  Books b;
+  auto id = b.join(info("n1"));
+  auto s = shape();
+  auto p = b.cluster.place(s, 1).placed.at(0);
+  auto spec = spec_for(s, "t", p);
+  spec.env = {{"HOST", "n1"}, {"BIG", std::string(100'000, 'x')}};
+  b.cluster.launch(spec, s, p, at_ms(0));
+  EXPECT_EQ(b.cluster.task(TaskId("t"))->spec, spec) << "the agent needs all of it";
+  ASSERT_TRUE(b.report(id, {status("t", TaskState::finished)}));
+  auto events = b.cluster.take_events();
+  ASSERT_EQ(events.back().kind, Event::Kind::task_gone);
+  EXPECT_EQ(events.back().last->spec.env, (Labels{{"HOST", "n1"}}));
+  EXPECT_EQ(b.cluster.ended().at(0)->spec.env, (Labels{{"HOST", "n1"}}));
+}
+
 TEST(Books, AreInOrderAfterAnyOrderOfThings) {
   std::uint64_t dice = 7;
   auto roll = [&](std::uint64_t n) {

@@ -118,6 +118,33 @@ TEST(MesosState, ARunningTaskHasAnAddressInItsStatus) {
   EXPECT_EQ(address(), "172.18.0.5");
 }
 
+TEST(MesosState, ShowsOfAnEndedTaskNothingThatIsNotKept) {
+  auto v = view();
+  Task whole = *task("t0", TaskState::failed, 1000, 3000);
+  auto& s = whole.spec;
+  s.cmd = "exec server";
+  s.user = "nobody";
+  s.role = "web";
+  s.app_version = "2015-01-01T00:00:00.000Z";
+  s.env = {{"HOST", "n1"}, {"PASSWORD", std::string(50'000, 'x')}};
+  s.ports[0].service_port = 10'000;
+  s.ports[0].labels = {{"VIP_0", "/a:80"}};
+  s.docker = DockerSpec{.image = "fibonacci:1", .network_name = {}, .parameters = {{"hostname", "h"}}};
+  s.fetch = {{"http://h/f.tgz", ""}};
+  s.volumes = {{"/in", "/out"}};
+  s.health_checks = {HealthCheck{}};
+  whole.status.container_ip = "172.18.0.5";
+  auto kept = as_remembered(whole);
+  EXPECT_EQ(kept.spec.env, (Labels{{"HOST", "n1"}})) << "whoever tells of its end says where it ran";
+  EXPECT_FALSE(kept.spec.cmd);
+  EXPECT_TRUE(kept.spec.fetch.empty() && kept.spec.volumes.empty() && kept.spec.health_checks.empty() && kept.spec.docker->parameters.empty());
+  v->ended = {std::make_shared<const Task>(whole)};
+  auto before = mesos::state(*v, 5050), query = mesos::tasks(*v, {});
+  v->ended = {std::make_shared<const Task>(kept)};
+  EXPECT_EQ(mesos::state(*v, 5050), before);
+  EXPECT_EQ(mesos::tasks(*v, {}), query);
+}
+
 TEST(MesosState, ATaskHasOneStatusForEachState) {
   auto v = view();
   v->ended = {task("t0", TaskState::failed, 1000, 3000)};

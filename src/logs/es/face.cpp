@@ -139,7 +139,20 @@ void write_shards(JsonWriter& w, std::size_t total, std::size_t failed) {
   w.key("_shards").begin_object().field("total", total).field("successful", total - failed).field("skipped", 0).field("failed", failed).end_object();
 }
 
-asio::awaitable<void> run(net::BlockingPool& pool, std::function<void()> work) { co_await pool.run(std::move(work)); }
+asio::awaitable<bool> on_readers(ApiPtr api, std::function<void()> work) {
+  if (api->reading.fetch_add(1) >= api->options.reads_at_once + api->options.reads_waiting) {
+    --api->reading;
+    ++api->rejected;
+    co_return false;
+  }
+  co_await api->readers.run(std::move(work));
+  --api->reading;
+  co_return true;
+}
+
+Response busy(const Api& api) {
+  return error(429, "es_rejected_execution_exception", fmt::format("rejected execution of search: {} are at work and {} wait, which is the most that may", api.options.reads_at_once, api.options.reads_waiting));
+}
 
 void add_es_routes(net::Router& router, Store& store, net::BlockingPool& pool, EsOptions options) {
   auto api = std::make_shared<Api>(store, pool, std::move(options));

@@ -26,8 +26,10 @@ struct Api {
   Api(Store& s, net::BlockingPool& p, EsOptions o) : store(s), pool(p), options(std::move(o)) {}
   Store& store;
   net::BlockingPool& pool;
-  net::BlockingPool readers{2};
   EsOptions options;
+  net::BlockingPool readers{options.reads_at_once};
+  std::atomic<std::size_t> reading{0};        ///< at work and waiting
+  std::atomic<std::uint64_t> rejected{0};
   Cursors cursors;
   FieldCache fields;
   std::atomic<std::size_t> in_flight{0};      ///< bytes of bulk bodies
@@ -87,7 +89,8 @@ void write_shards(JsonWriter& w, std::size_t total, std::size_t failed);
 std::string filter_path(std::string_view body, std::string_view paths);
 std::string indented(std::string_view body);
 
-/// Runs `work` on the threads for reads or for writes.
-asio::awaitable<void> run(net::BlockingPool& pool, std::function<void()> work);
+/// Runs `work` on the threads for reads. False when too many wait for them already: answer busy() then.
+asio::awaitable<bool> on_readers(ApiPtr api, std::function<void()> work);
+Response busy(const Api& api);
 
 }  // namespace croft::logs

@@ -97,7 +97,8 @@ asio::awaitable<Response> show(ApiPtr api, Request r, Part_ part) {
     w.end_object();
     *text = std::move(w).take();
   };
-  co_await api->readers.run(work);
+  bool done = co_await on_readers(api, work);
+  if (!done) co_return busy(*api);
   co_return Response::json(std::move(*text));
 }
 
@@ -342,7 +343,8 @@ asio::awaitable<Response> capabilities(ApiPtr api, Request r) {
     w.end_object().end_object();
     *text = std::move(w).take();
   };
-  co_await api->readers.run(work);
+  bool done = co_await on_readers(api, work);
+  if (!done) co_return busy(*api);
   co_return Response::json(std::move(*text));
 }
 

@@ -105,7 +105,8 @@ asio::awaitable<Response> search_face(ApiPtr api, Request r) {
   }
   auto shown = std::make_shared<Es<Shown>>();
   std::function<void()> work = [&] { *shown = search_now(*api, *target, std::move(*read), scroll); };
-  co_await api->readers.run(work);
+  bool done = co_await on_readers(api, work);
+  if (!done) co_return busy(*api);
   if (!*shown) co_return error(shown->error());
   JsonWriter w;
   w.begin_object();
@@ -128,7 +129,8 @@ asio::awaitable<Response> count_face(ApiPtr api, Request r) {
   read->request.sort.clear();
   auto shown = std::make_shared<Es<Shown>>();
   std::function<void()> work = [&] { *shown = search_now(*api, *target, std::move(*read), {}); };
-  co_await api->readers.run(work);
+  bool done = co_await on_readers(api, work);
+  if (!done) co_return busy(*api);
   if (!*shown) co_return error(shown->error());
   JsonWriter w;
   w.begin_object().field("count", (*shown)->result.total);
@@ -206,7 +208,8 @@ asio::awaitable<Response> several(ApiPtr api, Request r) {
     list.end_array();
     *text = std::move(list).take();
   };
-  co_await api->readers.run(work);
+  bool done = co_await on_readers(api, work);
+  if (!done) co_return busy(*api);
   JsonWriter w;
   w.begin_object().field("took", std::chrono::duration_cast<Millis>(Clock::now() - begun).count()).key("responses").raw(*text).end_object();
   co_return Response::json(std::move(w).take());
@@ -234,7 +237,8 @@ asio::awaitable<Response> next_page(ApiPtr api, Request r) {
   auto begun = Clock::now();
   auto result = std::make_shared<SearchResult>();
   std::function<void()> work = [&] { *result = search(*cursor->view, cursor->request); };
-  co_await api->readers.run(work);
+  bool done = co_await on_readers(api, work);
+  if (!done) co_return busy(*api);
   Shown shown{{}, std::move(*result), cursor->view->indices.size(), 0, ids[0]};
   if (!shown.result.hits.empty()) cursor->request.after = shown.result.hits.back().keys, cursor->request.after_seq = shown.result.hits.back().seq;
   shown.body.request.query = cursor->request.query;

@@ -138,6 +138,7 @@ asio::awaitable<Response> put_document(ApiPtr api, Request r) {
   if (!name) co_return error(name.error());
   d.index = *name;
   if (auto id = r.params.find("id"); id != r.params.end()) d.id = id->second;
+  if (!valid_utf8(d.id)) co_return error(400, "illegal_argument_exception", fmt::format("id [{}] is not valid UTF-8", url_encode(d.id)));
   if (d.id.size() > 512) co_return error(400, "illegal_argument_exception", fmt::format("id is too long, must be no longer than 512 bytes but was: {}", d.id.size()));
   d.source = std::string(trim(r.body));
   d.create_only = r.path.find("/_create") != std::string::npos || r.query.get("op_type") == "create";
@@ -193,7 +194,8 @@ asio::awaitable<Response> get_document(ApiPtr api, Request r) {
   auto id = r.params.at("id");
   auto hit = std::make_shared<std::optional<Hit>>();
   std::function<void()> work = [api, &target, id, hit] { *hit = find_document(*api, *target, id); };
-  co_await api->readers.run(work);
+  bool done = co_await on_readers(api, work);
+  if (!done) co_return busy(*api);
   auto filter = source_filter(json::value(json::object()), r.query);
   if (r.path.find("/_source/") != std::string::npos) {
     if (!*hit) co_return error(404, "resource_not_found_exception", fmt::format("Document not found [{}]/[_doc]/[{}]", index_param(r), id));
@@ -240,7 +242,8 @@ asio::awaitable<Response> get_several(ApiPtr api, Request r) {
     w.end_array().end_object();
     *text = std::move(w).take();
   };
-  co_await api->readers.run(work);
+  bool done = co_await on_readers(api, work);
+  if (!done) co_return busy(*api);
   co_return Response::json(std::move(*text));
 }
 

@@ -1,5 +1,6 @@
 #include "logs/store/ids.hpp"
 
+#include <simdjson.h>
 #include <xxhash.h>
 
 #include <array>
@@ -73,8 +74,11 @@ std::optional<std::uint64_t> OwnIds::read(std::string_view index, std::string_vi
   return check(index, seq) == proof ? std::optional(seq) : std::nullopt;
 }
 
+bool valid_utf8(std::string_view text) { return simdjson::validate_utf8(text); }
+
 Status check_index_name(std::string_view name) {
   auto refuse = [&](std::string_view why) { return fail(Errc::invalid, "Invalid index name [{}], {}", name, why); };
+  if (!valid_utf8(name)) return fail(Errc::invalid, "Invalid index name [{}], must be valid UTF-8", url_encode(name));
   if (name.empty() || name == "." || name == "..") return refuse("must not be empty, '.' or '..'");
   if (name.size() > 255) return refuse("index name is too long, (" + std::to_string(name.size()) + " > 255)");
   if (name.find_first_of(std::string_view("\\/*?\"<>| ,#:\0", 13)) != std::string_view::npos)

@@ -30,6 +30,8 @@ class OwnIds {
   std::uint64_t seed_ = 0;
 };
 
+bool valid_utf8(std::string_view text);
+
 /// Elasticsearch's rules for names. Errors: invalid, with its words.
 Status check_index_name(std::string_view name);
 

@@ -260,6 +260,57 @@ TEST_F(EsFace, SingleDocumentsComeAndGo) {
   ask("DELETE", "/logs/_doc/1", "", 400);
 }
 
+TEST_F(EsFace, AnIdThatIsNoTextIsRefusedAndSaysSo) {
+  for (auto path : {"/logs/_doc/%FF", "/logs/_create/a%C3", "/logs/_doc/%ED%A0%80?op_type=create"}) {
+    auto reply = ask("PUT", path, "{}", 400);
+    EXPECT_EQ(at(reply, "error/type"), "illegal_argument_exception") << path;
+    EXPECT_NE(at(reply, "error/reason").find("is not valid UTF-8"), std::string::npos) << path;
+    EXPECT_EQ(at(reply, "status"), "400");
+  }
+  EXPECT_EQ(at(ask("PUT", "/logs/_doc/%FF", "{}", 400), "error/root_cause/0/reason"), "id [%FF] is not valid UTF-8");
+  EXPECT_EQ(at(ask("PUT", "/l%FFgs/_doc/1", "{}", 400), "error/type"), "invalid_index_name_exception");
+  EXPECT_TRUE(store_->indices().empty());
+  EXPECT_EQ(at(ask("PUT", "/logs/_doc/%C3%A4", "{}", 201), "_id"), "\xc3\xa4");
+}
+
+TEST_F(EsFace, MoreSearchesThanMayWaitAreRefusedAndTheOthersAnswered) {
+  fill();
+  net::Router router;
+  EsOptions options{"bench", "7.17.28"};
+  options.reads_at_once = 2;
+  options.reads_waiting = 3;
+  add_es_routes(router, *store_, pool_, options);
+  std::map<int, int> answers;
+  net::Response refusal;
+  auto ask_all = [&](int n) {
+    answers.clear();
+    for (int i = 0; i < n; ++i) {
+      net::Request r;
+      r.method = "GET";
+      r.target = r.path = i % 3 == 0 ? "/_search" : i % 3 == 1 ? "/logstash-2024.05.01/_doc/1" : "/_count";
+      // Nothing runs before all of them stand there, so none of the first ends before the last comes.
+      asio::co_spawn(io_, router.handle(std::move(r)), [&](std::exception_ptr, net::Response got) {
+        ++answers[got.status];
+        if (got.status == 429) refusal = std::move(got);
+      });
+    }
+    auto all = [&] {
+      int sum = 0;
+      for (auto [status, count] : answers) sum += count;
+      return sum;
+    };
+    while (all() < n) io_.run_one_for(std::chrono::milliseconds(50)), io_.restart();
+  };
+  ask_all(9);
+  EXPECT_EQ(answers[429], 4) << "two at work, three wait";
+  EXPECT_EQ(answers[200], 5);
+  EXPECT_EQ(refusal.headers.get("Retry-After"), "1");
+  EXPECT_EQ(at(*json::parse(refusal.body), "error/type"), "es_rejected_execution_exception");
+  EXPECT_EQ(at(*json::parse(refusal.body), "status"), "429");
+  ask_all(5);
+  EXPECT_EQ(answers[429], 0) << "their places are free again";
+}
+
 TEST_F(EsFace, IndicesTheirMappingsAndAliases) {
   auto made = ask("PUT", "/events-000001", R"({"settings":{"number_of_shards":3},"mappings":{"properties":{"declared":{"type":"keyword"}}},"aliases":{"events":{"is_write_index":true}}})");
   EXPECT_EQ(at(made, "shards_acknowledged"), "true");

@@ -55,7 +55,9 @@ asio::awaitable<std::optional<std::vector<BusEvent>>> FarmLeader::events_after(s
 }
 
 Face::Face(Options options) : farm(options), leader(std::make_shared<FarmLeader>(farm)) {
-  add_marathon_routes(router_, leader, {.base_url = "http://10.0.0.1:8080", .leader = "10.0.0.1:8080", .docker = {}, .leader_wait = Millis(10)});
+  MarathonOptions o{.base_url = "http://10.0.0.1:8080", .leader = "10.0.0.1:8080", .docker = {}, .leader_wait = Millis(10)};
+  add_marathon_routes(router_, leader, o);
+  mark_refusals(router_, o);
 }
 
 net::Response Face::call(std::string method, std::string target, std::string body, net::Headers headers) {

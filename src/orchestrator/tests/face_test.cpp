@@ -36,6 +36,33 @@ TEST(Apps, APostAnswersTheStoredAppWithItsDeployment) {
   EXPECT_EQ(at(app, "version").size(), 24u);
 }
 
+TEST(Apps, ReadinessIsToldOfWhatADeploymentBrings) {
+  Face f;
+  f.farm.agent("h1");
+  f.ask(201, "POST", "/v2/apps", R"({"id":"web","cmd":"x","cpus":1,"mem":1,"portDefinitions":[{"port":0,"name":"http-api"}],"readinessChecks":[{"name":"warm"}]})");
+  EXPECT_EQ(at(f.ask(200, "GET", "/v2/apps/web?embed=app.readiness"), "app.readinessCheckResults"), "[]") << "nothing runs that could have been asked";
+  auto task = f.farm.tasks(AppId("/web")).at(0)->spec.id;
+  f.farm.report(task, TaskState::running, std::nullopt, {}, {}, false);
+  auto not_yet = fmt::format(R"([{{"name":"warm","taskId":"{}","ready":false}}])", task);
+  EXPECT_EQ(at(f.ask(200, "GET", "/v2/apps/web?embed=app.readiness"), "app.readinessCheckResults"), not_yet);
+  EXPECT_EQ(at(f.ask(200, "GET", "/v2/deployments"), "0.currentActions.0.readinessCheckResults"), not_yet);
+  EXPECT_EQ(at(f.ask(200, "GET", "/v2/apps/web"), "app.readinessCheckResults"), "") << "for those who ask";
+  f.farm.report(task, TaskState::running);
+  f.farm.settle(AppId("/web"), 2);
+  EXPECT_EQ(at(f.ask(200, "GET", "/v2/deployments"), "0"), "");
+  EXPECT_EQ(at(f.ask(200, "GET", "/v2/apps/web?embed=app.readiness"), "app.readinessCheckResults"), "[]") << "it is done";
+}
+
+TEST(Errors, WhatNoHandlerAnswersIsMarkedAsMarathonsAll) {
+  Running f;
+  for (auto [method, path, status] : {std::tuple{"GET", "/v2/nonsense", 404}, {"DELETE", "/v2/info", 405}, {"OPTIONS", "/v2/apps", 200}, {"GET", "/v2/apps/web", 200}, {"HEAD", "/v2/apps", 200}}) {
+    auto answer = f.call(method, path);
+    EXPECT_EQ(answer.status, status) << path;
+    EXPECT_EQ(answer.headers.get("X-Marathon-Leader"), "http://10.0.0.1:8080") << method << path;
+    EXPECT_EQ(answer.headers.get("Cache-Control"), "no-cache, no-store, must-revalidate") << method << path;
+  }
+}
+
 TEST(Apps, AnIdThatExistsIsAConflictInMarathonsWords) {
   Running f;
   EXPECT_EQ(at(f.ask(409, "POST", "/v2/apps", web), "message"), "An app with id [/web] already exists.");

@@ -71,6 +71,16 @@ struct FailOver : ::testing::Test {
     leader->catalog.tick(now());
     turn();
   }
+  /// Two instances run, one a host; the one of the first host is to be killed.
+  TaskId kill_one_of_two() {
+    come(0), come(1);
+    change(app(2));
+    all_run();
+    auto victim = agents[0].held.begin()->first;
+    leader->core.kill_tasks({victim}, now());
+    turn();
+    return victim;
+  }
   void come(std::size_t n) {
     link::Registration r;
     r.info.hostname = "node" + std::to_string(n);
@@ -187,12 +197,7 @@ TEST_F(FailOver, ADrainOfTheLeaderBeforeWaitsForBalancersToComeBack) {
 }
 
 TEST_F(FailOver, AKillWhoseTaskEndedWhileNobodyLedIsForgotten) {
-  come(0), come(1);
-  change(app(2));
-  all_run();
-  auto victim = agents[0].held.begin()->first;
-  leader->core.kill_tasks({victim}, now());
-  turn();
+  auto victim = kill_one_of_two();
   ASSERT_TRUE(stored.contains("kills/" + victim.str()));
   agents[0].held.erase(victim);
   take_over();
@@ -203,12 +208,7 @@ TEST_F(FailOver, AKillWhoseTaskEndedWhileNobodyLedIsForgotten) {
 }
 
 TEST_F(FailOver, WhatIsToBeKilledStandsForNoInstance) {
-  come(0), come(1);
-  change(app(2));
-  all_run();
-  auto victim = agents[0].held.begin()->first;
-  leader->core.kill_tasks({victim}, now());
-  turn();
+  auto victim = kill_one_of_two();
   agents[0].held.at(victim).goal = link::Goal::run;  // its agent never heard of it
   std::erase_if(agents[0].held, [&](const auto& held) { return held.first != victim; });
   agents[1].held.begin()->second.goal = link::Goal::run;

@@ -110,7 +110,7 @@ Farm::Agent& Farm::agent_of(const AgentId& id) {
   return at->second;
 }
 
-void Farm::report(const TaskId& id, TaskState state, std::optional<bool> healthy, std::string reason, std::string message) {
+void Farm::report(const TaskId& id, TaskState state, std::optional<bool> healthy, std::string reason, std::string message, bool ready) {
   const auto* task = cluster().task(id);
   ASSERT_NE(task, nullptr) << id.str();
   auto& a = agent_of(task->agent);
@@ -119,6 +119,7 @@ void Farm::report(const TaskId& id, TaskState state, std::optional<bool> healthy
   s.uuid = "u" + std::to_string(++updates_);
   s.state = state;
   s.healthy = healthy;
+  s.ready = ready;
   s.reason = std::move(reason);
   s.message = std::move(message);
   if (healthy == false) s.last_check_failure = "it said 500", s.check_failures = 1;

@@ -35,7 +35,7 @@ class Farm {
   DeploymentId restart(const AppId& app);
 
   // --- what tasks do ---
-  void report(const TaskId& task, TaskState state, std::optional<bool> healthy = std::nullopt, std::string reason = {}, std::string message = {});
+  void report(const TaskId& task, TaskState state, std::optional<bool> healthy = std::nullopt, std::string reason = {}, std::string message = {}, bool ready = true);
   void start(const AppId& app);                ///< what is staging runs, and is healthy where it has checks
   void run_only(const AppId& app);             ///< what is staging runs, without a verdict yet
   void obey();                                 ///< what was told to end has ended

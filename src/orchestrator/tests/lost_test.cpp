@@ -107,33 +107,26 @@ TEST(LostNodes, ANewOneThatIsBackAfterItsPlaceWasTakenGoesAlsoInTheMiddleOfAnUpd
 
 // --- who may still get requests ---
 
-TEST(Routed, ATaskOnASilentNodeIsDrainedAsAnyOther) {
-  auto f = on_hosts(3, 3, patient);
-  balancer_confirms(f);
-  auto task = on(f, "h2");
-  f.silent("h2");
-  for (int i = 0; i < 11; ++i) f.pass(Millis(1000)), balancer_confirms(f);
-  ASSERT_EQ(f.cluster().task(task)->status.state, TaskState::unreachable);
-  f.core().kill_tasks({task}, f.now);
-  f.turn();
-  EXPECT_EQ(f.cluster().task(task)->goal, link::Goal::drain) << "the balancer sends it requests";
-  EXPECT_TRUE(f.catalog().content().endpoints.at(task).draining);
-  f.back("h2");
-  EXPECT_EQ(f.cluster().task(task)->goal, link::Goal::drain);
-  balancer_confirms(f);
-  EXPECT_EQ(f.cluster().task(task)->goal, link::Goal::kill);
-}
-
-TEST(Routed, AlsoWhenItsAppIsRemoved) {
-  auto f = on_hosts(3, 3, patient);
-  balancer_confirms(f);
-  auto task = on(f, "h2");
-  f.silent("h2");
-  for (int i = 0; i < 11; ++i) f.pass(Millis(1000)), balancer_confirms(f);
-  f.remove(a);
-  EXPECT_EQ(f.cluster().task(task)->goal, link::Goal::drain);
-  balancer_confirms(f);
-  EXPECT_EQ(f.cluster().task(task)->goal, link::Goal::kill);
+TEST(Routed, ATaskOnASilentNodeIsDrainedAsAnyOtherWhetherItOrItsAppIsToGo) {
+  for (bool app_goes : {false, true}) {
+    SCOPED_TRACE(app_goes);
+    auto f = on_hosts(3, 3, patient);
+    balancer_confirms(f);
+    auto task = on(f, "h2");
+    f.silent("h2");
+    for (int i = 0; i < 11; ++i) f.pass(Millis(1000)), balancer_confirms(f);
+    ASSERT_EQ(f.cluster().task(task)->status.state, TaskState::unreachable);
+    if (app_goes) f.remove(a);
+    else f.core().kill_tasks({task}, f.now), f.turn();
+    EXPECT_EQ(f.cluster().task(task)->goal, link::Goal::drain) << "the balancer sends it requests";
+    if (!app_goes) {
+      EXPECT_TRUE(f.catalog().content().endpoints.at(task).draining);
+      f.back("h2");
+    }
+    EXPECT_EQ(f.cluster().task(task)->goal, link::Goal::drain);
+    balancer_confirms(f);
+    EXPECT_EQ(f.cluster().task(task)->goal, link::Goal::kill);
+  }
 }
 
 TEST(Routed, OneThatHasJustFailedItsChecksEndsWhenTheBalancersKnow) {

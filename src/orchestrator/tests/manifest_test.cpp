@@ -1,7 +1,12 @@
 #include <gtest/gtest.h>
 
-#include <functional>
+#include <re2/re2.h>
 
+#include <filesystem>
+#include <functional>
+#include <set>
+
+#include "base/files.hpp"
 #include "base/json.hpp"
 #include "orchestrator/app_json.hpp"
 #include "orchestrator/marathon_app.hpp"
@@ -275,6 +280,27 @@ TEST(Manifest, UnknownFieldsAreForgivenAndTheReadBackOfOnesIsIgnored) {
   EXPECT_EQ(app.version, "");
 }
 
+TEST(Manifest, AHealthCheckWithoutAPauseOrWithoutTimeIsRefused) {
+  auto told = problems_of(R"({"id":"/x","cmd":"x","healthChecks":[{},{"protocol":"TCP","intervalSeconds":0,"timeoutSeconds":0}]})");
+  EXPECT_NE(told.find(R"({"path":"/healthChecks(1)/intervalSeconds","errors":["got 0, expected 1 or more"]})"), std::string::npos) << told;
+  EXPECT_NE(told.find(R"({"path":"/healthChecks(1)/timeoutSeconds","errors":["got 0, expected 1 or more"]})"), std::string::npos) << told;
+  EXPECT_EQ(told.find("healthChecks(0)"), std::string::npos) << told;
+  EXPECT_EQ(problems_of(R"({"id":"/x","cmd":"x","healthChecks":[{"gracePeriodSeconds":0,"delaySeconds":0,"maxConsecutiveFailures":0,"intervalSeconds":1,"timeoutSeconds":1}]})"), "");
+  auto app = read(R"({"id":"/x","cmd":"x","healthChecks":[{}]})");
+  app.health_checks[0].interval = app.health_checks[0].timeout = Millis(0);
+  EXPECT_TRUE(decode_app(encode_app(app))) << "an earlier build took it";
+}
+
+TEST(Manifest, WhatHasNoEffectMustHaveItsShapeAllTheSame) {
+  EXPECT_EQ(problems_of(R"({"id":"/x","cmd":"x","storeUrls":["http://h/a.tgz"],"residency":{"relaunchEscalationTimeoutSeconds":3600,"taskLostBehavior":"wait_forever"}})"), "");
+  for (auto [manifest, path] : {std::pair{R"("storeUrls":[5])", "/storeUrls(0)"}, {R"("storeUrls":["a",{}])", "/storeUrls(1)"}, {R"("storeUrls":[""])", "/storeUrls(0)"}, {R"("storeUrls":"a")", "/storeUrls"},
+                                {R"("residency":5)", "/residency"}, {R"("residency":["x"])", "/residency"}, {R"("residency":{"taskLostBehavior":"SHRUG"})", "/residency/taskLostBehavior"},
+                                {R"("residency":{"relaunchEscalationTimeoutSeconds":-1})", "/residency/relaunchEscalationTimeoutSeconds"}}) {
+    auto told = problems_of(std::string(R"({"id":"/x","cmd":"x",)") + manifest + "}");
+    EXPECT_NE(told.find(std::string("\"path\":\"") + path + "\""), std::string::npos) << manifest << told;
+  }
+}
+
 TEST(Manifest, AllMistakesAreToldAtOnceWithTheirPaths) {
   auto told = problems_of(R"({"id":"/x","cpus":"many","instances":-1,"env":{"A":5},"healthChecks":[{"protocol":"SMOKE"}],"upgradeStrategy":{"minimumHealthCapacity":2.0}})");
   for (auto path : {"/cpus", "/instances", "/env/A", "/healthChecks(0)/protocol", "/upgradeStrategy/minimumHealthCapacity"}) EXPECT_NE(told.find(path), std::string::npos) << path << told;
@@ -293,6 +319,37 @@ TEST(Manifest, EveryFieldOfAWrongTypeIsAProblemAndNeverACrash) {
       EXPECT_TRUE(problems.any()) << field << "=" << value << " leaves an app without a command or an id";
       EXPECT_TRUE(json::parse(problems.json())) << problems.json();
     }
+}
+
+TEST(ManifestPage, ItsExamplesAreTakenAndEveryFieldThatReadsBackStandsThere) {
+  auto file = (std::filesystem::path(CROFT_TESTDATA) / "../../../../docs/manifest.md").lexically_normal();
+  auto page = read_file(file);
+  ASSERT_TRUE(page) << page.error().context;
+  int examples = 0;
+  for (auto at = page->find("```json\n"); at != std::string::npos; at = page->find("```json\n", at + 1), ++examples) {
+    auto text = page->substr(at + 8, page->find("```", at + 8) - at - 8);
+    if (!text.starts_with('{')) text = R"({"id":"/x",)" + text + "}";
+    EXPECT_EQ(problems_of(text), "") << text;
+  }
+  EXPECT_EQ(examples, 3);
+  auto everything = read(R"({"id":"/x","args":["a"],"user":"u","env":{"A":"b"},"labels":{"a":"b"},"acceptedResourceRoles":["*"],"resourceLimits":{"cpus":2,"mem":"unlimited"},"constraints":[["hostname","UNIQUE"]],
+    "fetch":[{"uri":"http://h/f","destPath":"d"}],"taskKillGracePeriodSeconds":1,"dependencies":["/y"],"check":{},"executorResources":{},"tty":true,"storeUrls":["u"],
+    "healthChecks":[{"protocol":"COMMAND","command":{"value":"x"}},{"path":"/"}],"readinessChecks":[{"portName":"http-api"}],
+    "networks":[{"mode":"container","name":"n","labels":{"a":"b"}}],"container":{"type":"MESOS","docker":{"image":"i","parameters":[{"key":"init","value":"true"}]},
+    "volumes":[{"containerPath":"/c","hostPath":"h"}],"portMappings":[{"containerPort":80,"name":"http-api","networkNames":["n"]}]}})");
+  std::set<std::string> names;
+  std::function<void(const json::value&, bool)> collect = [&](const json::value& v, bool data) {
+    if (v.is_array())
+      for (const auto& e : v.get_array()) collect(e, data);
+    if (!v.is_object()) return;
+    for (const auto& [key, member] : v.get_object()) {
+      if (!data) names.emplace(key);
+      collect(member, data || key == "env" || key == "labels" || key == "versionInfo");
+    }
+  };
+  collect(written(everything), false);
+  EXPECT_GT(names.size(), 60u);
+  for (const auto& name : names) EXPECT_TRUE(re2::RE2::PartialMatch(*page, "\\b" + name + "\\b")) << name << " is not explained in docs/manifest.md";
 }
 
 TEST(Manifest, IdsAreResolvedAndChecked) {

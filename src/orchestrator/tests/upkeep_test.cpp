@@ -47,7 +47,7 @@ TEST(BackOff, IsVisibleInTheQueueAndInWords) {
   ASSERT_TRUE(view.queue);
   EXPECT_EQ(view.queue->count, 1u);
   EXPECT_EQ(view.queue->delay_left, Millis(30'000));
-  EXPECT_NE(f.explained(a).find("1 instance is held back for 30 s more after 1 failures in a row (backoffSeconds 30, backoffFactor 2, maxLaunchDelaySeconds 300)"), std::string::npos) << f.explained(a);
+  EXPECT_NE(f.explained(a).find("1 instance is held back for 30 s more after 1 failure in a row (backoffSeconds 30, backoffFactor 2, maxLaunchDelaySeconds 300)"), std::string::npos) << f.explained(a);
   f.pass(Millis(29'000));
   EXPECT_TRUE(f.tasks(a).empty());
   f.pass(Millis(1'500));
@@ -356,6 +356,20 @@ TEST(Explain, SaysWhatIsMissingWhereAndWhichFieldToChange) {
   f.put(simple(0), true);
   f.settle(a, 3);
   EXPECT_NE(f.explained(a).find("It is suspended: instances is 0."), std::string::npos) << f.explained(a);
+}
+
+TEST(Explain, AFailingUpdateTellsTheNewFromTheOldAndHowToUndoIt) {
+  constexpr std::string_view slow = R"(,"upgradeStrategy":{"minimumHealthCapacity":1,"maximumOverCapacity":0.5})";
+  auto f = running_on({"h1"}, 2, slow);
+  auto id = f.put(fmt::format(R"({{"id":"/a","cmd":"broken","cpus":1,"mem":1,"instances":2{}}})", slow));
+  EXPECT_NE(f.explained(a).find("An update is under way: 0 of 2 instances of the new version run, 1 is starting; 2 of the version before still serve."), std::string::npos) << f.explained(a);
+  EXPECT_EQ(f.explained(a).find("To undo it"), std::string::npos) << "nothing is wrong with it yet";
+  for (const auto* t : f.tasks(a))
+    if (t->status.state == TaskState::staging) f.report(t->spec.id, TaskState::failed, std::nullopt, "REASON_COMMAND_EXECUTOR_FAILED", "exited with status 1");
+  auto told = f.explained(a);
+  EXPECT_NE(told.find("0 of 2 instances of the new version run, 0 are starting; 2 of the version before still serve."), std::string::npos) << told;
+  EXPECT_NE(told.find("after 1 failure in a row"), std::string::npos) << told;
+  EXPECT_NE(told.find("It goes on until it succeeds. To undo it: croft deployment rollback " + id.str()), std::string::npos) << told;
 }
 
 TEST(Explain, AKillByAHealthCheckNamesTheGracePeriod) {
