@@ -157,6 +157,7 @@ struct Orchestrator::Impl {
   std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents
   Mono held_until{};
   bool holding = false;                    ///< from the take-over until all are back, or given up
+  bool hearing = true;                     ///< until held_until: the store may not name an agent that had joined just before the take-over
   Mono balancers_back{};                   ///< by then every live balancer has noticed the change of leaders and renewed its lease with this one
   std::string loaded_version;              ///< newest time stamp that the take-over found
   std::vector<std::pair<Mono, AgentId>> lost_agents;  ///< within the last minute

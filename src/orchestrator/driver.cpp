@@ -286,7 +286,11 @@ Mono Orchestrator::tick(Now now) {
     // Who is not back by now is lost: followers, which keep what they had of it, are told so.
     for (const auto& agent : i.awaited) i.catalog.remove_node(agent);
   }
-  if (i.holding) i.wake_by(i.held_until);
+  if (i.hearing && now.mono >= i.held_until) {
+    i.hearing = false;
+    i.catalog.all_heard();
+  }
+  if (i.hearing) i.wake_by(i.held_until);
   for (auto at = i.timers.begin(); at != i.timers.end();) {
     if (at->second <= now.mono) i.touch(at->first), at = i.timers.erase(at);
     else i.wake_by(at->second), ++at;
