@@ -23,7 +23,9 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
 
   asio::awaitable<void> apply_loop();
   asio::awaitable<void> confirm_loop();
-  asio::awaitable<Keeper::Outcome> apply(std::shared_ptr<const catalog::Content> content, std::optional<catalog::Index> at);
+  /// What the follower had when it was told of the newest change.
+  struct Copy { std::shared_ptr<const catalog::Content> content; std::shared_ptr<const catalog::Doubt> doubt; std::optional<catalog::Index> at; };
+  asio::awaitable<Keeper::Outcome> apply(Copy copy);
   void tell_left_out();                              ///< blocking pool
   void look_again();                                 ///< the apply loop is to see what HAProxy has
   void watch_worker(int pid);                        ///< its end is noticed at once; strand
@@ -33,7 +35,7 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
 
   std::shared_ptr<const catalog::Content> content() const {
     std::lock_guard lock(mutex);
-    return newest;
+    return newest.content;
   }
 
   BalancerOptions options;
@@ -44,8 +46,7 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
   Keeper keeper;
   std::set<std::string> told_left_out;               // blocking pool
   mutable std::mutex mutex;
-  std::shared_ptr<const catalog::Content> newest;    // mutex
-  std::optional<catalog::Index> newest_at;           // mutex
+  Copy newest;                                       // mutex
   bool unapplied = false;                            // mutex
   std::shared_ptr<net::Signal> changed = net::Signal::make();
   std::shared_ptr<net::Signal> applied_signal = net::Signal::make();

@@ -47,8 +47,7 @@ BalancerService::Impl::Impl(asio::any_io_executor pool, BalancerOptions o, Metri
       subscription(strand, {options.masters, options.saved, std::chrono::milliseconds(3000)}, [this](const catalog::Follower& f, const catalog::Follower::Change&) {
         {
           std::lock_guard lock(mutex);
-          newest = std::make_shared<const catalog::Content>(f.content());
-          newest_at = f.index();
+          newest = {std::make_shared<const catalog::Content>(f.content()), std::make_shared<const catalog::Doubt>(f.doubt()), f.index()};
           unapplied = true;
         }
         changed->notify();
@@ -66,7 +65,7 @@ void BalancerService::Impl::tell_left_out() {
 void BalancerService::Impl::look_again() {
   {
     std::lock_guard lock(mutex);
-    unapplied = newest != nullptr;
+    unapplied = newest.content != nullptr;
   }
   changed->notify();
 }
@@ -87,11 +86,11 @@ void BalancerService::Impl::watch_worker(int pid) {
   });
 }
 
-asio::awaitable<Keeper::Outcome> BalancerService::Impl::apply(std::shared_ptr<const catalog::Content> c, std::optional<catalog::Index> at) {
+asio::awaitable<Keeper::Outcome> BalancerService::Impl::apply(Copy copy) {
   auto begun = std::chrono::steady_clock::now();
   auto outcome = std::make_shared<Keeper::Outcome>();
-  std::function<void()> work = [this, c, outcome, begun, fresh = at.has_value()] {
-    *outcome = keeper.apply(*c, fresh, begun);
+  std::function<void()> work = [this, copy, outcome, begun] {
+    *outcome = keeper.apply(*copy.content, copy.at.has_value(), begun, *copy.doubt);
     tell_left_out();
   };
   co_await blocking.run(work);
@@ -102,7 +101,7 @@ asio::awaitable<Keeper::Outcome> BalancerService::Impl::apply(std::shared_ptr<co
   if (!outcome->trouble.empty()) failures.add();
   if (outcome->in_force) {
     apply_seconds.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count());
-    if (at) applied = at;
+    if (copy.at) applied = copy.at;
     applied_signal->notify();
   }
   co_return *outcome;
@@ -115,15 +114,14 @@ asio::awaitable<void> BalancerService::Impl::apply_loop() {
   std::optional<Mono> again;
   while (!stopping) {
     auto ticket = changed->ticket();
-    std::shared_ptr<const catalog::Content> todo;
-    std::optional<catalog::Index> at;
+    std::optional<Copy> todo;
     bool due = again && *again <= std::chrono::steady_clock::now();
     {
       std::lock_guard lock(mutex);
-      if (std::exchange(unapplied, false) || due) todo = newest, at = newest_at;
+      if (std::exchange(unapplied, false) || due) todo = newest;
     }
     if (todo) {
-      auto outcome = co_await apply(todo, at);
+      auto outcome = co_await apply(*todo);
       if (!outcome.trouble.empty() && outcome.trouble != last_trouble) log::error("balancer", "{}", outcome.trouble);
       last_trouble = outcome.trouble;
       again.reset();

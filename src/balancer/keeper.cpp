@@ -44,10 +44,10 @@ Plan Keeper::plan_for(const catalog::Content& content, const Plan& before) {
   }
   banned_.apps.clear();
   for (const auto& [app, service] : banned_services_) banned_.apps.insert(app);
-  auto plan = make_plan(content, before, banned_);
+  auto plan = make_plan(content, before, banned_, doubt_);
   for (auto port : service_ports(plan))
     if (!usable(port)) banned_.ports.insert(port);
-  return banned_.ports.empty() ? plan : make_plan(content, before, banned_);
+  return banned_.ports.empty() ? plan : make_plan(content, before, banned_, doubt_);
 }
 
 void Keeper::took(Plan plan, const std::string& shape, int pid) {
@@ -193,7 +193,8 @@ Status Keeper::reload(const catalog::Content& content, Plan wanted, Outcome& out
   return {};
 }
 
-Keeper::Outcome Keeper::apply(const catalog::Content& content, bool fresh, Mono now) {
+Keeper::Outcome Keeper::apply(const catalog::Content& content, bool fresh, Mono now, const catalog::Doubt& doubt) {
+  doubt_ = doubt;
   Outcome outcome;
   auto trouble = [&](const Error& e, Millis again) {
     outcome.trouble = e.context;

@@ -37,8 +37,9 @@ class Keeper {
     std::size_t commands = 0;
     unsigned reloads = 0;
   };
-  /// `fresh`: heard from a leader since croft was started. A HAProxy that runs knows more than an old copy of the catalog, and is left alone.
-  Outcome apply(const catalog::Content& content, bool fresh, Mono now);
+  /// `fresh`: heard from a leader since croft was started. A HAProxy that runs knows more than an old copy of the catalog, and is left alone. It knows more, too,
+  /// than a leader that has not heard all agents: `doubt` says where.
+  Outcome apply(const catalog::Content& content, bool fresh, Mono now, const catalog::Doubt& doubt = {});
 
   /// True when HAProxy is gone or is not the one that apply() left: it must be called again.
   [[nodiscard]] bool lost() const;
@@ -68,6 +69,7 @@ class Keeper {
   KeeperOptions options_;
   Proxy& proxy_;
   Banned banned_;
+  catalog::Doubt doubt_;                                // of the content that is being applied
   std::map<AppId, catalog::Service> banned_services_;   // as they were when HAProxy refused them
   std::set<std::string> proven_;                        // parts of configurations that HAProxy has accepted, by shape
   bool up_ = false, maybe_old_workers_ = false, resync_ = false;

@@ -47,11 +47,18 @@ bool speaks_http(const catalog::Service& s, std::size_t i, const PortLabels& lab
   return std::any_of(s.health_checks.begin(), s.health_checks.end(), [&](const HealthCheck& c) { return c.kind == CheckKind::http && is_of(c, i); });
 }
 
-void take_places(Backend& b, std::map<TaskId, Slot>& wanted) {
+/// What is only recalled from an old copy says which task this is, and not whether it is in rotation: HAProxy was told that later.
+void take(Slot& slot, const Slot& wanted, const catalog::Doubt& doubt) {
+  auto state = doubt.recalled.contains(wanted.task) ? slot.state : wanted.state;
+  slot = wanted;
+  slot.state = state;
+}
+
+void take_places(Backend& b, std::map<TaskId, Slot>& wanted, const catalog::Doubt& doubt) {
   for (auto& slot : b.slots) {  // by task
     auto at = slot.task.empty() ? wanted.end() : wanted.find(slot.task);
     if (at == wanted.end()) continue;
-    slot = at->second;
+    take(slot, at->second, doubt);
     wanted.erase(at);
   }
   std::map<std::pair<std::string, std::uint16_t>, std::map<TaskId, Slot>::iterator> by_address;
@@ -60,21 +67,24 @@ void take_places(Backend& b, std::map<TaskId, Slot>& wanted) {
     if (slot.state == Slot::State::free || !slot.task.empty()) continue;
     auto at = by_address.find({slot.ip, slot.port});
     if (at == by_address.end()) continue;
-    slot = at->second->second;
+    take(slot, at->second->second, doubt);
     wanted.erase(at->second);
     by_address.erase(at);
   }
 }
 
-void fill_slots(Backend& b, const Endpoints& endpoints, const Backend* before, bool has_checks, std::uint32_t instances) {
+void fill_slots(Backend& b, const Endpoints& endpoints, const Backend* before, bool has_checks, std::uint32_t instances, const catalog::Doubt& doubt) {
   if (before) b.slots = before->slots;
   std::map<TaskId, Slot> wanted;
   std::set<TaskId> here;
   for (const auto* e : endpoints)
     if (auto s = slot_for(*e, b.port_index, has_checks); s.port != 0 && !s.ip.empty() && e->state == TaskState::running) here.insert(e->task), wanted.emplace(e->task, std::move(s));
-  take_places(b, wanted);
-  for (auto& slot : b.slots)
-    if (!here.contains(slot.task)) slot = {};
+  take_places(b, wanted, doubt);
+  if (before) std::erase_if(wanted, [&](const auto& w) { return doubt.recalled.contains(w.first); });  // out of HAProxy since the copy was made
+  for (auto& slot : b.slots) {
+    bool unknown = slot.task.empty() && slot.state != Slot::State::free;
+    if (!here.contains(slot.task) && !(unknown && doubt.may_serve_at(slot.ip))) slot = {};
+  }
   auto room = std::max(slots_min, static_cast<std::size_t>(instances) * 2);
   if (b.slots.size() < slots_min) b.slots.resize(room);
   std::size_t free = 0;
@@ -101,7 +111,8 @@ std::set<std::uint16_t> ports_of_tasks(const catalog::Content& content, const st
 
 class Planner {
  public:
-  Planner(const catalog::Content& content, const Plan& before, const Banned& banned) : content_(content), before_(before), banned_(banned), held_(ports_of_tasks(content, banned.own_ip)) {
+  Planner(const catalog::Content& content, const Plan& before, const Banned& banned, const catalog::Doubt& doubt)
+      : content_(content), before_(before), banned_(banned), doubt_(doubt), held_(ports_of_tasks(content, banned.own_ip)) {
     for (const auto& [id, e] : content.endpoints) by_app_[e.app].push_back(&e);
   }
 
@@ -133,7 +144,7 @@ class Planner {
     auto old = before_.backends.find(b.name);
     static const Endpoints none;
     auto endpoints = by_app_.find(service.app);
-    fill_slots(b, endpoints == by_app_.end() ? none : endpoints->second, old == before_.backends.end() ? nullptr : &old->second, !service.health_checks.empty(), service.instances);
+    fill_slots(b, endpoints == by_app_.end() ? none : endpoints->second, old == before_.backends.end() ? nullptr : &old->second, !service.health_checks.empty(), service.instances, doubt_);
     plan_.backends.emplace(b.name, std::move(b));
   }
 
@@ -162,6 +173,7 @@ class Planner {
   const catalog::Content& content_;
   const Plan& before_;
   const Banned& banned_;
+  const catalog::Doubt& doubt_;
   std::set<std::uint16_t> held_;
   std::map<AppId, Endpoints> by_app_;
   std::map<std::uint16_t, AppId> owners_;
@@ -172,7 +184,7 @@ class Planner {
 
 std::string backend_name(const AppId& app, std::size_t port_index) { return fmt::format("{}_{}", safe(app), port_index); }
 
-Plan make_plan(const catalog::Content& content, const Plan& before, const Banned& banned) { return Planner(content, before, banned).run(); }
+Plan make_plan(const catalog::Content& content, const Plan& before, const Banned& banned, const catalog::Doubt& doubt) { return Planner(content, before, banned, doubt).run(); }
 
 std::set<std::uint16_t> service_ports(const Plan& plan) {
   std::set<std::uint16_t> out;

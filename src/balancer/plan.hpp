@@ -49,8 +49,9 @@ struct Banned {
   std::set<std::uint16_t> ports;
 };
 
-/// Instances keep the places that they have in `before`, known by task, or by address where the task is not known.
-Plan make_plan(const catalog::Content& content, const Plan& before, const Banned& banned);
+/// Instances keep the places that they have in `before`, known by task, or by address where the task is not known. Where the content is in doubt, the places of
+/// `before` stand as they are.
+Plan make_plan(const catalog::Content& content, const Plan& before, const Banned& banned, const catalog::Doubt& doubt = {});
 std::string backend_name(const AppId& app, std::size_t port_index);
 /// Ports of front ends of apps.
 std::set<std::uint16_t> service_ports(const Plan& plan);

@@ -9,6 +9,7 @@ namespace croft::catalog {
 
 void Follower::drop_endpoint(const TaskId& id, Change& change) {
   kept_.erase(id);
+  recalled_.erase(id);
   auto at = content_.endpoints.find(id);
   if (at == content_.endpoints.end()) return;
   change.apps.push_back(at->second.app);
@@ -18,10 +19,27 @@ void Follower::drop_endpoint(const TaskId& id, Change& change) {
 
 /// The leader's word on this agent is whole now: what is only remembered of it is gone.
 void Follower::drop_kept_of(const AgentId& agent, Change& change) {
+  whole_.insert(agent);
   std::vector<TaskId> gone;
   for (const auto& id : kept_)
     if (auto at = content_.endpoints.find(id); at == content_.endpoints.end() || at->second.agent == agent) gone.push_back(id);
   for (const auto& id : gone) drop_endpoint(id, change);
+}
+
+/// Of agents, too, that this leader has never heard of: an earlier one removed them, and their ports may be others' by now.
+void Follower::drop_all_kept(Change& change) {
+  for (const auto& id : std::set<TaskId>(kept_)) drop_endpoint(id, change);
+}
+
+Doubt Follower::doubt() const {
+  Doubt d{recalled_, all_heard_ ? !*all_heard_ : !recalled_.empty(), {}};
+  for (const auto& [id, node] : content_.nodes)
+    if (whole_.contains(id)) d.heard.insert(node.ip);
+  for (const auto& [id, node] : content_.nodes)
+    if (!whole_.contains(id)) d.heard.erase(node.ip);
+  for (const auto& id : recalled_)
+    if (auto at = content_.endpoints.find(id); at != content_.endpoints.end()) d.heard.erase(at->second.ip);
+  return d;
 }
 
 Result<Follower::Change> Follower::apply(const Record& record) {
@@ -42,6 +60,7 @@ Result<Follower::Change> Follower::take_delta(const Delta& d) {
     if (!mine.app.empty() && mine.app != e.app) change.apps.push_back(mine.app);
     mine = e;
     kept_.erase(e.task);
+    recalled_.erase(e.task);
     change.apps.push_back(e.app);
     change.endpoints.push_back(e.task);
   }
@@ -56,6 +75,7 @@ Result<Follower::Change> Follower::take_delta(const Delta& d) {
   for (const auto& id : d.balancers_gone) content_.balancers.erase(id);
   change.balancers = !d.balancers.empty() || !d.balancers_gone.empty();
   for (const auto& agent : d.complete) drop_kept_of(agent, change);
+  if (d.all_heard) all_heard_ = true, drop_all_kept(change);
   at_ = d.at;
   return change;
 }
@@ -65,14 +85,16 @@ Result<Follower::Change> Follower::take_snapshot(const Snapshot& s) {
   bool same_epoch = at_ && at_->epoch == s.at.epoch;
   auto old = std::exchange(content_, s.content);
   auto kept_before = std::exchange(kept_, {});
-  std::set<AgentId> whole(s.complete.begin(), s.complete.end());
+  whole_ = {s.complete.begin(), s.complete.end()};
+  all_heard_ = s.all_heard;
   for (auto& [id, e] : old.endpoints) {
-    if (content_.endpoints.contains(id) || whole.contains(e.agent)) continue;
+    if (content_.endpoints.contains(id) || whole_.contains(e.agent) || s.all_heard.value_or(false)) continue;
     // Told in this very epoch and no longer there: removed by a delta that was missed.
     if (same_epoch && !kept_before.contains(id)) continue;
     kept_.insert(id);
     content_.endpoints.emplace(id, std::move(e));
   }
+  std::erase_if(recalled_, [&](const TaskId& id) { return !kept_.contains(id); });
   at_ = s.at;
   epoch_seen_ = s.at.epoch;
   Change change;
@@ -80,7 +102,7 @@ Result<Follower::Change> Follower::take_snapshot(const Snapshot& s) {
   return change;
 }
 
-std::string Follower::save() const { return encode(Record(Snapshot{at_.value_or(Index{epoch_seen_, 0}), content_, {}})); }
+std::string Follower::save() const { return encode(Record(Snapshot{at_.value_or(Index{epoch_seen_, 0}), content_, {}, {}})); }
 
 Status Follower::restore(std::string_view saved) {
   auto record = decode_record(saved);
@@ -90,6 +112,10 @@ Status Follower::restore(std::string_view saved) {
   content_ = std::move(snapshot->content);
   epoch_seen_ = snapshot->at.epoch;
   kept_.clear();
+  recalled_.clear();
+  for (const auto& [id, e] : content_.endpoints) recalled_.insert(id);
+  whole_.clear();
+  all_heard_.reset();
   at_.reset();
   return {};
 }

@@ -13,7 +13,7 @@ namespace croft::catalog {
 ///
 /// A snapshot of a new epoch replaces services, rules, nodes and the endpoints of the agents it names as complete; endpoints of agents
 /// not named stay as they were until a delta completes the agent or a node is gone. Within one epoch a second snapshot (after a cut) keeps
-/// only what was so kept already: what the epoch had told and the snapshot has not is gone.
+/// only what was so kept already: what the epoch had told and the snapshot has not is gone. Once the leader waits for no agent any more nothing is kept.
 class Follower {
  public:
   struct Change {                       ///< what a record changed; ids may be of things that are gone now
@@ -28,6 +28,9 @@ class Follower {
   /// What to ask for on (re)connecting; nothing before the first snapshot.
   [[nodiscard]] std::optional<Index> index() const { return at_; }
 
+  /// For who moves a data plane that outlives this copy and may be ahead of it.
+  [[nodiscard]] Doubt doubt() const;
+
   [[nodiscard]] std::string save() const;          ///< for the disk
   Status restore(std::string_view saved);          ///< serve it, but ask for a snapshot
 
@@ -36,11 +39,15 @@ class Follower {
   Result<Change> take_delta(const Delta& d);
   void drop_endpoint(const TaskId& id, Change& change);
   void drop_kept_of(const AgentId& agent, Change& change);
+  void drop_all_kept(Change& change);
 
   Content content_;
   std::optional<Index> at_;
   std::uint64_t epoch_seen_ = 0;
   std::set<TaskId> kept_;              // endpoints of an earlier epoch, not confirmed in this one
+  std::set<TaskId> recalled_;          // of these, those that this process has from the disk only
+  std::set<AgentId> whole_;            // agents of which this epoch's leader has told everything
+  std::optional<bool> all_heard_;      // whether it waits for none any more; nothing: it does not say
 };
 
 }  // namespace croft::catalog

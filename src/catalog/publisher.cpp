@@ -89,6 +89,10 @@ void Publisher::complete(const AgentId& agent) {
   if (complete_.insert(agent).second) opened(dirty_).complete.push_back(agent);
 }
 
+void Publisher::all_heard() {
+  if (!std::exchange(all_heard_, true)) opened(dirty_).all_heard = true;
+}
+
 Delta Publisher::delta_of(const Dirty& dirty) const {
   Delta d;
   d.at = at_;
@@ -99,6 +103,7 @@ Delta Publisher::delta_of(const Dirty& dirty) const {
   list_changes(content_.balancers, dirty.balancers, d.balancers, d.balancers_gone);
   if (dirty.masters) d.masters = content_.masters;
   d.complete = dirty.complete;
+  d.all_heard = dirty.all_heard;
   return d;
 }
 
@@ -127,7 +132,7 @@ std::vector<std::shared_ptr<const std::string>> Publisher::since(std::optional<I
     return out;
   }
   // What is set but not flushed may be in here already; its delta will then say the same once more, which does no harm.
-  if (!snapshot_) snapshot_ = std::make_shared<const std::string>(encode(Record(Snapshot{at_, content_, {complete_.begin(), complete_.end()}})));
+  if (!snapshot_) snapshot_ = std::make_shared<const std::string>(encode(Record(Snapshot{at_, content_, {complete_.begin(), complete_.end()}, all_heard_})));
   out.push_back(snapshot_);
   return out;
 }

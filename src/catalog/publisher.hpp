@@ -28,6 +28,7 @@ class Publisher {
   void set(Node n);                void remove_node(const AgentId& id);  ///< lost for good: followers forget what they kept of it
   void set_masters(std::vector<Master> masters);
   void complete(const AgentId& agent);   ///< all of this agent's endpoints are in
+  void all_heard();                      ///< no agent of an earlier epoch is waited for any more: followers forget what they kept
   /// Ends the collection: the new index if anything changed. Everything set before has an index <= it.
   Index flush();
   [[nodiscard]] Index index() const { return at_; }
@@ -59,7 +60,7 @@ class Publisher {
     std::set<AgentId> nodes;
     std::set<BalancerId> balancers;
     std::vector<AgentId> complete;
-    bool masters = false;
+    bool masters = false, all_heard = false;
   };
   [[nodiscard]] Delta delta_of(const Dirty& dirty) const;
 
@@ -68,6 +69,7 @@ class Publisher {
   Content content_;
   std::optional<Dirty> dirty_;
   std::set<AgentId> complete_;         // agents of which every endpoint is in content_; those removed too (they have none)
+  bool all_heard_ = false;
   std::deque<Kept> backlog_;
   std::size_t backlog_bytes_ = 0;
   mutable std::shared_ptr<const std::string> snapshot_;   // of at_, made on demand

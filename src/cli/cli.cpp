@@ -20,7 +20,7 @@ struct Arguments {
   SimOptions sim;
   DeployOptions deploy;
   ChangeOptions change;
-  std::string app, deployment, query, version, acl, zoo_cfg;
+  std::string app, deployment, node, query, version, acl, zoo_cfg;
   int instances = 0, lines = 100;
   bool follow = false;
 };
@@ -94,8 +94,16 @@ void add_farm_commands(CLI::App& root, Arguments& a, Action& chosen) {
   auto* tasks = command(*group(root, "task", "running instances"), "list", "all tasks, or those of one app", chosen,
                         [&a] { Session s(a.common); return task_list(s, a.app); }, "croft task list /service/fibonacci");
   tasks->add_option("app", a.app, "only this app's");
-  command(*group(root, "node", "hosts that run tasks"), "list", "all nodes with what they have and what is used", chosen,
-          [&a] { Session s(a.common); return node_list(s); });
+  auto* node = group(root, "node", "hosts that run tasks");
+  command(*node, "list", "all nodes with what they have and what is used", chosen, [&a] { Session s(a.common); return node_list(s); });
+  auto* drain = command(*node, "drain", "no new tasks for it, and its own move elsewhere without losing a request; waits until it is empty", chosen,
+                        [&a] { Session s(a.common); return node_change(s, a.node, "draining", a.change); },
+                        "croft node drain node1\nThen its host can be worked on; afterwards: croft node undrain node1");
+  auto* undrain = command(*node, "undrain", "it takes tasks again", chosen, [&a] { Session s(a.common); return node_change(s, a.node, "active", a.change); }, "croft node undrain node1");
+  auto* lost = command(*node, "down", "it is gone for good: its tasks are replaced at once, and it is forgotten", chosen,
+                       [&a] { Session s(a.common); return node_change(s, a.node, "down", a.change); }, "croft node down node1");
+  for (auto* sub : {drain, undrain, lost}) sub->add_option("node", a.node, "its host name, or its id as croft node list shows it")->required();
+  add_change_options(drain, a.change);
   auto* deployments = group(root, "deployment", "changes under way");
   command(*deployments, "list", "deployments under way", chosen, [&a] { Session s(a.common); return deployment_list(s); });
   auto* rollback = command(*deployments, "rollback", "undo what a deployment changes that is still under way; later: croft app rollback", chosen,

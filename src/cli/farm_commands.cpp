@@ -2,7 +2,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <deque>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -97,6 +100,12 @@ int task_list(Session& s, const std::string& app) {
   return ok;
 }
 
+static std::string state_of(const json::value& host) {
+  if (!json::boolean(host, "reachable", true)) return "unreachable";
+  if (!json::boolean(host, "draining", false)) return "reachable";
+  return json::integer(host, "tasks") == 0 ? "drained" : "draining";
+}
+
 int node_list(Session& s) {
   auto answer = s.must("GET", "/croft/v1/overview");
   auto body = answer.json();
@@ -112,9 +121,44 @@ int node_list(Session& s) {
       return fmt::format("{} of {}", u ? print_number(json::number(*u, kind)) : "0", r ? print_number(json::number(*r, kind)) : "0");
     };
     rows.push_back({json::text(host, "id"), json::text(host, "hostname"), fmt::format("{}:{}", json::text(host, "ip"), json::integer(host, "port")),
-                    json::boolean(host, "reachable", true) ? "reachable" : "unreachable", used("cpus"), used("mem"), std::to_string(json::integer(host, "tasks"))});
+                    state_of(host), used("cpus"), used("mem"), std::to_string(json::integer(host, "tasks"))});
   }
   print(rows.size() > 1 ? table(rows) : "No nodes have registered yet.\n");
+  return ok;
+}
+
+namespace {
+
+/// What the farm says of one node; nothing once it has forgotten it.
+std::optional<json::value> host_of(Session& s, const std::string& id) {
+  auto body = s.must("GET", "/croft/v1/overview").json();
+  for (const auto& host : json::list(body, "hosts"))
+    if (json::text(host, "id") == id) return host;
+  return std::nullopt;
+}
+
+/// Until the last task has left it. Says how many are left whenever that changes.
+int await_empty(Session& s, const std::string& node, const std::string& id, int limit_s) {
+  auto end = std::chrono::steady_clock::now() + std::chrono::seconds(limit_s);
+  for (std::int64_t told = -1;;) {
+    auto host = host_of(s, id);
+    auto left = host ? json::integer(*host, "tasks") : 0;
+    if (left != std::exchange(told, left) && !s.common().quiet) std::fprintf(stderr, left ? "%s: %lld tasks are left\n" : "%s is empty\n", node.c_str(), static_cast<long long>(left));
+    if (left == 0) return ok;
+    if (std::chrono::steady_clock::now() > end)
+      throw Ended{timed_out, fmt::format("{} still has {} tasks after {} s; it goes on draining. Why one stays: croft explain APP", node, left, limit_s)};
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+}
+
+}  // namespace
+
+int node_change(Session& s, const std::string& node, const std::string& mode, const ChangeOptions& o) {
+  auto answer = s.must("POST", "/croft/v1/nodes/" + in_url(node), json::print(json::object{{"mode", mode}}));
+  auto id = json::text(answer.json(), "id");
+  if (s.common().json) print(answer.body + "\n");
+  if (mode == "draining" && !o.no_wait) return await_empty(s, node, id, o.limit_s);
+  if (!s.common().json) print(mode == "active" ? fmt::format("{} takes tasks again\n", node) : mode == "down" ? fmt::format("{} is forgotten; its tasks are replaced\n", node) : fmt::format("{} is draining\n", node));
   return ok;
 }
 

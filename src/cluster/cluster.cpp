@@ -194,6 +194,14 @@ void Cluster::app_known(const AppId& id, bool known) {
 
 // --- agents ---
 
+void Cluster::set_draining(const AgentId& id, bool draining) {
+  auto* a = impl_->find_agent(id);
+  if (!a || a->agent.draining == draining) return;
+  a->agent.draining = draining;
+  impl_->update_room(*a);
+  impl_->emit(Event::Kind::agent_changed, id);
+}
+
 Status Cluster::remove_agent(const AgentId& id, Now now) {
   auto& i = *impl_;
   auto at = i.agents.find(id);

@@ -69,6 +69,7 @@ struct Agent {
   PortSet free_ports;
   bool connected = false;           ///< has a live stream; others get no new tasks
   bool reachable = true;            ///< false after agent_timeout without a stream
+  bool draining = false;            ///< an operator wants it empty: gets no new tasks
   std::string subscription;
   std::uint64_t n = 0, acked_n = 0; ///< deltas sent and carried out
   Wall registered{}, reregistered{};
@@ -103,7 +104,7 @@ struct Event {
     task_changed,      ///< status, goal or health: look the task up; terminal ones are still there until forgotten
     task_adopted,      ///< first seen, reported by a registering agent
     task_gone,         ///< forgotten: terminal and acknowledged, or its agent removed
-    agent_joined, agent_complete /* its registration is worked in */, agent_disconnected, agent_unreachable, agent_removed,
+    agent_joined, agent_complete /* its registration is worked in */, agent_disconnected, agent_unreachable, agent_removed, agent_changed /* an operator's word about it */,
   };
   Kind kind;
   TaskId task;
@@ -161,6 +162,8 @@ class Cluster {
   /// What the store knows. Adopted tasks of other apps are quarantined; changes of the answer are told by app_known().
   void set_known_apps(std::vector<AppId> apps);
   void app_known(const AppId& app, bool known);
+  /// Operator's decision that an agent gets no new tasks, or gets them again. Nothing when it is not known.
+  void set_draining(const AgentId& agent, bool draining);
   /// Operator's decision to forget an agent: its tasks become gone.
   Status remove_agent(const AgentId& agent, Now now);
 

@@ -168,7 +168,7 @@ void write_slave_fields(JsonWriter& w, const Agent& a) {
   write_resources(w, "offered_resources", {});
   w.key("reserved_resources").begin_object().end_object();
   write_resources(w, "unreserved_resources", a.info.total, a.info.ports);
-  w.field("active", a.connected).field("deactivated", false).field("version", mesos_version).key("capabilities").begin_array().end_array();
+  w.field("active", a.connected).field("deactivated", a.draining).field("version", mesos_version).key("capabilities").begin_array().end_array();
 }
 
 /// As with Mesos: an agent that was silent for too long is not in the list any more, only in the count.

@@ -38,7 +38,7 @@ std::string_view to_string(Refusal r) {
 
 void Cluster::Impl::update_room(AgentEntry& a) {
   a.agent.tasks = a.tasks.size();
-  index.set(a.slot, {a.agent.info.total - a.agent.used, a.port_count, traits_of(a.agent.info), a.agent.connected && a.agent.reachable});
+  index.set(a.slot, {a.agent.info.total - a.agent.used, a.port_count, traits_of(a.agent.info), a.agent.connected && a.agent.reachable && !a.agent.draining});
 }
 
 void Cluster::Impl::count_instance(const AppId& app, CapacityIndex::Slot slot, int by) {
@@ -116,6 +116,7 @@ std::optional<Refused> Cluster::Impl::refuses(const AgentEntry& a, const Shape& 
   if (shape.chooser && !shape.chooser->rank(a.agent)) return because(Refusal::constraint, [&] { return shape.chooser->why_not(a.agent); });
   if (!a.agent.reachable) return because(Refusal::maintenance, [] { return std::string("does not answer"); });
   if (!a.agent.connected) return because(Refusal::maintenance, [] { return std::string("is not connected at the moment"); });
+  if (a.agent.draining) return because(Refusal::maintenance, [] { return std::string("is draining"); });
   const auto free = info.total - a.agent.used;
   const auto& want = shape.resources;
   if (want.cpus > free.cpus) return because(Refusal::cpus, [&] { return short_of("cpus", want.cpus, free.cpus, info.total.cpus); });

@@ -35,7 +35,7 @@ async function refresh(){try{const r=await fetch('/croft/v1/overview');if(!r.ok)
  const rows=[];f.apps.forEach(a=>{rows.push([el('strong',a.id),`${a.running} of ${a.instances}${a.waiting?`, ${a.waiting} waiting`:''}${a.deploying?', deploying':''}`,'','','']);
   a.tasks.forEach(t=>rows.push(['',el('code',t.id),`${t.host}:${t.ports.join(',')}`,t.state.replace('TASK_','').toLowerCase()+(t.draining?', draining':''),health(t)]))});
  show('apps',rows.length?table(['App','Instances','Where','State','Health'],rows):null,'No apps yet.');
- show('hosts',table(['Host','Address','State','Cpus','Mem','Tasks'],f.hosts.map(h=>[h.hostname,`${h.ip}:${h.port}`,h.reachable?el('span','reachable','good'):el('span','unreachable','bad'),
+ show('hosts',table(['Host','Address','State','Cpus','Mem','Tasks'],f.hosts.map(h=>[h.hostname,`${h.ip}:${h.port}`,h.draining?el('span','draining','bad'):h.reachable?el('span','reachable','good'):el('span','unreachable','bad'),
   `${h.used.cpus} of ${h.resources.cpus}`,`${h.used.mem} of ${h.resources.mem} MiB`,h.tasks])));
  show('rules',f.rules.length?table(['App','ACL'],f.rules.map(r=>[r.app,el('code',r.acl)])):null,'No rules.')}
  catch(e){document.body.classList.add('stale');document.getElementById('farm').textContent='no leader answers ('+e.message+'); shown is what was last known'}}

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -100,8 +101,9 @@ struct Index {
 };
 
 // --- the stream's records, one JSON object a line ---
-/// `complete`: agents whose endpoints are all in here. For other agents a follower keeps what it had.
-struct Snapshot { Index at; Content content; std::vector<AgentId> complete; };
+/// `complete`: agents whose endpoints are all in here. For other agents a follower keeps what it had, until the leader has `all_heard`: then it waits for
+/// nobody any more. A leader of an older version never says so, and does not say that it has not either.
+struct Snapshot { Index at; Content content; std::vector<AgentId> complete; std::optional<bool> all_heard; };
 struct Delta {
   Index at;                              ///< n is the follower's n plus 1
   std::vector<Service> services;  std::vector<AppId> services_gone;
@@ -111,9 +113,19 @@ struct Delta {
   std::optional<std::vector<Master>> masters;
   std::vector<Balancer> balancers; std::vector<BalancerId> balancers_gone;
   std::vector<AgentId> complete;         ///< agents that became complete with this delta
+  bool all_heard = false;                ///< with this delta the wait for agents is over
 };
 struct Heartbeat { Index at; };
 using Record = std::variant<Snapshot, Delta, Heartbeat>;
+
+/// What a follower of a new leader cannot know: what became of the tasks of agents that this leader has not heard yet.
+struct Doubt {
+  std::set<TaskId> recalled;             ///< in the content as a copy on disk had them, which may be older than what a data plane was told last
+  bool some_unheard = false;             ///< there may be such agents
+  std::set<std::string> heard;           ///< addresses of hosts of which everything has been told
+  /// Whether a task may serve at an address although the content has none there.
+  [[nodiscard]] bool may_serve_at(const std::string& ip) const { return some_unheard && !heard.contains(ip); }
+};
 
 /// What a balancer says back, at least every second: it is alive and has carried out everything up to `applied`.
 struct Confirmation {

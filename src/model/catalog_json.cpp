@@ -124,6 +124,7 @@ struct RecordWriter {
     write_list(w, "masters", s.content.masters);
     write_list(w, "balancers", s.content.balancers);
     write_ids(w, "complete", s.complete);
+    if (s.all_heard) w.field("all_heard", *s.all_heard);
   }
   void operator()(const Delta& d) {
     head("delta", d.at);
@@ -143,6 +144,7 @@ struct RecordWriter {
     write_list(w, "balancers", d.balancers);
     write_ids(w, "balancers_gone", d.balancers_gone);
     write_ids(w, "complete", d.complete);
+    if (d.all_heard) w.field("all_heard", true);
   }
   void operator()(const Heartbeat& h) { head("heartbeat", h.at); }
 };
@@ -157,6 +159,7 @@ Snapshot snapshot_from(const json::value& v) {
   s.content.masters = list_from(v, "masters", master_from);
   for (auto& x : list_from(v, "balancers", balancer_from)) s.content.balancers.emplace(x.id, x);
   s.complete = ids_from<AgentId>(v, "complete");
+  s.all_heard = optional_bool_from(v, "all_heard");
   return s;
 }
 
@@ -175,6 +178,7 @@ Delta delta_from(const json::value& v) {
   d.balancers = list_from(v, "balancers", balancer_from);
   d.balancers_gone = ids_from<BalancerId>(v, "balancers_gone");
   d.complete = ids_from<AgentId>(v, "complete");
+  d.all_heard = json::boolean(v, "all_heard");
   return d;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // The inside of Orchestrator. orchestrator.cpp: intent; records.cpp: what is stored; driver.cpp: deployments and reconciliation;
-// launcher.cpp: new tasks and back-off; drains.cpp: taking tasks out of rotation; publish.cpp: catalog and bus; explain.cpp. Private.
+// launcher.cpp: new tasks and back-off; drains.cpp: taking tasks out of rotation; nodes.cpp: nodes that are to be empty; publish.cpp: catalog and
+// bus; explain.cpp. Private.
 
 #include <map>
 #include <set>
@@ -13,6 +14,7 @@ namespace croft::orchestrator {
 struct Proposal::Body {
   std::map<AppId, std::optional<App>> apps;
   std::map<AppId, std::optional<catalog::Rule>> rules;
+  std::map<AgentId, NodeMode> nodes;
   std::shared_ptr<Deployment> deployment;
   std::vector<DeploymentId> cancelled;
   std::set<AppId> reset_backoff;
@@ -46,7 +48,8 @@ struct Waiting {               ///< an app with instances to launch
 
 /// An app's tasks, sorted by what they count for.
 struct Tally {
-  std::vector<const cluster::Task*> current, old, leaving;  ///< live: of the present configuration, of an earlier one, told to go
+  std::vector<const cluster::Task*> current, old, leaving;  ///< live: to stay; of an earlier configuration or on a draining node; told to go
+  bool moves = false;                                        ///< some of the old are there for their node
   std::uint32_t serving_current = 0, serving_old = 0;
   [[nodiscard]] std::size_t live() const { return current.size() + old.size() + leaving.size(); }
 };
@@ -61,7 +64,7 @@ struct Orchestrator::Impl {
   std::optional<Refusal> assign_service_ports(App& app, std::set<std::uint16_t>& taken) const;
   [[nodiscard]] std::optional<Refusal> clash(const AppId& id, const std::map<AppId, std::optional<App>>& edits) const;
   std::optional<Refusal> settle(Deployment& d, Intent& intent, const std::set<AppId>& affected, Proposal& proposal, Proposal::Body& body) const;
-  std::expected<Proposal, Refusal> propose_rules(const Intent& intent, Now now) const;
+  std::expected<Proposal, Refusal> propose_settings(const Intent& intent, Now now) const;
   using Apps = std::map<AppId, std::optional<App>>;
   [[nodiscard]] std::optional<std::map<AppId, int>> levels(const Apps& to) const;
   [[nodiscard]] std::expected<std::vector<Step>, Refusal> plan(const Apps& from, const Apps& to, const std::set<AppId>& restart) const;
@@ -86,7 +89,7 @@ struct Orchestrator::Impl {
   bool reconcile(const App& app, bool rolling, const std::vector<TaskId>& victims, Now now);
   [[nodiscard]] static std::uint32_t capacity_of(const App& app);
   void trim(const App& app, Tally& t, Now now);
-  bool roll(const App& app, Tally& t, Now now);
+  bool roll(const App& app, Tally& t, bool restart, Now now);
   [[nodiscard]] bool some_absent(Now now) const;
   bool scale(const App& app, std::vector<const cluster::Task*> running, const std::vector<TaskId>& victims, Now now);
   std::vector<const cluster::Task*> victim_order(const App& app, std::vector<const cluster::Task*> tasks, const std::vector<TaskId>& first) const;
@@ -101,6 +104,11 @@ struct Orchestrator::Impl {
   void note_failure(const cluster::Task& task, Now now);
   [[nodiscard]] Millis delay_left(const App& app, Now now) const;
   [[nodiscard]] std::uint32_t held_back(const AppId& app, Now now) const;
+
+  // --- nodes (nodes.cpp) ---
+  std::optional<Refusal> propose_node(const AgentId& node, NodeMode mode, coordination::Batch& batch) const;
+  void apply_node(const AgentId& node, NodeMode mode, Now now);
+  void touch_apps_on(const AgentId& node);
 
   // --- drains (drains.cpp) ---
   void stop_task(const cluster::Task& task, Now now, bool record);
@@ -153,10 +161,12 @@ struct Orchestrator::Impl {
   std::vector<TaskId> adopted_aside;       ///< of these, those of an agent whose registration is being worked in: followers drop what they had with its end
   std::set<TaskId> outlived;               ///< back after their app had given them up: the first to go where there are too many
   std::map<AgentId, std::string> registry; ///< agents in the store, and their records
+  std::set<AgentId> draining;              ///< nodes that an operator wants empty; stored
   std::set<AgentId> awaited;               ///< of these, not back since the take-over
   std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents
   Mono held_until{};
   bool holding = false;                    ///< from the take-over until all are back, or given up
+  bool hearing = true;                     ///< until held_until: the store may not name an agent that had joined just before the take-over
   Mono balancers_back{};                   ///< by then every live balancer has noticed the change of leaders and renewed its lease with this one
   std::string loaded_version;              ///< newest time stamp that the take-over found
   std::vector<std::pair<Mono, AgentId>> lost_agents;  ///< within the last minute

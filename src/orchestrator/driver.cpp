@@ -73,7 +73,8 @@ Tally Orchestrator::Impl::tally(const AppId& id) const {
     if (task->quarantined || is_terminal(task->status.state)) continue;
     if (task->goal != link::Goal::run) {
       t.leaving.push_back(task);
-    } else if (app == apps.end() || task->spec.app_version < app->second.last_config_change) {
+    } else if (bool moves = draining.contains(task->agent); moves || app == apps.end() || task->spec.app_version < app->second.last_config_change) {
+      t.moves = t.moves || moves;
       t.old.push_back(task);
       t.serving_old += serving(*task);
     } else {
@@ -147,13 +148,14 @@ void Orchestrator::Impl::trim(const App& app, Tally& t, Now now) {
   }
 }
 
-/// One round of a rolling restart: kills as many old tasks as may go, starts as many new ones as fit. Marathon's arithmetic.
-bool Orchestrator::Impl::roll(const App& app, Tally& t, Now now) {
+/// One round of a rolling restart: kills as many old tasks as may go, starts as many new ones as fit. Marathon's arithmetic; without a
+/// `restart` tasks only move to other nodes, and where more than all may be there at once none goes before another serves.
+bool Orchestrator::Impl::roll(const App& app, Tally& t, bool restart, Now now) {
   auto n = app.instances;
   std::erase_if(t.current, [&](const Task* task) { return !counts(*task, app, now); });
   trim(app, t, now);
-  auto min_healthy = static_cast<std::uint32_t>(std::ceil(n * app.upgrade.minimum_health_capacity - 1e-9));
   auto capacity = capacity_of(app);
+  auto min_healthy = !restart && capacity > n ? n : static_cast<std::uint32_t>(std::ceil(n * app.upgrade.minimum_health_capacity - 1e-9));
   auto healthy = t.serving_current + t.serving_old;
   if (min_healthy == capacity && capacity <= healthy) ++capacity;  // no room to move: one more is allowed
   // Old tasks that do not serve keep nobody alive and go first; of the serving ones as many as are above the minimum.
@@ -183,8 +185,8 @@ bool Orchestrator::Impl::reconcile(const App& app, bool rolling, const std::vect
   give_up_the_lost(app.id, now);
   auto t = tally(app.id);
   bool there;
-  if (rolling && (!t.old.empty() || t.current.size() < app.instances || some_absent(now))) {
-    there = roll(app, t, now);
+  if ((rolling && (!t.old.empty() || t.current.size() < app.instances || some_absent(now))) || t.moves) {
+    there = roll(app, t, rolling, now);
   } else {
     auto running = t.current;
     running.insert(running.end(), t.old.begin(), t.old.end());
@@ -286,7 +288,11 @@ Mono Orchestrator::tick(Now now) {
     // Who is not back by now is lost: followers, which keep what they had of it, are told so.
     for (const auto& agent : i.awaited) i.catalog.remove_node(agent);
   }
-  if (i.holding) i.wake_by(i.held_until);
+  if (i.hearing && now.mono >= i.held_until) {
+    i.hearing = false;
+    i.catalog.all_heard();
+  }
+  if (i.hearing) i.wake_by(i.held_until);
   for (auto at = i.timers.begin(); at != i.timers.end();) {
     if (at->second <= now.mono) i.touch(at->first), at = i.timers.erase(at);
     else i.wake_by(at->second), ++at;

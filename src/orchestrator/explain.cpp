@@ -105,6 +105,13 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
   if (auto p = i.progress.find(id); p != i.progress.end()) out.push_back(p->second);
   if (i.held_back(id, now) > 0) out.push_back(fmt::format("{} instances are charged to nodes that have not come back since this leader took over.", i.held_back(id, now)));
   if (i.brake(now)) out.push_back("Too many nodes were lost within a minute: nothing is replaced before they are back, or a minute is over.");
+  std::map<AgentId, std::size_t> moving;
+  for (const auto* task : i.cluster.tasks_of(id))
+    if (task->goal == link::Goal::run && !is_terminal(task->status.state) && i.draining.contains(task->agent)) ++moving[task->agent];
+  for (const auto& [node, count] : moving) {
+    const auto* agent = i.cluster.agent(node);
+    out.push_back(fmt::format("{} is draining: {} of the instances {} there until others serve elsewhere.", agent ? agent->info.hostname : node.str(), count, count == 1 ? "stays" : "stay"));
+  }
   for (const auto* task : i.cluster.tasks_of(id)) {
     if (task->quarantined) out.push_back(fmt::format("Task {} is quarantined: a node reports it, the store does not know its app.", task->spec.id));
     else if (task->goal == link::Goal::drain) out.push_back(fmt::format("Task {} is draining: out of rotation, its open requests may end.", task->spec.id));

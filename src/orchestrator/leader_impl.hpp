@@ -91,6 +91,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   asio::awaitable<net::Response> confirm(net::Request request);
   asio::awaitable<net::Response> put_rule(net::Request request);
   asio::awaitable<net::Response> delete_rule(net::Request request);
+  asio::awaitable<net::Response> change_node(net::Request request);
   asio::awaitable<net::Response> change_rule(AppId app, std::optional<catalog::Rule> rule);
   asio::awaitable<void> feed_agent(AgentId agent, std::string subscription, std::shared_ptr<AgentStream> stream, std::shared_ptr<net::StreamWriter> out);
   asio::awaitable<net::Response> follow_catalog(net::Request request);

@@ -218,6 +218,32 @@ asio::awaitable<net::Response> LeaderService::Impl::change_rule(AppId app, std::
   co_return net::Response::json(std::move(w).take());
 }
 
+/// {"mode": "draining" | "active" | "down"}; the node by its id or host name.
+asio::awaitable<net::Response> LeaderService::Impl::change_node(net::Request request) {
+  auto body = json::parse(request.body);
+  if (!body) co_return net::Response::message(400, body.error().context);
+  auto word = json::text(*body, "mode");
+  static const std::map<std::string_view, NodeMode> words{{"active", NodeMode::active}, {"draining", NodeMode::draining}, {"down", NodeMode::down}};
+  auto mode = words.find(word);
+  if (mode == words.end()) co_return net::Response::message(422, fmt::format("mode: '{}' is none of active, draining, down", word));
+  auto name = request.params["node"];
+  AgentId node;
+  Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
+    auto found = state.node(name, mode->second == NodeMode::down);
+    if (!found) return std::unexpected(Refusal{{Errc::not_found, fmt::format("There is no node {}", name)}, {}});
+    Intent intent;
+    intent.nodes[node = *found] = mode->second;
+    return intent;
+  };
+  auto job = change_on_strand(make);
+  auto done = co_await asio::co_spawn(strand, std::move(job), asio::use_awaitable);
+  if (!done) co_return answer(done.error().error);
+  log::info("leader", "agent={} node={} is {} by an operator's word", node, name, word);
+  JsonWriter w;
+  w.begin_object().field("id", node).field("mode", word).end_object();
+  co_return net::Response::json(std::move(w).take());
+}
+
 void LeaderService::add_link_routes(net::Router& router) {
   auto impl = impl_;
   auto route = [&](std::string_view method, std::string_view pattern, asio::awaitable<net::Response> (Impl::*handle)(net::Request)) {
@@ -230,6 +256,7 @@ void LeaderService::add_link_routes(net::Router& router) {
   route("POST", "/croft/v1/catalog/confirmations", &Impl::confirm);
   route("PUT", "/croft/v1/rules/{*app}", &Impl::put_rule);
   route("DELETE", "/croft/v1/rules/{*app}", &Impl::delete_rule);
+  route("POST", "/croft/v1/nodes/{node}", &Impl::change_node);
   router.body_limit("/croft/v1/agents", registration_max);
   router.body_limit("/croft/v1/agents/{id}/reports", registration_max);
 }

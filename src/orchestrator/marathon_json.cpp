@@ -211,7 +211,7 @@ void write_overview(JsonWriter& w, const View& view) {
   w.begin_object().field("cluster", view.cluster_id).field("leader", view.leader).field("version", view.version).field("epoch", view.epoch);
   w.key("hosts").begin_array();
   for (const auto& a : view.agents) {
-    w.begin_object().field("id", a->id).field("hostname", a->info.hostname).field("ip", a->info.ip).field("port", a->info.port).field("reachable", a->reachable);
+    w.begin_object().field("id", a->id).field("hostname", a->info.hostname).field("ip", a->info.ip).field("port", a->info.port).field("reachable", a->reachable).field("draining", a->draining);
     w.field("tasks", a->tasks).field("docker", a->info.docker);
     resources("resources", a->info.total);
     resources("used", a->used);

@@ -43,7 +43,8 @@ Intent Orchestrator::Impl::rollback_of(const Deployment& d) const {
 
 static Refusal refuse(Errc code, std::string text) { return {{code, std::move(text)}, {}}; }
 
-std::expected<Proposal, Refusal> Orchestrator::Impl::propose_rules(const Intent& intent, Now now) const {
+/// What is in force at once and needs no deployment: rules, nodes.
+std::expected<Proposal, Refusal> Orchestrator::Impl::propose_settings(const Intent& intent, Now now) const {
   auto body = std::make_shared<Proposal::Body>();
   Proposal proposal;
   proposal.version = next_version(now);
@@ -56,7 +57,10 @@ std::expected<Proposal, Refusal> Orchestrator::Impl::propose_rules(const Intent&
       proposal.batch.remove.push_back(key("rules", app));
     }
   }
+  for (const auto& [node, mode] : intent.nodes)
+    if (auto wrong = propose_node(node, mode, proposal.batch)) return std::unexpected(std::move(*wrong));
   body->rules = intent.rules;
+  body->nodes = intent.nodes;
   body->origin = intent.origin;
   proposal.body = std::move(body);
   return proposal;
@@ -103,7 +107,7 @@ std::optional<Refusal> Orchestrator::Impl::settle(Deployment& d, Intent& intent,
 
 std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now now) const {
   auto& i = *impl_;
-  if (!given.rules.empty()) return i.propose_rules(given, now);
+  if (!given.rules.empty() || !given.nodes.empty()) return i.propose_settings(given, now);
   Intent intent = given;
   std::vector<DeploymentId> cancelled;
   if (given.cancel) {
@@ -176,6 +180,7 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     i.emit(BusEvent::Kind::rule_changed, app, now, rule ? rule->acl : "");
     i.changed.insert(app);
   }
+  for (const auto& [node, mode] : body.nodes) i.apply_node(node, mode, now);
   for (const auto& id : body.cancelled) {
     auto at = i.deployments.find(id);
     if (at == i.deployments.end()) continue;

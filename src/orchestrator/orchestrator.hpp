@@ -17,12 +17,20 @@
 
 namespace croft::orchestrator {
 
+/// What an operator wants of a node.
+enum class NodeMode : std::uint8_t {
+  active,
+  draining,   ///< no new tasks; those that it has are replaced elsewhere, each before it goes
+  down,       ///< it is gone and does not come back as it was: its tasks are counted lost at once
+};
+
 /// A change that a user wants, as edits of whole apps. Everything that the Marathon paths write comes down to this.
 struct Intent {
   std::map<AppId, std::optional<App>> apps;             ///< new definition, or nothing to remove it
   std::set<AppId> restart;                              ///< new tasks although nothing changed
   std::map<AppId, std::vector<TaskId>> victims;         ///< kill-and-scale
   std::map<AppId, std::optional<catalog::Rule>> rules;  ///< Bamboo's
+  std::map<AgentId, NodeMode> nodes;                    ///< goes alone, as rules do
   std::optional<DeploymentId> cancel;                   ///< with force: just dropped; else rolled back
   bool force = false;
   bool announce = false;                                ///< tell each app's definition by an api_post_event, as Marathon did for single writes
@@ -63,7 +71,7 @@ class Orchestrator {
   Orchestrator(const Orchestrator&) = delete;
   Orchestrator& operator=(const Orchestrator&) = delete;
 
-  /// From the store's keys (all that start with "apps/", "versions/", "deployments/", "rules/", "kills/"), once, before anything else.
+  /// From the store's keys (all that start with "apps/", "versions/", "deployments/", "rules/", "kills/", "removed/", "agents/", "nodes/"), once, before anything else.
   Status load(const std::map<std::string, std::string>& stored, Now now);
 
   std::expected<Proposal, Refusal> propose(const Intent& intent, Now now) const;
@@ -89,6 +97,8 @@ class Orchestrator {
   [[nodiscard]] std::optional<App> version_at(const AppId& id, const std::string& stamp) const;
   [[nodiscard]] const std::map<DeploymentId, std::shared_ptr<const Deployment>>& deployments() const;
   [[nodiscard]] const std::map<AppId, catalog::Rule>& rules() const;
+  /// By id or host name. Of several with one name the one that answers, or with `dead` one that does not.
+  [[nodiscard]] std::optional<AgentId> node(const std::string& name, bool dead = false) const;
   [[nodiscard]] std::vector<QueueItem> queue(Now now) const;
   [[nodiscard]] AppView view(const AppId& id, Now now, const AppView* before = nullptr) const;  ///< shares with `before` what has not changed
   /// Apps whose view changed since the last call.

@@ -227,6 +227,7 @@ void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now)
         if (i.awaited.empty()) i.drop_done_kills();
         [[fallthrough]];
       case Kind::agent_joined:
+        i.cluster.set_draining(event.agent, i.draining.contains(event.agent));
         i.publish_node(event.agent);
         i.enroll(event.agent);
         i.touch_waiting();
@@ -241,7 +242,8 @@ void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now)
         i.reap_removed(event.agent, false, now);
         if (i.registry.erase(event.agent)) i.background.remove.push_back("agents/" + event.agent.str());
         break;
-      case Kind::agent_disconnected: break;
+      case Kind::agent_disconnected:
+      case Kind::agent_changed: break;
     }
   }
 }

@@ -153,6 +153,8 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
       i.catalog.set(i.rules[app]);
     } else if (kind == "kills") {
       i.kills.emplace(name.substr(1));
+    } else if (kind == "nodes") {
+      i.draining.emplace(name.substr(1));
     } else if (kind == "removed") {
       i.removed[AppId(name)];
     } else if (kind == "agents") {

@@ -10,6 +10,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from farm import Farm, alive, children, own_namespace, run_suite, under_load, wait  # noqa: E402
+from restarts import APP as VICTIM, Asker, victim  # noqa: E402
 
 APP = "/service/fibonacci"
 RULE = {"id": APP, "acl": "path_beg -i " + APP}
@@ -171,6 +172,40 @@ def test_every_role_killed_under_load(farm):
     farm.settled()
     wait("changes go everywhere", lambda: len(farm.get("/v1/services/_fibonacci-service._tcp.marathon.mesos.", port=8123)) == 4)
     assert ask(farm) == (200, 55)
+
+
+def test_haproxy_knows_more_than_an_old_copy_and_a_leader_that_has_heard_nobody(farm):
+    """The balancer's copy of the catalog may be a second old, and a new leader knows only what agents tell it: until then the instances stand as HAProxy has them."""
+    copy = os.path.join(farm.data, "balancer", "catalog.json")
+    farm.deploy(victim(2))
+    first = {t["id"] for t in farm.running(VICTIM)}
+    wait("the copy has them", lambda: all(task in open(copy).read() for task in first))
+    with open(copy) as f:
+        old = f.read()
+    farm.deploy(victim(2, env={"COLOUR": "green"}))
+    before = {t["id"] for t in farm.running(VICTIM)}
+    assert not before & first
+    asker = Asker(farm, 3)
+    try:
+        for role in ("master", "balancer", "node"):
+            farm.end_role(role, signal.SIGKILL)
+        with open(copy, "w") as f:
+            f.write(old)
+        adopted = farm.role_log("balancer").count("is adopted")
+        farm.start_role("master")
+        farm.start_role("balancer")
+        wait("HAProxy is adopted", lambda: farm.role_log("balancer").count("is adopted") > adopted)
+        time.sleep(1.5)  # three times as long as HAProxy takes to find out that somebody has gone
+        farm.start_role("node")
+        farm.found_again()
+        wait("it is the same farm", lambda: {t["id"] for t in farm.running(VICTIM)} == before)
+        farm.deploy(victim(3, env={"COLOUR": "green"}))
+    finally:
+        asker.end()
+    print(f"    {asker.answers} requests, {len(asker.failures)} failed")
+    assert asker.answers > 100 and not asker.failures, asker.failures[:3]
+    farm.call("DELETE", f"/v2/apps{VICTIM}?force=true")
+    farm.settled()
 
 
 def test_one_damaged_run_folder_of_a_hundred(farm):

@@ -137,6 +137,92 @@ TEST_F(KeeperTest, ARunningHaproxyIsNotSetBackByAnOldCopyOfTheCatalog) {
   EXPECT_EQ(proxy.serving("web_0").size(), 2u);
 }
 
+/// What a leader that has heard no agent adds to a copy that is older than HAProxy: nothing.
+struct KeeperInDoubt : KeeperTest {
+  KeeperInDoubt() {
+    old = web(2);
+    for (const auto& [id, e] : old.endpoints) unheard.recalled.insert(id);
+    unheard.some_unheard = true;
+    present = web(0);
+    for (int i = 0; i < 2; ++i) {
+      auto e = endpoint(fmt::format("new.{}", i), "/web", static_cast<std::uint16_t>(31010 + i));
+      e.healthy = true;
+      present.with(e);
+    }
+  }
+  Keeper::Outcome apply_in_doubt() { return keeper->apply(old, true, now, unheard); }
+  ContentOf old, present;
+  catalog::Doubt unheard;
+  const Lines have{"10.0.0.1:31010", "10.0.0.1:31011"};
+};
+
+TEST_F(KeeperInDoubt, AnAdoptedHaproxyKeepsWhatItHasUntilTheAgentsAreHeard) {
+  apply(old);
+  apply(present);
+  const auto told = proxy.told.size();
+  make();
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(apply_in_doubt().in_force);
+  EXPECT_EQ(proxy.serving("web_0"), have);
+  EXPECT_EQ(proxy.told.size(), told) << "not even for a moment";
+  EXPECT_TRUE(apply(present).in_force);
+  EXPECT_EQ(proxy.serving("web_0"), have);
+  EXPECT_EQ(proxy.told.size(), told);
+}
+
+TEST_F(KeeperInDoubt, WhatHasGoneMeanwhileLeavesOnceItsAgentIsHeard) {
+  apply(present);
+  make();
+  apply_in_doubt();
+  unheard.recalled.clear();
+  unheard.heard = {"10.0.0.1"};
+  present.without("new.1");
+  EXPECT_TRUE(keeper->apply(present, true, now, unheard).in_force) << "another agent is still missing";
+  EXPECT_EQ(proxy.serving("web_0"), (Lines{"10.0.0.1:31010"}));
+}
+
+TEST_F(KeeperInDoubt, AHeardAgentsNewsIsObeyedMeanwhile) {
+  apply(old);
+  make();
+  apply_in_doubt();
+  auto e = endpoint("new.7", "/web", 31007, "10.0.0.2");
+  e.healthy = true;
+  old.with(e);
+  unheard.heard = {"10.0.0.2"};
+  apply_in_doubt();
+  EXPECT_EQ(proxy.serving("web_0").size(), 3u);
+  old.endpoints[TaskId("new.7")].draining = true;
+  EXPECT_TRUE(apply_in_doubt().in_force);
+  EXPECT_EQ(proxy.serving("web_0").size(), 2u);
+}
+
+TEST_F(KeeperInDoubt, ADrainThatTheCopyDoesNotKnowGoesOn) {
+  apply(old);
+  auto draining = old;
+  draining.endpoints[TaskId("web.1")].draining = true;
+  apply(draining);
+  make();
+  apply_in_doubt();
+  EXPECT_EQ(proxy.serving("web_0"), (Lines{"10.0.0.1:31000"}));
+  apply(old);
+  EXPECT_EQ(proxy.serving("web_0").size(), 2u) << "its agent says that nobody told it to go";
+}
+
+TEST_F(KeeperInDoubt, WithoutHaproxyTheCopyIsWhatThereIs) {
+  EXPECT_TRUE(apply_in_doubt().in_force);
+  EXPECT_EQ(proxy.serving("web_0"), (Lines{"10.0.0.1:31000", "10.0.0.1:31001"}));
+  EXPECT_TRUE(apply_in_doubt().in_force);
+  EXPECT_EQ(proxy.serving("web_0").size(), 2u);
+}
+
+TEST_F(KeeperInDoubt, AReloadMeanwhileTakesNobodyOut) {
+  apply(old);
+  apply(present);
+  make();
+  old.with(service("/another", 10001));
+  EXPECT_EQ(apply_in_doubt().reloads, 1u);
+  EXPECT_EQ(proxy.serving("web_0"), have);
+}
+
 TEST_F(KeeperTest, WithoutALeaderAndWithoutHaproxyTheOldCopyIsWhatThereIs) {
   EXPECT_TRUE(keeper->apply(web(2), false, now).in_force);
   EXPECT_EQ(proxy.serving("web_0").size(), 2u);

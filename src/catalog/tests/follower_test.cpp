@@ -50,7 +50,7 @@ TEST(Follower, RefusesADeltaOfAnotherEpochARepeatAndAnythingBeforeASnapshot) {
   d.at = {1, 1};
   EXPECT_FALSE(f.apply(Record(d)));
   EXPECT_FALSE(f.apply(Record(Heartbeat{{1, 0}})));
-  ASSERT_TRUE(f.apply(Record(Snapshot{{1, 5}, {}, {}})));
+  ASSERT_TRUE(f.apply(Record(Snapshot{{1, 5}, {}, {}, {}})));
   d.at = {2, 6};
   EXPECT_FALSE(f.apply(Record(d)));
   d.at = {1, 5};
@@ -61,7 +61,7 @@ TEST(Follower, RefusesADeltaOfAnotherEpochARepeatAndAnythingBeforeASnapshot) {
 
 TEST(Follower, RefusesALeaderOfAnEarlierEpoch) {
   Follower f;
-  ASSERT_TRUE(f.apply(Record(Snapshot{{5, 0}, {}, {}})));
+  ASSERT_TRUE(f.apply(Record(Snapshot{{5, 0}, {}, {}, {}})));
   auto refused = f.apply(Record(Snapshot{{4, 100}, {}, {}}));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Errc::conflict);
@@ -161,15 +161,15 @@ TEST(Follower, SavesAndRestoresButAsksForASnapshot) {
   ASSERT_TRUE(again.restore(f.save()));
   EXPECT_EQ(again.content(), f.content());
   EXPECT_EQ(again.index(), std::nullopt);
-  EXPECT_FALSE(again.apply(Record(Snapshot{{0, 0}, {}, {}})));  // the epoch it has seen counts on
-  ASSERT_TRUE(again.apply(Record(Snapshot{{2, 0}, {}, {}})));
+  EXPECT_FALSE(again.apply(Record(Snapshot{{0, 0}, {}, {}, {}})));  // the epoch it has seen counts on
+  ASSERT_TRUE(again.apply(Record(Snapshot{{2, 0}, {}, {}, {}})));
   EXPECT_EQ(again.content().endpoints.size(), 3u);
   // Saved before a snapshot came, the epoch is not forgotten either.
   Follower third;
   Follower copy;
   ASSERT_TRUE(copy.restore(f.save()));
   ASSERT_TRUE(third.restore(copy.save()));
-  EXPECT_FALSE(third.apply(Record(Snapshot{{0, 0}, {}, {}})));
+  EXPECT_FALSE(third.apply(Record(Snapshot{{0, 0}, {}, {}, {}})));
 }
 
 TEST(Follower, RefusesASavedFileThatIsNoSnapshot) {
@@ -181,6 +181,80 @@ TEST(Follower, RefusesASavedFileThatIsNoSnapshot) {
   EXPECT_EQ(no_snapshot.error().code, Errc::corrupt);
 }
 
+TEST(Follower, ACopyFromTheDiskIsInDoubtUntilAgentsAreHeard) {
+  Follower f;
+  ASSERT_TRUE(f.restore(before_fail_over().save()));
+  auto next = publisher(2);
+  ASSERT_TRUE(catch_up(f, next));
+  EXPECT_EQ(f.doubt().recalled.size(), 3u);
+  EXPECT_TRUE(f.doubt().may_serve_at("192.168.99.21"));
+  EXPECT_TRUE(f.doubt().may_serve_at("172.17.0.5"));
+  next.set(node("c-S1", "10.0.0.1"));
+  next.flush();
+  ASSERT_TRUE(catch_up(f, next));
+  EXPECT_TRUE(f.doubt().may_serve_at("10.0.0.1")) << "it has come, and has not told everything";
+  next.set(endpoint("t1", "/a", "c-S1"));
+  next.complete(AgentId("c-S1"));
+  next.flush();
+  ASSERT_TRUE(catch_up(f, next));
+  EXPECT_EQ(f.doubt().recalled, std::set<TaskId>{TaskId("t3")});
+  EXPECT_FALSE(f.doubt().may_serve_at("10.0.0.1"));
+  EXPECT_TRUE(f.doubt().may_serve_at("10.0.0.2"));
+  // Who comes to this leader later learns the same from a snapshot.
+  Follower late;
+  ASSERT_TRUE(late.restore(before_fail_over().save()));
+  ASSERT_TRUE(catch_up(late, next));
+  EXPECT_EQ(late.doubt().recalled, f.doubt().recalled);
+  EXPECT_EQ(late.doubt().heard, f.doubt().heard);
+}
+
+TEST(Follower, TwoAgentsAtOneAddressAreBothToBeHeard) {
+  Follower f;
+  auto next = publisher(2);
+  for (auto a : {"c-S1", "c-S2"}) next.set(node(a, "10.0.0.1"));
+  next.complete(AgentId("c-S1"));
+  next.flush();
+  ASSERT_TRUE(catch_up(f, next));
+  EXPECT_TRUE(f.doubt().may_serve_at("10.0.0.1"));
+  next.complete(AgentId("c-S2"));
+  next.flush();
+  ASSERT_TRUE(catch_up(f, next));
+  EXPECT_FALSE(f.doubt().may_serve_at("10.0.0.1"));
+}
+
+TEST(Follower, NothingIsKeptOfAnAgentThatNoLeaderKnowsOnceTheWaitIsOver) {
+  for (bool from_disk : {false, true})
+    for (bool heard_live : {false, true}) {
+      auto f = before_fail_over();
+      Follower restored;
+      ASSERT_TRUE(restored.restore(f.save()));
+      if (from_disk) f = restored;
+      auto next = publisher(2);
+      next.complete(AgentId("c-S1"));
+      next.flush();
+      if (heard_live) { ASSERT_TRUE(catch_up(f, next)); }
+      next.all_heard();
+      EXPECT_GT(next.pending(), next.index()) << "followers are told";
+      next.flush();
+      ASSERT_TRUE(catch_up(f, next));
+      EXPECT_TRUE(f.content().endpoints.empty());
+      EXPECT_FALSE(f.doubt().some_unheard);
+      next.all_heard();
+      EXPECT_EQ(next.pending(), next.index()) << "once";
+    }
+}
+
+TEST(Follower, ALeaderOfAnOlderVersionLeavesDoubtOnlyWhereTheDiskDoes) {
+  Follower f;
+  ASSERT_TRUE(f.apply(Record(Snapshot{{1, 0}, {}, {}, {}})));
+  EXPECT_FALSE(f.doubt().some_unheard);
+  ASSERT_TRUE(f.restore(before_fail_over().save()));
+  ASSERT_TRUE(f.apply(Record(Snapshot{{2, 0}, {}, {AgentId("c-S1")}, {}})));
+  EXPECT_TRUE(f.doubt().some_unheard);
+  ASSERT_TRUE(f.apply(Record(Snapshot{{2, 1}, {}, {AgentId("c-S1"), AgentId("c-S2")}, {}})));
+  EXPECT_FALSE(f.doubt().some_unheard);
+}
+
 /// Any mix of changes, followers at any distance, leaders that change: whoever caught up has the leader's content, plus only
 /// endpoints of agents of which this leader has not yet said the last word.
 TEST(Follower, AgreesWithTheLeaderWhateverHappened) {
@@ -190,10 +264,11 @@ TEST(Follower, AgreesWithTheLeaderWhateverHappened) {
     std::uint64_t epoch = 1;
     auto p = publisher(epoch, roll(2) ? 1u << 20 : 2000);
     std::set<std::string> spoken;
+    bool heard = false;
     std::vector<Follower> followers(3);
     for (int step = 0; step < 120; ++step) {
       auto agent = "c-S" + std::to_string(roll(4)), task = agent + ".t" + std::to_string(roll(6)), app = "/a" + std::to_string(roll(3));
-      switch (roll(12)) {
+      switch (roll(13)) {
         case 0: p.set(service(app)); break;
         case 1: p.remove_service(AppId(app)); break;
         case 2: case 3: case 4: p.set(endpoint(task, app, agent)); break;
@@ -202,7 +277,10 @@ TEST(Follower, AgreesWithTheLeaderWhateverHappened) {
         case 7: p.complete(AgentId(agent)), spoken.insert(agent); break;
         case 8: p.set(Rule{AppId(app), "path_beg /" + std::to_string(roll(3))}); break;
         case 9:
-          if (roll(8) == 0) p = publisher(++epoch), spoken.clear();
+          if (roll(8) == 0) p = publisher(++epoch), spoken.clear(), heard = false;
+          break;
+        case 11:
+          if (roll(8) == 0) p.all_heard(), heard = true;
           break;
         case 10:
           if (roll(4) == 0) {
@@ -216,7 +294,7 @@ TEST(Follower, AgreesWithTheLeaderWhateverHappened) {
           ASSERT_TRUE(catch_up(f, p)) << seed;
           ASSERT_EQ(f.index(), p.index());
           auto mine = f.content();
-          std::erase_if(mine.endpoints, [&](const auto& at) { return !p.content().endpoints.contains(at.first) && !spoken.contains(at.second.agent.str()); });
+          std::erase_if(mine.endpoints, [&](const auto& at) { return !heard && !p.content().endpoints.contains(at.first) && !spoken.contains(at.second.agent.str()); });
           ASSERT_EQ(mine, p.content()) << "seed " << seed << " step " << step;
         }
       }

@@ -269,5 +269,20 @@ TEST_F(FailOver, AnAgentThatDoesNotComeBackIsDeclaredLost) {
   EXPECT_TRUE(told) << "followers keep what they had of it for ever";
 }
 
+TEST_F(FailOver, FollowersAreToldWhenNobodyIsWaitedForAnyMore) {
+  auto heard = [this] { return leader->catalog.since(std::nullopt).at(0)->find("\"all_heard\":true") != std::string::npos; };
+  come(0), come(1);
+  change(app(1));
+  all_run();
+  take_over();
+  come(0), come(1);
+  pass(Millis(9'000));
+  EXPECT_FALSE(heard()) << "an agent that had just joined when the last leader died may not be in the store";
+  auto before = leader->catalog.index();
+  pass(Millis(1'001));
+  EXPECT_TRUE(heard());
+  EXPECT_NE(leader->catalog.since(before).back()->find("\"all_heard\":true"), std::string::npos) << "those who follow are told as well";
+}
+
 }  // namespace
 }  // namespace croft::orchestrator

@@ -1,0 +1,134 @@
+// Nodes that an operator wants empty, or gives up.
+#include <gtest/gtest.h>
+
+#include "farm.hpp"
+
+namespace croft::orchestrator::test {
+namespace {
+
+const AppId a("/a");
+
+std::string manifest(int instances, std::string_view more = "") {
+  return fmt::format(R"({{"id":"/a","cmd":"x","cpus":1,"mem":1,"ports":[0],"instances":{}{}}})", instances, more);
+}
+
+Farm on_hosts(int hosts, int instances, std::string_view more = "") {
+  Farm f;
+  for (int n = 1; n <= hosts; ++n) f.agent("h" + std::to_string(n));
+  f.put(manifest(instances, more));
+  f.settle(a, 5);
+  EXPECT_EQ(f.running(a), static_cast<std::size_t>(instances));
+  return f;
+}
+
+bool set(Farm& f, const std::string& host, NodeMode mode) {
+  auto node = f.core().node(host, mode == NodeMode::down);
+  if (!node) return false;
+  Intent intent;
+  intent.nodes[*node] = mode;
+  return f.change(std::move(intent)).has_value();
+}
+
+int on(const Farm& f, const std::string& host) {
+  auto spread = f.spread(a);
+  return spread.contains(host) ? spread[host] : 0;
+}
+
+TEST(DrainedNode, ItsTasksMoveAndNeverFewerServe) {
+  auto f = on_hosts(3, 6);
+  ASSERT_EQ(on(f, "h1"), 2);
+  ASSERT_TRUE(set(f, "h1", NodeMode::draining));
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_GE(f.running(a), 6u) << round;
+    f.start(a);
+    f.obey();
+    f.pass(Millis(1000));
+  }
+  EXPECT_EQ(on(f, "h1"), 0);
+  EXPECT_EQ(f.running(a), 6u);
+  f.put(manifest(9));
+  f.settle(a, 5);
+  EXPECT_EQ(f.running(a), 9u);
+  EXPECT_EQ(on(f, "h1"), 0) << "nothing new goes there";
+}
+
+TEST(DrainedNode, WithoutRoomElsewhereItsTasksStayAndItIsSaid) {
+  auto f = on_hosts(2, 2, R"(,"constraints":[["hostname","UNIQUE"]])");
+  ASSERT_TRUE(set(f, "h1", NodeMode::draining));
+  f.settle(a, 10);
+  EXPECT_EQ(f.running(a), 2u);
+  EXPECT_EQ(on(f, "h1"), 1);
+  auto said = f.explained(a);
+  EXPECT_NE(said.find("h1 is draining: 1 of the instances stays there"), std::string::npos) << said;
+  f.agent("h3");
+  f.settle(a, 10);
+  EXPECT_EQ(on(f, "h1"), 0);
+  EXPECT_EQ(on(f, "h3"), 1);
+}
+
+TEST(DrainedNode, AnAppThatAllowsNoSecondOneAtOnceIsMovedByItsOwnStrategy) {
+  auto f = on_hosts(2, 1, R"(,"upgradeStrategy":{"minimumHealthCapacity":0,"maximumOverCapacity":0})");
+  auto home = on(f, "h1") ? "h1" : "h2";
+  ASSERT_TRUE(set(f, home, NodeMode::draining));
+  for (int round = 0; round < 10; ++round) {
+    EXPECT_LE(f.tasks(a).size(), 1u) << "never two at once";
+    f.obey();
+    f.start(a);
+    f.pass(Millis(1000));
+  }
+  EXPECT_EQ(f.running(a), 1u);
+  EXPECT_EQ(on(f, home), 0);
+}
+
+TEST(DrainedNode, ItOutlivesTheLeader) {
+  auto f = on_hosts(3, 3, R"(,"constraints":[["hostname","UNIQUE"]])");
+  ASSERT_TRUE(set(f, "h1", NodeMode::draining));
+  f.take_over();
+  for (auto host : {"h1", "h2", "h3"}) f.back(host);
+  f.agent("h4");
+  f.settle(a, 15);
+  EXPECT_EQ(on(f, "h1"), 0);
+  EXPECT_EQ(f.running(a), 3u);
+  ASSERT_TRUE(set(f, "h1", NodeMode::active));
+  f.put(manifest(4, R"(,"constraints":[["hostname","UNIQUE"]])"));
+  f.settle(a, 10);
+  EXPECT_EQ(on(f, "h1"), 1) << "it takes tasks again";
+}
+
+TEST(DrainedNode, TakenBackItKeepsWhatIsThere) {
+  auto f = on_hosts(2, 2);
+  ASSERT_TRUE(set(f, "h1", NodeMode::draining));
+  ASSERT_TRUE(set(f, "h1", NodeMode::active));
+  f.settle(a, 10);
+  EXPECT_EQ(f.running(a), 2u);
+  EXPECT_EQ(f.tasks(a).size(), 2u) << "what was started meanwhile and is too many has gone";
+}
+
+TEST(NodeDown, ItsTasksAreReplacedAtOnceAndItIsForgotten) {
+  auto f = on_hosts(3, 3, R"(,"unreachableStrategy":"disabled")");
+  f.silent("h1");
+  f.pass(Millis(11'000));
+  EXPECT_EQ(f.running(a), 2u) << "the strategy waits for ever";
+  ASSERT_TRUE(set(f, "h1", NodeMode::down));
+  f.settle(a, 5);
+  EXPECT_EQ(f.running(a), 3u);
+  EXPECT_FALSE(f.core().node("h1"));
+  f.take_over();
+  f.back("h2"), f.back("h3");
+  f.settle(a, 5);
+  EXPECT_EQ(f.running(a), 3u) << "a later leader does not wait for it either";
+  f.back("h1");
+  f.settle(a, 10);
+  EXPECT_EQ(f.running(a), 3u) << "what it still ran is too many";
+}
+
+TEST(NodeDown, OneThatAnswersIsRefused) {
+  auto f = on_hosts(2, 2);
+  EXPECT_FALSE(set(f, "h1", NodeMode::down));
+  ASSERT_TRUE(f.refusal);
+  EXPECT_EQ(f.refusal->error.code, Errc::conflict);
+  EXPECT_FALSE(f.core().node("nobody"));
+}
+
+}  // namespace
+}  // namespace croft::orchestrator::test
