@@ -125,9 +125,11 @@ asio::awaitable<void> BalancerService::Impl::until_routed(AppId app, std::option
     std::optional<catalog::Index> at;
     {
       std::lock_guard lock(mutex);
-      auto rule = newest ? newest->rules.find(app) : decltype(newest->rules.find(app)){};
-      bool there = newest && rule != newest->rules.end();
-      if (newest && (acl ? there && rule->second.acl == *acl : !there)) at = newest_at;
+      if (newest.content) {
+        const auto& rules = newest.content->rules;
+        auto rule = rules.find(app);
+        if (acl ? rule != rules.end() && rule->second.acl == *acl : rule == rules.end()) at = newest.at;
+      }
     }
     if (at) {
       auto job = until_applied(*at);

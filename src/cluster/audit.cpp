@@ -44,7 +44,7 @@ std::string Cluster::audit() const {
     used += a.agent.used;
     total += a.agent.info.total;
     const auto& room = i.index.room(a.slot);
-    if (i.by_slot[a.slot] != &a || room.free != a.agent.info.total - a.agent.used || room.ports != a.port_count || room.open != (a.agent.connected && a.agent.reachable))
+    if (i.by_slot[a.slot] != &a || room.free != a.agent.info.total - a.agent.used || room.ports != a.port_count || room.open != (a.agent.connected && a.agent.reachable && !a.agent.draining))
       return fmt::format("agent {}: the index by free capacity is out of step", id);
     bool reserves = a.reserved != Resources{};
     for (const auto* t : a.tasks)

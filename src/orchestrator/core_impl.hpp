@@ -49,7 +49,7 @@ struct Waiting {               ///< an app with instances to launch
 /// An app's tasks, sorted by what they count for.
 struct Tally {
   std::vector<const cluster::Task*> current, old, leaving;  ///< live: to stay; of an earlier configuration or on a draining node; told to go
-  bool moves = false;                                        ///< some of the old are there for their node
+  bool moves = false;                                        ///< some of the old, or of those that leave, are there for their node
   std::uint32_t serving_current = 0, serving_old = 0;
   [[nodiscard]] std::size_t live() const { return current.size() + old.size() + leaving.size(); }
 };

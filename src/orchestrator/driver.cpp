@@ -71,9 +71,11 @@ Tally Orchestrator::Impl::tally(const AppId& id) const {
   auto app = apps.find(id);
   for (const auto* task : cluster.tasks_of(id)) {
     if (task->quarantined || is_terminal(task->status.state)) continue;
+    bool moves = draining.contains(task->agent);
     if (task->goal != link::Goal::run) {
+      t.moves = t.moves || (moves && task->status.state != TaskState::unreachable);  // its place is not another's before it has gone
       t.leaving.push_back(task);
-    } else if (bool moves = draining.contains(task->agent); moves || app == apps.end() || task->spec.app_version < app->second.last_config_change) {
+    } else if (moves || app == apps.end() || task->spec.app_version < app->second.last_config_change) {
       t.moves = t.moves || moves;
       t.old.push_back(task);
       t.serving_old += serving(*task);
