@@ -43,6 +43,7 @@ class Balancer {
   void leave(Millis pause);
   void apply_later();
   void carry_out();
+  void keep_unheard(const std::map<AppId, std::set<TaskId>>& old, const std::map<AppId, std::map<TaskId, AgentId>>& old_homes, const catalog::Doubt& doubt);
   void confirm();
   void confirm_loop();
   void save();
@@ -50,6 +51,8 @@ class Balancer {
   Farm& farm_;
   std::optional<catalog::Index> applied_;
   std::optional<std::string> saved_;
+  std::set<TaskId> unnamed_;                         ///< in rotation since before this process: its HAProxy knows addresses only
+  std::map<TaskId, std::string> addresses_;          ///< of what is in rotation
   std::map<TaskId, std::uint32_t> open_;
   Millis pause_{50}, heard_{0};
   std::size_t asked_ = 0;                            ///< masters since it had a stream
