@@ -78,6 +78,7 @@ struct Orchestrator::Impl {
   bool carry_out(const Deployment& d, const Action& action, Now now);
   void finish(const DeploymentId& id, Now now);
   void terminated(const Deployment& d, const AppId& app, Now now);
+  void remember_removed(const AppId& app);
   Tally tally(const AppId& app) const;
   bool counts(const cluster::Task& task, const App& app, Now now) const;
   bool serving(const cluster::Task& task) const;

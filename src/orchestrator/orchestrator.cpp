@@ -176,6 +176,7 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     i.emit(BusEvent::Kind::rule_changed, app, now, rule ? rule->acl : "");
     i.changed.insert(app);
   }
+  std::set<AppId> abandoned;  // their removal was under way
   for (const auto& id : body.cancelled) {
     auto at = i.deployments.find(id);
     if (at == i.deployments.end()) continue;
@@ -184,6 +185,8 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     std::erase(i.order, id);
     i.emit(BusEvent::Kind::deployment_failed, gone, now);
     for (const auto& [app, target] : gone->target) i.touch(app);
+    for (const auto& [app, target] : gone->target)
+      if (!target) abandoned.insert(app);
   }
   for (const auto& [id, app] : body.apps) {
     if (app) {
@@ -204,6 +207,8 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     i.publish_service(id);
     i.touch(id);
   }
+  for (const auto& id : abandoned)
+    if (!i.apps.contains(id)) i.remember_removed(id);
   for (const auto& id : body.reset_backoff) i.backoffs.erase(id);
   if (!body.deployment) return;
   auto shared = std::shared_ptr<const Deployment>(body.deployment);

@@ -94,7 +94,10 @@ void Balancer::leave(Millis at_least) {
 void Balancer::on_line(const PipePtr& pipe, std::uint64_t of, const std::shared_ptr<const std::string>& line) {
   auto& f = farm_;
   if (of != connection || (stream && stream != pipe)) return f.net.close(pipe);
-  if (!stream) f.note("{} follows {}", label(), f.net.name(f.masters[master]->node));
+  if (!stream) {
+    f.note("{} follows {}", label(), f.net.name(f.masters[master]->node));
+    followed = f.world.elapsed();
+  }
   stream = pipe;
   heard_ = f.world.elapsed();
   auto record = catalog::decode_record(*line);
@@ -158,6 +161,9 @@ void Balancer::carry_out() {
     }
   }
   keep_unheard(old, old_homes, doubt);
+  for (const auto& [app, tasks] : old)
+    for (const auto& id : tasks)
+      if (confirms && !has(app, id)) farm_.judge.left_rotation(*this, app, id);
   std::erase_if(addresses_, [&](const auto& a) { return std::none_of(rotation.begin(), rotation.end(), [&](const auto& r) { return r.second.contains(a.first); }); });
   for (const auto& [app, tasks] : old)
     if (!rotation.contains(app)) farm_.note("{} has nobody left for {}, had {}", label(), app, tasks.begin()->str());
