@@ -25,7 +25,7 @@ std::string safe(const AppId& app) {
   return out;
 }
 
-Slot slot_for(const catalog::Endpoint& e, std::size_t port_index, bool has_checks) {
+Slot slot_for(const catalog::Endpoint& e, std::size_t port_index, bool serves) {
   Slot s;
   s.task = e.task;
   s.ip = e.ip;
@@ -33,7 +33,7 @@ Slot slot_for(const catalog::Endpoint& e, std::size_t port_index, bool has_check
     s.port = e.ports[port_index].host_port;
     if (s.port == 0 && e.container_ip) s.ip = *e.container_ip, s.port = e.ports[port_index].container_port;
   }
-  s.state = e.serves(has_checks) ? Slot::State::ready : e.draining ? Slot::State::drain : Slot::State::maint;
+  s.state = serves ? Slot::State::ready : e.draining ? Slot::State::drain : Slot::State::maint;
   return s;
 }
 
@@ -75,10 +75,12 @@ void take_places(Backend& b, std::map<TaskId, Slot>& wanted, const catalog::Doub
 
 void fill_slots(Backend& b, const Endpoints& endpoints, const Backend* before, bool has_checks, std::uint32_t instances, const catalog::Doubt& doubt) {
   if (before) b.slots = before->slots;
+  for (auto& slot : b.slots) slot.agrees = true;
+  bool nobody = std::none_of(endpoints.begin(), endpoints.end(), [&](const auto* e) { return e->serves(has_checks); });
   std::map<TaskId, Slot> wanted;
   std::set<TaskId> here;
   for (const auto* e : endpoints)
-    if (auto s = slot_for(*e, b.port_index, has_checks); s.port != 0 && !s.ip.empty() && e->state == TaskState::running) here.insert(e->task), wanted.emplace(e->task, std::move(s));
+    if (auto s = slot_for(*e, b.port_index, nobody ? e->last_resort() : e->serves(has_checks)); s.port != 0 && !s.ip.empty() && e->state == TaskState::running) here.insert(e->task), wanted.emplace(e->task, std::move(s));
   take_places(b, wanted, doubt);
   if (before) std::erase_if(wanted, [&](const auto& w) { return doubt.recalled.contains(w.first); });  // out of HAProxy since the copy was made
   for (auto& slot : b.slots) {
@@ -139,6 +141,7 @@ class Planner {
     b.http = speaks_http(service, i, b.labels, content_.rules.contains(service.app));
     for (const auto& c : service.health_checks)
       if (!b.check && is_http(c) && is_of(c, i)) b.check = c;
+    b.last_resort = b.check.has_value();
     b.tls = b.check && b.check->kind == CheckKind::https;
     b.service_port = front_end(service, i, b.labels);
     auto old = before_.backends.find(b.name);

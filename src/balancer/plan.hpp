@@ -19,6 +19,7 @@ struct Slot {
   std::string ip;
   std::uint16_t port = 0;
   enum class State : std::uint8_t { free, ready, drain, maint } state = State::free;
+  bool agrees = true;                           ///< its twin (Backend::last_resort) stands as it does; false only as HAProxy was found
   bool operator==(const Slot&) const = default;
 };
 
@@ -31,6 +32,8 @@ struct Backend {
   bool tls = false;                             ///< instances speak TLS (they have an HTTPS check)
   std::uint16_t service_port = 0;               ///< of its own front end; 0: none
   std::optional<HealthCheck> check;             ///< HTTP or HTTPS, of this port
+  /// Each place has a twin that HAProxy does not check and asks only while every place fails its check: then nothing is left to route around.
+  bool last_resort = false;
   PortLabels labels;
   std::vector<Slot> slots;
 };

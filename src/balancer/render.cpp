@@ -31,6 +31,20 @@ std::string server_options(const Backend& b) {
   return out;
 }
 
+/// Without a check, so always up; a backup, so asked only when no place is; and all of them share the load. Without a cookie, or a client's cookie would
+/// lead to an instance that fails while others serve.
+void render_twins(std::string& out, const Backend& b, bool with_slots) {
+  if (!b.last_resort) return;
+  out += "    option allbackups\n";
+  auto options = std::string(b.tls && b.http ? " ssl verify none" : "") + " backup";
+  for (std::size_t i = 0; i < b.slots.size(); ++i) {
+    const auto& s = b.slots[i];
+    if (!with_slots) out += fmt::format("    server {}{}\n", twin_name(i), options);
+    else if (s.state == Slot::State::ready) out += fmt::format("    server {} {}:{}{}\n", twin_name(i), word(s.ip), s.port, options);
+    else out += fmt::format("    server {} 127.0.0.1:1{} disabled\n", twin_name(i), options);
+  }
+}
+
 void render_backend(std::string& out, const Backend& b, bool with_slots) {
   out += fmt::format("\nbackend {}\n    mode {}\n    balance {}\n", b.name, b.http ? "http" : "tcp", algorithm(b));
   if (!b.labels.networks.empty()) {
@@ -55,6 +69,7 @@ void render_backend(std::string& out, const Backend& b, bool with_slots) {
     else if (s.state == Slot::State::free) out += fmt::format("    server {} 127.0.0.1:1{} {} disabled\n", name, cookie, options);
     else out += fmt::format("    server {} {}:{}{} {}{}\n", name, word(s.ip), s.port, cookie, options, s.state == Slot::State::ready ? "" : " disabled");
   }
+  render_twins(out, b, with_slots);
 }
 
 /// Host names and paths of labels, those with the larger weight first.
@@ -102,6 +117,8 @@ std::string render_all(const Plan& plan, const RenderOptions& o, bool with_slots
 }  // namespace
 
 std::string server_name(std::size_t slot) { return fmt::format("s{}", slot + 1); }
+
+std::string twin_name(std::size_t slot) { return fmt::format("l{}", slot + 1); }
 
 std::string word(std::string_view text) {
   std::string out;

@@ -26,5 +26,6 @@ std::string probe_config(const std::string& acl);
 /// As one word of a configuration: whatever could end a word or a line is escaped.
 std::string word(std::string_view text);
 std::string server_name(std::size_t slot);        ///< "s1" of 0
+std::string twin_name(std::size_t slot);          ///< "l1" of 0: the same instance as a last resort
 
 }  // namespace croft::balancer

@@ -24,6 +24,17 @@ void change_slot(std::vector<std::string>& out, const std::string& server, const
   out.push_back(fmt::format("set server {} state {}", server, is.state == Slot::State::ready ? "ready" : is.state == Slot::State::drain ? "drain" : "maint"));
 }
 
+/// A place and its twin: the twin leaves before it and comes after it.
+void change_place(std::vector<std::string>& out, const std::string& server, const std::string& twin, const Slot& was, const Slot& is) {
+  bool stays = was.agrees && was.state == Slot::State::ready && is.state == Slot::State::ready && was.ip == is.ip && was.port == is.port;
+  bool was_in = was.state == Slot::State::ready || !was.agrees, comes = is.state == Slot::State::ready && !stays;
+  if (was_in && !stays) out.push_back(fmt::format("set server {} state maint", twin));
+  change_slot(out, server, was, is);
+  if (!comes) return;
+  out.push_back(fmt::format("set server {} addr {} port {}", twin, is.ip, is.port));
+  out.push_back(fmt::format("set server {} state ready", twin));
+}
+
 std::vector<std::string_view> words_of(std::string_view line) {
   std::vector<std::string_view> out;
   for (std::size_t at = 0; at < line.size();) {
@@ -55,7 +66,9 @@ Steps steps_between(const Plan& has, const Plan& wanted) {
     for (std::size_t i = 0; i < old.slots.size(); ++i) {
       static const Slot free;
       const auto& is = i < slots.size() ? slots[i] : free;
-      change_slot(s.commands, fmt::format("{}/{}", name, server_name(i)), old.slots[i], is);
+      auto server = fmt::format("{}/{}", name, server_name(i));
+      if (old.last_resort) change_place(s.commands, server, fmt::format("{}/{}", name, twin_name(i)), old.slots[i], is);
+      else change_slot(s.commands, server, old.slots[i], is);
       bool stays = is.state == Slot::State::ready && is.ip == old.slots[i].ip && is.port == old.slots[i].port;
       s.any_leaves = s.any_leaves || (old.slots[i].state == Slot::State::ready && !stays);
       old.slots[i] = is;
@@ -67,17 +80,17 @@ Steps steps_between(const Plan& has, const Plan& wanted) {
 
 Plan plan_seen(std::string_view text) {
   Plan plan;
+  std::map<std::string, std::vector<Slot>> twins;
   each_line(text, [&](std::string_view line) {
     auto f = words_of(line);
-    if (f.size() < 19 || f[0].starts_with('#') || !f[3].starts_with('s')) return;
+    if (f.size() < 19 || f[0].starts_with('#') || !(f[3].starts_with('s') || f[3].starts_with('l'))) return;
     auto number = to_int(f[3].substr(1));
     auto admin = to_int(f[6]), port = to_int(f[18]);
     if (!number || *number < 1 || *number > 100'000 || !admin || !port) return;
-    auto& b = plan.backends[std::string(f[1])];
-    b.name = f[1];
     auto i = static_cast<std::size_t>(*number - 1);
-    if (b.slots.size() <= i) b.slots.resize(i + 1);
-    auto& slot = b.slots[i];
+    auto& slots = f[3].starts_with('l') ? twins[std::string(f[1])] : plan.backends[std::string(f[1])].slots;
+    if (slots.size() <= i) slots.resize(i + 1);
+    auto& slot = slots[i];
     constexpr std::int64_t forced_maint = 1, forced_drain = 8;
     bool maint = (*admin & forced_maint) != 0, unused = f[4] == "127.0.0.1" && *port == 1;
     if (maint && unused) return;
@@ -85,6 +98,18 @@ Plan plan_seen(std::string_view text) {
     slot.port = static_cast<std::uint16_t>(*port);
     slot.state = maint ? Slot::State::maint : (*admin & forced_drain) ? Slot::State::drain : Slot::State::ready;
   });
+  for (auto& [name, b] : plan.backends) {
+    b.name = name;
+    auto seen = twins.find(name);
+    if (seen == twins.end()) continue;
+    b.last_resort = true;
+    seen->second.resize(b.slots.size());
+    for (std::size_t i = 0; i < b.slots.size(); ++i) {
+      auto &slot = b.slots[i], &twin = seen->second[i];
+      bool in = slot.state == Slot::State::ready;
+      slot.agrees = in ? twin.state == Slot::State::ready && twin.ip == slot.ip && twin.port == slot.port : twin.state == Slot::State::free || twin.state == Slot::State::maint;
+    }
+  }
   return plan;
 }
 

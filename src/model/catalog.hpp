@@ -33,6 +33,9 @@ struct Endpoint {
   [[nodiscard]] bool serves(bool has_checks) const {
     return state == TaskState::running && ready && !draining && (has_checks ? healthy.value_or(false) : healthy.value_or(true));
   }
+  /// Runs and fails its check: asked all the same once nobody of its app serves, because then the cause is mostly a common one. Not one that has no verdict
+  /// yet: it has never served.
+  [[nodiscard]] bool last_resort() const { return state == TaskState::running && ready && !draining && healthy == false; }
 };
 
 struct ServicePort {

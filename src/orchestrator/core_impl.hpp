@@ -81,6 +81,7 @@ struct Orchestrator::Impl {
   bool carry_out(const Deployment& d, const Action& action, Now now);
   void finish(const DeploymentId& id, Now now);
   void terminated(const Deployment& d, const AppId& app, Now now);
+  void remember_removed(const AppId& app);
   Tally tally(const AppId& app) const;
   bool counts(const cluster::Task& task, const App& app, Now now) const;
   bool serving(const cluster::Task& task) const;
@@ -122,6 +123,8 @@ struct Orchestrator::Impl {
   void publish_task(const cluster::Task& task, Now now);
   void publish_endpoint(const cluster::Task& task, Now now);
   [[nodiscard]] bool in_rotation(const TaskId& task) const;
+  [[nodiscard]] bool published_serving(const TaskId& task) const;
+  void end_last_resort(const cluster::Task& served);
   void publish_node(const AgentId& agent);
   void enroll(const AgentId& agent);
   void emit(BusEvent::Kind kind, const AppId& app, Now now, std::string text = {});

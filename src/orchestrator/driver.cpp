@@ -245,6 +245,13 @@ void Orchestrator::Impl::advance(const DeploymentId& id, Now now) {
   }
 }
 
+/// Agents that have not come back from an earlier leader's time may bring tasks of it.
+void Orchestrator::Impl::remember_removed(const AppId& app) {
+  if (awaited.empty()) return;
+  removed[app] = awaited;
+  background.put[key("removed", app)] = "{}";
+}
+
 /// The last task of a removed app is gone. An app of the same name may have been made meanwhile: what is kept by name is then its.
 void Orchestrator::Impl::terminated(const Deployment& d, const AppId& app, Now now) {
   if (!apps.contains(app)) {
@@ -254,10 +261,7 @@ void Orchestrator::Impl::terminated(const Deployment& d, const AppId& app, Now n
     waiting.erase(app);
     progress.erase(app);
     held.erase(app);
-    if (!awaited.empty()) {
-      removed[app] = awaited;
-      background.put[key("removed", app)] = "{}";
-    }
+    remember_removed(app);
     if (cluster.tasks_of(app).empty()) cluster.app_known(app, false);
   }
   if (auto original = d.original.find(app); original != d.original.end() && original->second && !original->second->health_checks.empty())

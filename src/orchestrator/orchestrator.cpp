@@ -181,6 +181,7 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     i.changed.insert(app);
   }
   for (const auto& [node, mode] : body.nodes) i.apply_node(node, mode, now);
+  std::set<AppId> abandoned;  // their removal was under way
   for (const auto& id : body.cancelled) {
     auto at = i.deployments.find(id);
     if (at == i.deployments.end()) continue;
@@ -189,6 +190,8 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     std::erase(i.order, id);
     i.emit(BusEvent::Kind::deployment_failed, gone, now);
     for (const auto& [app, target] : gone->target) i.touch(app);
+    for (const auto& [app, target] : gone->target)
+      if (!target) abandoned.insert(app);
   }
   for (const auto& [id, app] : body.apps) {
     if (app) {
@@ -209,6 +212,8 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     i.publish_service(id);
     i.touch(id);
   }
+  for (const auto& id : abandoned)
+    if (!i.apps.contains(id)) i.remember_removed(id);
   for (const auto& id : body.reset_backoff) i.backoffs.erase(id);
   if (!body.deployment) return;
   auto shared = std::shared_ptr<const Deployment>(body.deployment);

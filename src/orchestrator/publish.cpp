@@ -53,7 +53,7 @@ void Orchestrator::Impl::publish_service(const AppId& id) {
   catalog.set(std::move(s));
 }
 
-bool Orchestrator::Impl::in_rotation(const TaskId& task) const {
+bool Orchestrator::Impl::published_serving(const TaskId& task) const {
   const auto& content = catalog.content();
   auto at = content.endpoints.find(task);
   if (at == content.endpoints.end()) return false;
@@ -61,10 +61,27 @@ bool Orchestrator::Impl::in_rotation(const TaskId& task) const {
   return service != content.services.end() && at->second.serves(!service->second.health_checks.empty());
 }
 
+bool Orchestrator::Impl::in_rotation(const TaskId& task) const {
+  if (published_serving(task)) return true;
+  const auto& content = catalog.content();
+  auto at = content.endpoints.find(task);
+  if (at == content.endpoints.end() || !at->second.last_resort() || !content.services.contains(at->second.app)) return false;
+  auto all = cluster.tasks_of(at->second.app);  // asked only when nobody serves
+  return std::none_of(all.begin(), all.end(), [&](const cluster::Task* t) { return published_serving(t->spec.id); });
+}
+
+/// Somebody serves (again): those that were asked as a last resort are not any more.
+void Orchestrator::Impl::end_last_resort(const cluster::Task& served) {
+  const auto& content = catalog.content();
+  for (const auto* t : cluster.tasks_of(served.spec.app))
+    if (auto other = content.endpoints.find(t->spec.id); other != content.endpoints.end() && other->second.last_resort()) left_rotation[t->spec.id] = catalog.pending();
+}
+
 void Orchestrator::Impl::publish_task(const cluster::Task& task, Now now) {
   const auto& id = task.spec.id;
-  bool before = in_rotation(id);
+  bool before = in_rotation(id), served = published_serving(id);
   publish_endpoint(task, now);
+  if (!served && published_serving(id)) end_last_resort(task);
   if (in_rotation(id)) left_rotation.erase(id);
   else if (before) left_rotation[id] = catalog.pending();
 }

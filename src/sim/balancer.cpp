@@ -1,5 +1,7 @@
 #include "sim/balancer.hpp"
 
+#include <algorithm>
+
 #include "model/catalog_json.hpp"
 #include "sim/farm.hpp"
 
@@ -19,6 +21,7 @@ void Balancer::boot() {
   applied_.reset();
   applying_ = saving_ = false;
   pause_ = retry_min;
+  for (const auto& [app, tasks] : rotation) unnamed_.insert(tasks.begin(), tasks.end());
   if (saved_) {
     if (auto ok = follower.restore(*saved_); !ok) return farm_.fail("C12", "a saved copy cannot be read: " + ok.error().context);
     farm_.probe(Probe::follower_restored);
@@ -33,7 +36,8 @@ void Balancer::crash() {
   if (stream) stream->broken_at_reader = nullptr, farm_.net.close(stream);
   stream.reset();
   ++connection;
-  // What it had not written down by now it cannot know again.
+  if (confirms) return;  // its HAProxy knows more than the copy
+  // What a DNS server had not written down by now it cannot know again.
   catalog::Follower copy;
   if (saved_ && !copy.restore(*saved_)) return;
   const auto& c = copy.content();
@@ -90,7 +94,10 @@ void Balancer::leave(Millis at_least) {
 void Balancer::on_line(const PipePtr& pipe, std::uint64_t of, const std::shared_ptr<const std::string>& line) {
   auto& f = farm_;
   if (of != connection || (stream && stream != pipe)) return f.net.close(pipe);
-  if (!stream) f.note("{} follows {}", label(), f.net.name(f.masters[master]->node));
+  if (!stream) {
+    f.note("{} follows {}", label(), f.net.name(f.masters[master]->node));
+    followed = f.world.elapsed();
+  }
   stream = pipe;
   heard_ = f.world.elapsed();
   auto record = catalog::decode_record(*line);
@@ -119,22 +126,45 @@ void Balancer::apply_later() {
   });
 }
 
+/// Places of an adopted HAProxy that the content has nobody for, as Keeper leaves them.
+void Balancer::keep_unheard(const std::map<AppId, std::set<TaskId>>& old, const std::map<AppId, std::map<TaskId, AgentId>>& old_homes, const catalog::Doubt& doubt) {
+  const auto& c = follower.content();
+  for (const auto& [app, tasks] : old)
+    for (const auto& id : tasks) {
+      if (c.endpoints.contains(id) || !unnamed_.contains(id)) continue;
+      if (!c.services.contains(app) || !doubt.may_serve_at(addresses_[id])) continue;
+      farm_.probe(Probe::unheard_kept);
+      rotation[app].insert(id);
+      homes[app][id] = old_homes.at(app).at(id);
+    }
+}
+
 void Balancer::carry_out() {
   const auto& c = follower.content();
+  auto doubt = confirms && !farm_.has(Bug::doubt_ignored) ? follower.doubt() : catalog::Doubt();
   auto old = std::exchange(rotation, {});
-  homes.clear();
+  auto old_homes = std::exchange(homes, {});
   std::map<TaskId, std::uint32_t> open;
   for (const auto& [id, e] : c.endpoints) {
     auto service = c.services.find(e.app);
     if (service == c.services.end()) continue;
-    if (e.serves(!service->second.health_checks.empty())) {
+    unnamed_.erase(id);
+    auto before = old.find(e.app);
+    bool recalled = doubt.recalled.contains(id), had = before != old.end() && before->second.contains(id);
+    if (recalled ? had : e.serves(!service->second.health_checks.empty())) {
       rotation[e.app].insert(id);
       homes[e.app][id] = e.agent;
+      addresses_[id] = e.ip;
     } else if (e.draining) {
-      auto before = open_.find(id);
-      open[id] = before != open_.end() ? before->second : static_cast<std::uint32_t>(farm_.world.roll(4));
+      auto told = open_.find(id);
+      open[id] = told != open_.end() ? told->second : static_cast<std::uint32_t>(farm_.world.roll(4));
     }
   }
+  keep_unheard(old, old_homes, doubt);
+  for (const auto& [app, tasks] : old)
+    for (const auto& id : tasks)
+      if (confirms && !has(app, id)) farm_.judge.left_rotation(*this, app, id);
+  std::erase_if(addresses_, [&](const auto& a) { return std::none_of(rotation.begin(), rotation.end(), [&](const auto& r) { return r.second.contains(a.first); }); });
   for (const auto& [app, tasks] : old)
     if (!rotation.contains(app)) farm_.note("{} has nobody left for {}, had {}", label(), app, tasks.begin()->str());
   open_ = std::move(open);

@@ -33,6 +33,7 @@ class Balancer {
   std::map<AppId, std::map<TaskId, AgentId>> homes;  ///< where these are
   std::uint64_t connection = 0;
   PipePtr stream;
+  Millis followed{0};                                ///< when this stream brought its first record
   std::size_t master = 0;
   catalog::Index carried;                            ///< the highest that its data plane ever had
   bool misled = false;                               ///< what its data plane has is of a leader on another store than the farm's
@@ -43,6 +44,7 @@ class Balancer {
   void leave(Millis pause);
   void apply_later();
   void carry_out();
+  void keep_unheard(const std::map<AppId, std::set<TaskId>>& old, const std::map<AppId, std::map<TaskId, AgentId>>& old_homes, const catalog::Doubt& doubt);
   void confirm();
   void confirm_loop();
   void save();
@@ -50,6 +52,8 @@ class Balancer {
   Farm& farm_;
   std::optional<catalog::Index> applied_;
   std::optional<std::string> saved_;
+  std::set<TaskId> unnamed_;                         ///< in rotation since before this process: its HAProxy knows addresses only
+  std::map<TaskId, std::string> addresses_;          ///< of what is in rotation
   std::map<TaskId, std::uint32_t> open_;
   Millis pause_{50}, heard_{0};
   std::size_t asked_ = 0;                            ///< masters since it had a stream

@@ -55,7 +55,8 @@ void Faults::loop() {
   if (bad_store) return;
   auto dice = w.roll(20);
   if (dice < 4) return strike_task();
-  if (dice < 6) return strike_balancer();
+  if (dice < 5 || (dice < 6 && (!top_faults_ || !host_faults_))) return strike_balancer();
+  if (dice < 6) return strike_machine(w.chance(0.5));
   if (dice < 7) return weather();
   if (dice < 13) {
     if (host_faults_) strike_host();
@@ -287,6 +288,44 @@ void Faults::strike_task() {
   }
   auto id = at->first;
   h->end_proc(id, TaskState::failed, "", "crashes");
+}
+
+// --- machines ---
+
+/// Every process of ours on a machine at once, or on all of them (`croft dev` is all of a farm in one); HAProxy and the tasks live on.
+void Faults::strike_machine(bool all) {
+  auto& f = farm_;
+  auto& w = f.world;
+  auto* m = f.leader();
+  if (!m) return;
+  auto down = w.chance(0.5) ? w.between(20, 1500) : w.between(100, 9000);
+  f.note("{} killed for {} ms, leader, agent and balancer at once", all ? "all machines are" : "a machine is", down.count());
+  f.probe(Probe::machine_killed);
+  auto again = [&] { return down + w.between(0, 60); };  // one unit starts a little before the other
+  auto host = w.roll(f.hosts.size()), balancer = w.roll(f.balancers.size());
+  for (auto& other : f.masters) {
+    if (!f.net.up(other->node) || (!all && other.get() != m)) continue;
+    other->crash();
+    later(again(), [x = other.get(), &f] {
+      if (!f.net.up(x->node)) x->boot();
+    });
+  }
+  for (auto& h : f.hosts) {
+    if (!f.net.up(h->node) || (!all && h->index != host)) continue;
+    trouble(h->node, down);
+    h->kill_agent();
+    later(again(), [x = h.get(), &f] {
+      if (!f.net.up(x->node)) x->boot_agent();
+    });
+  }
+  for (auto& b : f.balancers) {
+    if (!f.net.up(b->node) || (!all && b->index != balancer)) continue;
+    trouble(b->node, down + Millis(500));
+    b->crash();
+    later(again(), [x = b.get(), &f] {
+      if (!f.net.up(x->node)) x->boot();
+    });
+  }
 }
 
 // --- balancers ---

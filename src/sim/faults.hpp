@@ -33,6 +33,7 @@ class Faults {
   void strike_host();
   void strike_task();
   void strike_balancer();
+  void strike_machine(bool all);
   void all_masters_down(Millis length);
   void unknown_store();
   void part(NodeId a, NodeId b, Millis length);

@@ -36,6 +36,7 @@ class Judge {
   void on_bus(Master& m, const std::vector<orchestrator::BusEvent>& events);
   // --- C7, C8, C12: what is served ---
   void look_around();
+  void left_rotation(const Balancer& b, const AppId& app, const TaskId& id);
   // --- the end ---
   [[nodiscard]] std::string unfinished();
   void task_died(const TaskId& id, const AppId& app, bool told);

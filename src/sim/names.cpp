@@ -26,6 +26,7 @@ constexpr BugInfo all_bugs[] = {
     {Bug::reservation_leaked, "reservation-leaked", "room is reserved and never used nor given back", 1},
     {Bug::exit_lost, "exit-lost", "an end while the agent was down is not told", 3},
     {Bug::drain_taken_as_kill, "drain-taken-as-kill", "an agent kills what it was told to drain", 1},
+    {Bug::doubt_ignored, "doubt-ignored", "a balancer that was restarted sets its data plane back to an old copy of the catalog", 1},
 };
 
 constexpr std::string_view probe_names[] = {
@@ -35,7 +36,8 @@ constexpr std::string_view probe_names[] = {
     "disk lost", "unsynced writes lost", "drain ended by confirmations", "drain ended by its time", "drain ended by a lease's end", "drain without a balancer", "drain adopted after a fail-over", "kill adopted after a fail-over",
     "removed while its agent was away, reaped", "instances charged to absent agents", "mass-loss brake", "task quarantined", "end points kept over a fail-over", "follower resumed by deltas", "follower got a snapshot again",
     "follower restored from disk", "confirmation of an old epoch", "deployment resumed after a fail-over", "deployment forced", "deployment rolled back", "deployment waits behind another", "back-off grew", "killed by its health check", "store refused a commit",
-    "progress stored at the second try", "request arrived twice", "request arrived after a cut",
+    "progress stored at the second try", "request arrived twice", "request arrived after a cut", "leader, agent and balancer killed at once",
+    "kept in an adopted HAProxy until its agent was heard",
 };
 static_assert(std::size(probe_names) == probe_count);
 

@@ -101,7 +101,7 @@ class Watcher:
         before = set()
         while not self.over:
             now, said = time.time(), haproxy_says(self.farm)
-            admin = {line.split()[1]: int(line.split(" admin=")[1].split()[0]) for line in said if " admin=" in line}
+            admin = {line.split()[1]: int(line.split(" admin=")[1].split()[0]) for line in said if line.startswith("s") and " admin=" in line}  # the twins follow these
             ready = {place for place, bits in admin.items() if bits & (MAINT | DRAIN) == 0}
             if said and not said[0].startswith("HAProxy"):
                 self.samples += 1

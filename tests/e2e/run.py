@@ -12,6 +12,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from farm import Farm, alive, children, own_namespace, run_suite, under_load, wait  # noqa: E402
+from restarts import APP as VICTIM, PORT as VICTIM_PORT, Asker, attack, haproxy_says, victim  # noqa: E402
 
 APP = "/service/fibonacci"
 RULE = {"id": APP, "acl": "path_beg -i " + APP}
@@ -134,6 +135,59 @@ def test_kill_nine_of_croft_restarts_nothing(farm):
     assert ask(farm) == (200, 55)
     wait("no line is lost and none doubled", lambda: farm.get("/logstash-*/_count?q=app:%22/counter%22", port=9200)["count"] == 100, 20)
     farm.call("DELETE", "/v2/apps/counter")
+    farm.settled()
+
+
+def test_kill_nine_in_the_midst_of_forced_updates(farm):
+    """A bounded round of restarts.py, which finds what this one is too short for."""
+    answers, words = attack(farm, 2, seed=7, threads=2)
+    print(f"    {answers} requests in 2 rounds")
+    assert answers > 100 and not words, words
+    farm.call("DELETE", f"/v2/apps{VICTIM}?force=true")
+    farm.settled()
+
+
+def test_an_app_that_fails_all_its_checks_is_asked_all_the_same(farm):
+    app = victim(2)
+    app["cmd"] = app["cmd"].replace('b"HTTP/1.1 200 OK', 'b"HTTP/1.1 500 Sick\\r\\nContent-Length: 0\\r\\n\\r\\n" if b"/health" in got and os.path.exists("sick") else b"HTTP/1.1 200 OK')
+    app["cmd"] = app["cmd"].replace("while line.recv(65536):", "while got := line.recv(65536):").replace("ok\\n", '" + os.environ["PORT0"][-3:].encode() + b"')
+    app["healthChecks"][0].update(path="/health", intervalSeconds=1, maxConsecutiveFailures=1000)
+    farm.deploy(app)
+    one, other = (t["ports"][0] for t in farm.running(VICTIM))
+    tasks = {t["ports"][0]: t["id"] for t in farm.running(VICTIM)}
+    folder = {port: glob.glob(f"{farm.data}/node/slaves/*/frameworks/*/executors/{task}/runs/latest")[0] for port, task in tasks.items()}
+    pids = farm.task_pids()
+
+    def who():
+        return {str(farm.call("GET", "/", port=VICTIM_PORT)[1]) for _ in range(10)}
+
+    def name(*ports):
+        return {str(p)[-3:] for p in ports}
+
+    def down(*ports):
+        return all(any(line.startswith("s") and f":{p} op=0" in line for line in haproxy_says(farm)) for p in ports)
+
+    wait("both answer", lambda: who() == name(one, other))
+    asker = Asker(farm, 2)
+    try:
+        open(folder[one] + "/sick", "w").close()
+        wait("it is routed around", lambda: who() == name(other))
+        open(folder[other] + "/sick", "w").close()
+        wait("HAProxy has nobody left", lambda: farm.app(VICTIM)["tasksUnhealthy"] == 2 and down(one, other), 15)
+        assert who() == name(one, other), "both are asked"
+        os.remove(folder[one] + "/sick")
+        wait("who is well again is asked alone", lambda: who() == name(one), 10)
+        open(folder[one] + "/sick", "w").close()
+        wait("nobody is left once more", lambda: farm.app(VICTIM)["tasksUnhealthy"] == 2 and down(one, other), 15)
+    finally:
+        asker.end()
+    print(f"    {asker.answers} requests, {len(asker.failures)} failed")
+    assert asker.answers > 100 and not asker.failures, asker.failures[:3]
+    for pid in children(pids[tasks[one]]):
+        os.kill(pid, signal.SIGKILL)
+    fresh = wait("another takes the place of one that died", lambda: [t["ports"][0] for t in farm.running(VICTIM) if t["id"] not in tasks.values()])[0]
+    wait("it alone is asked", lambda: who() == name(fresh), 10)
+    farm.call("DELETE", f"/v2/apps{VICTIM}?force=true")
     farm.settled()
 
 

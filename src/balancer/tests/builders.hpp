@@ -147,7 +147,15 @@ class FakeProxy final : public Proxy {
   std::vector<std::string> serving(const std::string& backend, int pid = 0) const {
     std::vector<std::string> out;
     for (const auto& [name, s] : worker(pid).servers)
-      if (name.starts_with(backend + "/") && s.state == Slot::State::ready) out.push_back(fmt::format("{}:{}", s.ip, s.port));
+      if (name.starts_with(backend + "/s") && s.state == Slot::State::ready) out.push_back(fmt::format("{}:{}", s.ip, s.port));
+    std::sort(out.begin(), out.end());
+    return out;
+  }
+  /// Those that are asked when all of these fail their checks.
+  std::vector<std::string> last_resort(const std::string& backend) const {
+    std::vector<std::string> out;
+    for (const auto& [name, s] : worker(0).servers)
+      if (name.starts_with(backend + "/l") && s.state == Slot::State::ready) out.push_back(fmt::format("{}:{}", s.ip, s.port));
     std::sort(out.begin(), out.end());
     return out;
   }

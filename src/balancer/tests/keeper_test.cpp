@@ -137,6 +137,20 @@ TEST_F(KeeperTest, ARunningHaproxyIsNotSetBackByAnOldCopyOfTheCatalog) {
   EXPECT_EQ(proxy.serving("web_0").size(), 2u);
 }
 
+TEST_F(KeeperTest, TheLastResortIsWhatIsInRotationAndNothingElse) {
+  auto c = web(3);
+  apply(c);
+  EXPECT_EQ(proxy.last_resort("web_0"), proxy.serving("web_0"));
+  c.endpoints[TaskId("web.0")].draining = true;
+  c.without("web.1");
+  apply(c);
+  EXPECT_EQ(proxy.last_resort("web_0"), (Lines{"10.0.0.1:31002"}));
+  proxy.worker(0).servers["web_0/l7"] = {{}, "10.0.0.1", 31099, Slot::State::ready};  // a croft that was killed between two commands
+  make();
+  apply(c);
+  EXPECT_EQ(proxy.last_resort("web_0"), (Lines{"10.0.0.1:31002"}));
+}
+
 /// What a leader that has heard no agent adds to a copy that is older than HAProxy: nothing.
 struct KeeperInDoubt : KeeperTest {
   KeeperInDoubt() {

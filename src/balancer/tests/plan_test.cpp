@@ -41,12 +41,32 @@ TEST(Plan, AHealthyInstanceServesAndOthersWait) {
     return only_backend(plan).slots[0].state;
   };
   EXPECT_EQ(state_of([](auto& e) { e.healthy = true; }), Slot::State::ready);
-  EXPECT_EQ(state_of([](auto& e) { e.healthy = false; }), Slot::State::maint);
   EXPECT_EQ(state_of([](auto&) {}), Slot::State::maint) << "no verdict yet";
   EXPECT_EQ(state_of([](auto& e) { e.healthy = true, e.ready = false; }), Slot::State::maint);
   EXPECT_EQ(state_of([](auto& e) { e.healthy = true, e.draining = true; }), Slot::State::drain);
   EXPECT_EQ(state_of([](auto& e) { e.state = TaskState::starting; }), Slot::State::free);
   EXPECT_EQ(state_of([](auto& e) { e.ports[0].host_port = 0; }), Slot::State::free) << "nowhere to send a request";
+}
+
+TEST(Plan, WhenEverybodyFailsHisCheckThoseThatRunAreAskedAllTheSame) {
+  using enum Slot::State;
+  auto c = web(3);
+  auto states = [&](auto change) {
+    auto now = c;
+    change(now.endpoints);
+    std::vector<Slot::State> out;
+    for (const auto& s : only_backend(make_plan(now, make_plan(c, {}, {}), {})).slots)
+      if (out.size() < 3) out.push_back(s.state);
+    return out;
+  };
+  const TaskId a("web.0"), b("web.1"), d("web.2");
+  EXPECT_EQ(states([&](auto& e) { e[a].healthy = false; }), (std::vector{maint, ready, ready})) << "one is routed around";
+  EXPECT_EQ(states([&](auto& e) { e[a].healthy = e[b].healthy = false; }), (std::vector{maint, maint, ready})) << "so are all but one";
+  EXPECT_EQ(states([&](auto& e) { e[a].healthy = e[b].healthy = e[d].healthy = false; }), (std::vector{ready, ready, ready}));
+  EXPECT_EQ(states([&](auto& e) { e[a].healthy = e[b].healthy = false, e[d].healthy = std::nullopt; }), (std::vector{ready, ready, maint})) << "one that never served is none";
+  EXPECT_EQ(states([&](auto& e) { e[a].healthy = e[b].healthy = false, e[d].ready = false; }), (std::vector{ready, ready, maint}));
+  EXPECT_EQ(states([&](auto& e) { e[a].healthy = e[b].healthy = false, e[d].draining = true; }), (std::vector{ready, ready, drain})) << "nor one that goes";
+  EXPECT_EQ(states([&](auto& e) { e[a].healthy = e[b].healthy = false, e[d].state = TaskState::failed; }), (std::vector{ready, ready, free})) << "nor one that ended";
 }
 
 TEST(Plan, AContainerWithoutHostPortIsReachedByItsOwnAddress) {

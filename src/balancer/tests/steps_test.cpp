@@ -14,16 +14,42 @@ Lines commands(const catalog::Content& from, const catalog::Content& to) {
 
 TEST(Steps, NothingChangedNeedsNothing) { EXPECT_TRUE(commands(web(3), web(3)).empty()); }
 
-TEST(Steps, AnInstanceComesWithTwoCommands) {
-  EXPECT_EQ(commands(web(1), web(2)), (Lines{"set server web_0/s2 addr 10.0.0.1 port 31001", "set server web_0/s2 state ready"}));
+TEST(Steps, AnInstanceComesWithTwoCommandsAndItsTwinAfterIt) {
+  EXPECT_EQ(commands(web(1), web(2)), (Lines{"set server web_0/s2 addr 10.0.0.1 port 31001", "set server web_0/s2 state ready", "set server web_0/l2 addr 10.0.0.1 port 31001",
+                                             "set server web_0/l2 state ready"}));
 }
 
-TEST(Steps, AnInstanceGoesWithOne) { EXPECT_EQ(commands(web(2), web(1)), (Lines{"set server web_0/s2 state maint"})); }
+TEST(Steps, AnInstanceGoesWithOneAndItsTwinBeforeIt) {
+  EXPECT_EQ(commands(web(2), web(1)), (Lines{"set server web_0/l2 state maint", "set server web_0/s2 state maint"}));
+}
+
+TEST(Steps, WithoutAnHttpCheckThereAreNoTwins) {
+  auto from = web(1), to = web(2);
+  from.services[AppId("/web")].health_checks = to.services[AppId("/web")].health_checks = {http_check("/", CheckKind::tcp)};
+  EXPECT_EQ(commands(from, to), (Lines{"set server web_0/s2 addr 10.0.0.1 port 31001", "set server web_0/s2 state ready"}));
+}
+
+TEST(Steps, AHaproxyThatHasNoTwinsYetIsToldOfNone) {
+  auto has = make_plan(web(1), {}, {});
+  has.backends["web_0"].last_resort = false;  // started by a croft that knew none
+  EXPECT_EQ(steps_between(has, make_plan(web(2), has, {})).commands, (Lines{"set server web_0/s2 addr 10.0.0.1 port 31001", "set server web_0/s2 state ready"}));
+}
+
+TEST(Steps, ATwinThatWasFoundAstrayIsPutRight) {
+  auto has = make_plan(web(1), {}, {});
+  has.backends["web_0"].slots[0].agrees = false;
+  has.backends["web_0"].slots[5].agrees = false;  // of an instance that is gone
+  auto wanted = make_plan(web(1), has, {});
+  auto steps = steps_between(has, wanted);
+  EXPECT_EQ(steps.commands, (Lines{"set server web_0/l1 state maint", "set server web_0/l1 addr 10.0.0.1 port 31000", "set server web_0/l1 state ready", "set server web_0/l6 state maint"}));
+  EXPECT_FALSE(steps.any_leaves);
+  EXPECT_TRUE(steps_between(steps.after, wanted).commands.empty());
+}
 
 TEST(Steps, ADrainingInstanceIsDrained) {
   auto c = web(2);
   c.endpoints[TaskId("web.1")].draining = true;
-  EXPECT_EQ(commands(web(2), c), (Lines{"set server web_0/s2 state drain"}));
+  EXPECT_EQ(commands(web(2), c), (Lines{"set server web_0/l2 state maint", "set server web_0/s2 state drain"}));
 }
 
 TEST(Steps, AnotherInstanceInAPlaceComesThroughMaintenance) {
@@ -31,7 +57,8 @@ TEST(Steps, AnotherInstanceInAPlaceComesThroughMaintenance) {
   auto wanted = has;
   wanted.backends["web_0"].slots[0] = {TaskId("other"), "10.0.0.7", 31007, Slot::State::ready};
   EXPECT_EQ(steps_between(has, wanted).commands,
-            (Lines{"set server web_0/s1 state maint", "set server web_0/s1 addr 10.0.0.7 port 31007", "set server web_0/s1 state ready"}));
+            (Lines{"set server web_0/l1 state maint", "set server web_0/s1 state maint", "set server web_0/s1 addr 10.0.0.7 port 31007", "set server web_0/s1 state ready",
+                   "set server web_0/l1 addr 10.0.0.7 port 31007", "set server web_0/l1 state ready"}));
 }
 
 TEST(Steps, CarriedOutTheyGiveWhatWasWanted) {
@@ -54,7 +81,7 @@ TEST(Steps, WhatAReloadBringsIsNotWaitedForUnlessAnInstanceHasNoPlaceYet) {
 
 TEST(Steps, TheInstancesOfARemovedAppLeaveAtOnce) {
   auto has = make_plan(web(2), {}, {});
-  EXPECT_EQ(steps_between(has, Plan{}).commands, (Lines{"set server web_0/s1 state maint", "set server web_0/s2 state maint"}));
+  EXPECT_EQ(steps_between(has, Plan{}).commands, (Lines{"set server web_0/l1 state maint", "set server web_0/s1 state maint", "set server web_0/l2 state maint", "set server web_0/s2 state maint"}));
 }
 
 TEST(Steps, TellWhenAnInstanceLeavesRotation) {
@@ -86,6 +113,19 @@ TEST(Seen, PlacesComeBackFromWhatAWorkerSays) {
   EXPECT_EQ(slots[1].state, Slot::State::drain);
   EXPECT_EQ(slots[2].state, Slot::State::maint);
   EXPECT_EQ(slots[3], Slot{}) << "never used";
+}
+
+TEST(Seen, TwinsAreHeldAgainstTheirPlaces) {
+  auto line = [](const char* name, const char* ip, int admin, int port) { return fmt::format("3 web_0 1 {} {} 2 {} 1 1 9 15 3 4 6 0 0 0 - {} - 0 0 - - 0\n", name, ip, admin, port); };
+  auto plan = plan_seen("1\n# x\n" + line("s1", "10.0.0.1", 4, 31000) + line("s2", "10.0.0.1", 4, 31001) + line("s3", "10.0.0.1", 12, 31002) + line("s4", "127.0.0.1", 5, 1) +
+                        line("s5", "127.0.0.1", 5, 1) + line("l1", "10.0.0.1", 4, 31000) + line("l2", "10.0.0.1", 4, 31009) + line("l3", "10.0.0.1", 5, 31002) +
+                        line("l4", "127.0.0.1", 5, 1) + line("l5", "10.0.0.1", 4, 31005));
+  const auto& b = plan.backends.at("web_0");
+  EXPECT_TRUE(b.last_resort);
+  ASSERT_EQ(b.slots.size(), 5u);
+  std::vector<bool> agrees;
+  for (const auto& s : b.slots) agrees.push_back(s.agrees);
+  EXPECT_EQ(agrees, (std::vector<bool>{true, false, true, true, false}));
 }
 
 TEST(Seen, NoiseIsNoPlace) {

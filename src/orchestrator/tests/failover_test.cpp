@@ -269,6 +269,35 @@ TEST_F(FailOver, AnAgentThatDoesNotComeBackIsDeclaredLost) {
   EXPECT_TRUE(told) << "followers keep what they had of it for ever";
 }
 
+TEST_F(FailOver, ARemovalThatIsCancelledMidwayReachesAnAgentThatComesBackLater) {
+  come(0), come(1);
+  change(app(4));
+  all_run();
+  ASSERT_FALSE(agents[1].held.empty());
+  take_over();
+  come(0);
+  Intent remove;
+  remove.apps[AppId("/a")] = std::nullopt;
+  auto removal = leader->core.propose(remove, now());
+  ASSERT_TRUE(removal);
+  commit(removal->batch);
+  leader->core.apply(*removal, now());
+  turn();
+  ASSERT_EQ(leader->core.deployments().size(), 1u) << "the tasks that are there still run";
+  Intent cancel;
+  cancel.cancel = leader->core.deployments().begin()->first;
+  cancel.force = true;
+  auto proposal = leader->core.propose(cancel, now());
+  ASSERT_TRUE(proposal);
+  commit(proposal->batch);
+  leader->core.apply(*proposal, now());
+  turn();
+  EXPECT_TRUE(stored.contains("removed/a"));
+  come(1);
+  for (const auto& [id, held] : agents[1].held) EXPECT_NE(leader->cluster.task(id)->goal, link::Goal::run) << id.str();
+  EXPECT_FALSE(stored.contains("removed/a"));
+}
+
 TEST_F(FailOver, FollowersAreToldWhenNobodyIsWaitedForAnyMore) {
   auto heard = [this] { return leader->catalog.since(std::nullopt).at(0)->find("\"all_heard\":true") != std::string::npos; };
   come(0), come(1);

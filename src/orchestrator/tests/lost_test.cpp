@@ -130,7 +130,7 @@ TEST(Routed, ATaskOnASilentNodeIsDrainedAsAnyOtherWhetherItOrItsAppIsToGo) {
 }
 
 TEST(Routed, OneThatHasJustFailedItsChecksEndsWhenTheBalancersKnow) {
-  auto f = on_hosts(2, 2, checked);
+  auto f = on_hosts(3, 3, checked);
   balancer_confirms(f);
   auto task = on(f, "h1");
   f.report(task, TaskState::running, false);
@@ -145,6 +145,30 @@ TEST(Routed, OneThatHasJustFailedItsChecksEndsWhenTheBalancersKnow) {
   f.core().kill_tasks({other}, f.now);
   f.turn();
   EXPECT_EQ(f.cluster().task(other)->goal, link::Goal::kill) << "out of rotation everywhere: nothing to wait for";
+}
+
+TEST(Routed, OneThatIsAskedAsALastResortIsDrained) {
+  auto f = on_hosts(2, 2, checked);
+  auto one = on(f, "h1"), other = on(f, "h2");
+  for (const auto& task : {one, other}) f.report(task, TaskState::running, false);
+  balancer_confirms(f);
+  f.core().kill_tasks({one}, f.now);
+  f.turn();
+  EXPECT_EQ(f.cluster().task(one)->goal, link::Goal::drain) << "nobody serves, so balancers ask it";
+}
+
+TEST(Routed, OneThatWasALastResortEndsWhenTheBalancersKnowOfABetterOne) {
+  for (bool confirmed : {false, true}) {
+    auto f = on_hosts(2, 2, checked);
+    auto one = on(f, "h1"), other = on(f, "h2");
+    for (const auto& task : {one, other}) f.report(task, TaskState::running, false);
+    balancer_confirms(f);
+    f.report(other, TaskState::running, true);
+    if (confirmed) balancer_confirms(f);
+    f.core().kill_tasks({one}, f.now);
+    f.turn();
+    EXPECT_EQ(f.cluster().task(one)->goal, confirmed ? link::Goal::kill : link::Goal::drain);
+  }
 }
 
 }  // namespace
