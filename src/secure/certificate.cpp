@@ -67,6 +67,7 @@ std::string why_untrusted(long code) {
     case X509_V_ERR_CERT_NOT_YET_VALID: return "it is not valid yet; one of the two clocks is wrong";
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT: return "no CA that is trusted here has signed it";
     case X509_V_ERR_CERT_SIGNATURE_FAILURE: return "its signature is wrong";
     default: return X509_verify_cert_error_string(code);
