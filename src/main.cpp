@@ -27,6 +27,7 @@
 #include "coordination/dead_session.hpp"
 #include "net/async.hpp"
 #include "roles.hpp"
+#include "secure/cluster_files.hpp"
 #include "sim/sim.hpp"
 #include "store_command.hpp"
 #include "version.hpp"
@@ -143,6 +144,23 @@ int serve(const cli::ServeOptions& o) {
   return run_roles(s, {at->second});
 }
 
+/// The token is printed on stdout and everything else on stderr, so that a script can take it.
+int init(const cli::InitOptions& o) {
+  auto failed = [](const Error& e) {
+    std::fprintf(stderr, "croft: init: %s\n", e.context.c_str());
+    return e.code == Errc::conflict ? cli::conflict : e.code == Errc::invalid ? cli::usage : cli::failed;
+  };
+  secure::FoundOptions how{o.cluster, {{}, o.host.empty() ? lower(this_host()) : o.host, {}}, o.names};
+  for (const auto& role : o.roles) how.host.roles.push_back(secure::host_role(role).value());
+  auto made = secure::found_cluster(o.folder, how, system_now().wall);
+  if (!made) return failed(made.error());
+  std::fprintf(stderr, "cluster %s is made in %s\n", made->cluster.c_str(), o.folder.c_str());
+  std::fprintf(stderr, "its CA's SHA-256 is %s\n", made->ca_fingerprint.c_str());
+  std::fprintf(stderr, "keep a copy of the folder where nobody else can read it. The first operator's token, which is not shown again:\n");
+  std::printf("%s\n", made->operator_token.c_str());
+  return cli::ok;
+}
+
 int config_check(const std::filesystem::path& file, const std::filesystem::path& zoo_cfg) {
   auto mistakes = check_config(file, zoo_cfg);
   for (const auto& line : mistakes) std::fprintf(stderr, "%s\n", line.c_str());
@@ -238,6 +256,7 @@ int main(int argc, char** argv) {
   programs.serve = croft::serve;
   programs.end_session = croft::end_session;
   programs.store = croft::store_command;
+  programs.init = croft::init;
   programs.config_check = croft::config_check;
   programs.version = croft::croft_version;
   return croft::cli::run(argc, argv, programs);

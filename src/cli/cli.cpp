@@ -17,6 +17,7 @@ struct Arguments {
   DevOptions dev;
   ServeOptions serve;
   StoreOptions store;
+  InitOptions init;
   SimOptions sim;
   DeployOptions deploy;
   ChangeOptions change;
@@ -144,6 +145,15 @@ void add_store(CLI::App& root, Arguments& a, Action& chosen, const Programs& pro
   }
 }
 
+void add_init(CLI::App& root, Arguments& a, Action& chosen, const Programs& programs) {
+  auto* init = command(root, "init", "make a cluster's CA, its keys and the first operator's token; never overwrites", chosen, [&] { return programs.init(a.init); });
+  init->add_option("--folder", a.init.folder, "where they are put, mode 0700")->default_val("/etc/croft/cluster");
+  init->add_option("--cluster", a.init.cluster, "the cluster's name; default: a random one");
+  init->add_option("--host", a.init.host, "the name in this host's certificate; default: its own");
+  init->add_option("--role", a.init.roles, "what this host may act as; may be given several times")->default_val("master")->check(CLI::IsMember({"master", "node", "balancer", "dns", "log"}));
+  init->add_option("--name", a.init.names, "another name or address of this host; may be given several times");
+}
+
 void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& programs) {
   auto* dev = command(root, "dev", "a whole farm in one process, on loopback", chosen, [&] { return programs.dev(a.dev); });
   dev->add_option("--data", a.dev.data, "folder for the farm's state")->required();
@@ -220,6 +230,7 @@ int run(int argc, char** argv, const Programs& programs) {
   add_farm_commands(root, a, chosen);
   add_programs(root, a, chosen, programs);
   add_store(root, a, chosen, programs);
+  add_init(root, a, chosen, programs);
   command(root, "version", "this program's version", chosen, [&] {
     std::printf(a.common.json ? "{\"version\":\"%s\"}\n" : "croft %s\n", programs.version.c_str());
     return ok;

@@ -53,7 +53,15 @@ struct StoreOptions {
   std::uint64_t epoch = 0, commit = 0;        ///< at least these
 };
 
+struct InitOptions {
+  std::filesystem::path folder;
+  std::string cluster;                        ///< "": a random one
+  std::string host;                           ///< "": this host's name
+  std::vector<std::string> roles, names;
+};
+
 struct Programs {
+  std::function<int(const InitOptions&)> init;
   std::function<int(const SimOptions&)> sim;
   std::function<int(const std::filesystem::path& data)> down;
   std::function<int(const DevOptions&)> dev;

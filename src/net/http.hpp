@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "secure/certificate.hpp"
 
 namespace croft::net {
 
@@ -59,6 +60,8 @@ struct Request {
   std::string peer;                         ///< address of the other side, without port
   std::string local;                        ///< "host:port" on which it came in
   std::map<std::string, std::string> params;  ///< filled by the Router: "{id}" -> params["id"]
+  bool tls = false;                         ///< whether it came in over TLS
+  std::shared_ptr<const secure::Certificate> certificate;  ///< which croft host the other side has proved to be; nothing: none
 };
 
 /// The writing end of a streamed response; used by one coroutine. Each write goes out at once as one chunk.

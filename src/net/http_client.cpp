@@ -32,7 +32,10 @@ using asio::redirect_error;
 using asio::use_awaitable;
 using error_code = boost::system::error_code;
 
-std::string Origin::str() const { return unix_path.empty() ? fmt::format("{}:{}", host, port) : "unix:" + unix_path; }
+std::string Origin::str() const {
+  if (!unix_path.empty()) return "unix:" + unix_path;
+  return fmt::format("{}{}:{}", tls ? "https://" : "", host, port);
+}
 
 Result<Url> Url::parse(std::string_view text) {
   Url url;
@@ -77,7 +80,15 @@ struct Connection {
 };
 using ConnectionPtr = std::shared_ptr<Connection>;
 
-Error error_of(const error_code& ec, const Origin& to, std::string_view doing) {
+/// Connections are kept for those who trust, are and expect the same.
+std::string pool_key(const Origin& to) {
+  if (!to.tls) return to.str();
+  return fmt::format("{} {} {} {} {}", to.str(), static_cast<const void*>(to.tls.get()), to.expect.cluster, to.expect.host, to.expect.role ? to_string(*to.expect.role) : "");
+}
+
+Error error_of(const error_code& ec, const Origin& to, std::string_view doing, const Connection& c) {
+  // TLS knows more than a code can carry: an untrusted certificate, an alert of the server's that comes only after its handshake.
+  if (c.stream.tls && (ec == boost::system::errc::protocol_error || ec == boost::system::errc::permission_denied)) return {c.stream.tls->why().code, fmt::format("{}: {}", to.str(), c.stream.tls->why().context)};
   auto code = ec == beast::error::timeout ? Errc::timeout
               : ec == http::error::body_limit || ec == http::error::header_limit ? Errc::too_large
               : ec.category() == make_error_code(http::error::bad_method).category() && ec != http::error::end_of_stream && ec != http::error::partial_message
@@ -86,7 +97,7 @@ Error error_of(const error_code& ec, const Origin& to, std::string_view doing) {
   return {code, fmt::format("{}: {}: {}", to.str(), doing, ec.message())};
 }
 
-asio::awaitable<error_code> connect(ConnectionPtr c, Origin to, std::chrono::milliseconds limit) {
+asio::awaitable<error_code> connect_plain(ConnectionPtr c, Origin to, std::chrono::milliseconds limit) {
   error_code ec;
   c->stream.expires_after(limit);
   if (!to.unix_path.empty()) {
@@ -123,6 +134,17 @@ asio::awaitable<error_code> connect(ConnectionPtr c, Origin to, std::chrono::mil
   co_return ec;
 }
 
+/// One deadline for both, the connection and the handshake.
+asio::awaitable<error_code> connect(ConnectionPtr c, Origin to, std::chrono::milliseconds limit) {
+  auto until = std::chrono::steady_clock::now() + limit;
+  auto ec = co_await connect_plain(c, to, limit);
+  if (ec || !to.tls) co_return ec;
+  c->stream.tls = std::make_unique<TlsLayer>(c->stream.socket(), *to.tls, to.host, to.expect);
+  c->stream.expires_after(until - std::chrono::steady_clock::now());
+  co_await c->stream.async_handshake(redirect_error(use_awaitable, ec));
+  co_return ec;
+}
+
 /// Targets and fields come from manifests, too: none may add a line or a second request.
 std::optional<Error> malformed(const Origin& to, const Request& what) {
   auto bad_in_target = [](unsigned char c) { return c <= ' ' || c == 0x7f; };
@@ -139,7 +161,7 @@ void fill_head(http::request<Body>& out, const Origin& to, const Request& what, 
   out.version(11);
   out.method_string(what.method);
   out.target(what.target);
-  bool usual_port = to.port == 80 || !to.unix_path.empty();
+  bool usual_port = to.port == (to.tls ? 443 : 80) || !to.unix_path.empty();
   out.set(http::field::host, usual_port ? (to.host.empty() ? "localhost" : to.host) : fmt::format("{}:{}", to.host, to.port));
   for (const auto& [name, value] : what.headers.all()) {
     if (iequals(name, "Host")) out.set(name, value);
@@ -162,7 +184,7 @@ asio::awaitable<Exchanged> exchange(ConnectionPtr c, Origin to, Request what, Bo
   if (!c->stream.socket().is_open()) {
     ec = co_await connect(c, to, std::min(options.connect_timeout, options.timeout));
     if (ec) {
-      out.error = error_of(ec, to, "connect");
+      out.error = error_of(ec, to, "connect", *c);
       co_return out;
     }
   }
@@ -205,7 +227,9 @@ asio::awaitable<Exchanged> exchange(ConnectionPtr c, Origin to, Request what, Bo
     co_await http::async_read_header(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
     if (ec) {
       out.nothing_received = c->buffer.size() == 0 && (ec == http::error::end_of_stream || ec == asio::error::connection_reset || ec == asio::error::broken_pipe);
-      out.error = error_of(send_error ? send_error : ec, to, send_error ? "send" : "receive");
+      // Under TLS 1.3 a server refuses our certificate when we are sending already; then its alert is the reason, not the failed send.
+      bool alert = c->stream.tls && ec == boost::system::errc::protocol_error;
+      out.error = send_error && !alert ? error_of(send_error, to, "send", *c) : error_of(ec, to, "receive", *c);
       co_return out;
     }
     if (parser.get().result_int() >= 100 && parser.get().result_int() < 200) continue;
@@ -214,7 +238,7 @@ asio::awaitable<Exchanged> exchange(ConnectionPtr c, Origin to, Request what, Bo
       co_await http::async_read(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
     }
     if (ec) {
-      out.error = error_of(ec, to, "receive");
+      out.error = error_of(ec, to, "receive", *c);
       co_return out;
     }
     auto message = parser.release();
@@ -273,7 +297,7 @@ class Reader final : public StreamReader {
 
   asio::awaitable<std::optional<Error>> start(Request what) {
     error_code ec = co_await connect(c_, to_, std::min(options_.connect_timeout, options_.timeout));
-    if (ec) co_return error_of(ec, to_, "connect");
+    if (ec) co_return error_of(ec, to_, "connect", *c_);
     http::request<http::string_body> request;
     fill_head(request, to_, what, false);
     request.body() = what.body;
@@ -281,7 +305,7 @@ class Reader final : public StreamReader {
     c_->stream.expires_after(options_.timeout);
     co_await http::async_write(c_->stream, request, redirect_error(use_awaitable, ec));
     if (!ec) co_await http::async_read_header(c_->stream, c_->buffer, parser_, redirect_error(use_awaitable, ec));
-    if (ec) co_return error_of(ec, to_, "receive");
+    if (ec) co_return error_of(ec, to_, "receive", *c_);
     make_room(c_->buffer, parser_);
     head_.status = static_cast<int>(parser_.get().result_int());
     copy_fields(parser_.get(), head_.headers);
@@ -306,7 +330,7 @@ class Reader final : public StreamReader {
     auto got = block.size() - body.size;
     if (got == 0 && !ec && !self->parser_.is_done()) co_return co_await next(self);
     // Kept: Asio waits for ever when a socket is read again behind its end.
-    if (ec) self->failed_ = error_of(ec, self->to_, "receive");
+    if (ec) self->failed_ = error_of(ec, self->to_, "receive", *self->c_);
     if (got == 0 && ec) co_return fail(*self->failed_);
     block.resize(got);
     co_return block;
@@ -335,7 +359,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
 
   ConnectionPtr take(const Origin& to, bool fresh) {
     std::lock_guard lock(mutex);
-    auto& kept = idle[to.str()];
+    auto& kept = idle[pool_key(to)];
     auto now = std::chrono::steady_clock::now();
     while (!fresh && !kept.empty()) {
       auto c = kept.back();
@@ -349,7 +373,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
 
   void keep(const Origin& to, ConnectionPtr c) {
     std::lock_guard lock(mutex);
-    auto& kept = idle[to.str()];
+    auto& kept = idle[pool_key(to)];
     c->idle_since = std::chrono::steady_clock::now();
     kept.push_back(std::move(c));
     if (kept.size() > idle_max) kept.pop_front();

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "net/http.hpp"
+#include "net/tls.hpp"
 
 namespace croft::net {
 
@@ -15,8 +16,10 @@ struct Origin {
   std::string host;
   std::uint16_t port = 80;
   std::string unix_path;
+  std::shared_ptr<const TlsClient> tls;   ///< nothing: plain
+  secure::Expectation expect;             ///< the croft host that must be there; empty: the certificate must be for `host`
   bool operator==(const Origin&) const = default;
-  [[nodiscard]] std::string str() const;  ///< "host:port" or "unix:/path"
+  [[nodiscard]] std::string str() const;  ///< "host:port", "https://host:port" or "unix:/path"
 };
 
 struct Url {
@@ -50,7 +53,8 @@ class StreamReader {
 /// Gives request bodies piece by piece; "" ends it.
 using BodySource = std::function<asio::awaitable<Result<std::string>>()>;
 
-/// HTTP/1.1 client. Errors: unavailable (refused, cut), timeout, too_large, invalid (not HTTP). Any status is a success here.
+/// HTTP/1.1 client. Errors: unavailable (refused, cut), timeout, too_large, invalid (not HTTP, not TLS), forbidden (the other side is not who
+/// it should be, or does not take us). Any status is a success here.
 /// Threads  safe from any; works on the executor given.
 class HttpClient {
  public:

@@ -5,6 +5,7 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -18,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <list>
 #include <mutex>
@@ -40,12 +42,16 @@ constexpr std::size_t gzip_from = 1024;
 constexpr std::size_t buffer_spare = 64u << 10;                // read ahead of what is parsed
 constexpr std::size_t drained_max = 256u << 20;               // of a body that was refused, so that the peer can read why
 constexpr std::chrono::milliseconds drain_limit{5000};
+constexpr std::size_t drained_after_alert = 1u << 20;
 
 struct Connection {
   explicit Connection(Socket socket) : stream(std::move(socket)) {}
   Stream stream;
   beast::flat_buffer buffer;
   std::string peer, local;
+  std::shared_ptr<const TlsServer> tls;                       // of the listener; nothing: plain
+  std::shared_ptr<const secure::Certificate> certificate;
+  std::string refusal;                                        // why every request of this peer is answered 403
   std::atomic<bool> idle{true}, streaming{false}, gone{false};
   std::list<std::weak_ptr<Connection>>::iterator place;       // in Impl::all
 };
@@ -82,6 +88,13 @@ class ChunkWriter final : public StreamWriter {
 /// Sees the peer go while nothing is written. Ends when the peer closes, sends more, or the socket is cancelled.
 asio::awaitable<void> watch_for_close(std::shared_ptr<Connection> connection) {
   error_code ec;
+  if (connection->stream.tls) {  // what is readable may be its good-bye
+    char more;
+    connection->stream.expires_never();
+    co_await connection->stream.async_read_some(asio::buffer(&more, 1), redirect_error(use_awaitable, ec));
+    if (ec) connection->gone = true;
+    co_return;
+  }
   co_await connection->stream.socket().async_wait(Socket::wait_read, redirect_error(use_awaitable, ec));
   if (ec) co_return;
   char byte;
@@ -154,7 +167,7 @@ void hang_up(const std::shared_ptr<Connection>& connection) {
 /// Whether a request, or the beginning of one, has come and is only not read yet. On the connection's strand.
 bool has_unread(Connection& connection) {
   error_code ec;
-  return connection.buffer.size() > 0 || (connection.stream.socket().available(ec) > 0 && !ec);
+  return connection.buffer.size() > 0 || (connection.stream.tls && connection.stream.tls->has_unread()) || (connection.stream.socket().available(ec) > 0 && !ec);
 }
 
 /// Ends a connection that waits for a request. One that has come already gets its answer: only receiving is ended, because a read may be over
@@ -177,10 +190,11 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
       by_class[i] = &metrics->counter("croft_http_requests_total", "Requests answered, by the status's first digit.", fmt::format("{},code=\"{}xx\"", label, i));
     seconds = &metrics->histogram("croft_http_request_seconds", "Time from a whole request to its answer, streams left out.", label);
     open = &metrics->gauge("croft_http_connections", "Open connections.", label);
+    handshakes_failed = &metrics->counter("croft_tls_handshakes_failed_total", "TLS handshakes that ended without a connection.", label);
   }
 
   template <class Acceptor>
-  asio::awaitable<void> accept(std::shared_ptr<Acceptor> acceptor) {
+  asio::awaitable<void> accept(std::shared_ptr<Acceptor> acceptor, std::shared_ptr<const TlsServer> tls) {
     auto self = shared_from_this();
     while (!stopping) {
       error_code ec;
@@ -193,6 +207,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
         continue;
       }
       auto connection = std::make_shared<Connection>(Socket(std::move(socket)));
+      connection->tls = tls;
       if (!admit(connection)) continue;
       auto life = serve(connection);
       spawn(strand, options.name, std::move(life));
@@ -229,7 +244,10 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
     if (open) open->set(static_cast<double>(count));
   }
 
+  Result<std::uint16_t> listen(const std::string& address, std::uint16_t port, std::shared_ptr<const TlsServer> tls);
   asio::awaitable<void> serve(std::shared_ptr<Connection> c);
+  asio::awaitable<bool> secure_it(std::shared_ptr<Connection> c);
+  asio::awaitable<void> let_read(std::shared_ptr<Connection> c, std::chrono::milliseconds limit);
   asio::awaitable<bool> serve_one(std::shared_ptr<Connection> c);
   asio::awaitable<int> read_request(std::shared_ptr<Connection> c, Parser& parser);
   asio::awaitable<bool> answer_badly(std::shared_ptr<Connection> c, int status, std::string text);
@@ -251,13 +269,15 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   Counter* by_class[6]{};
   Histogram* seconds = nullptr;
   Gauge* open = nullptr;
+  Counter* handshakes_failed = nullptr;
 };
 
 asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Connection> c) {
   auto self = shared_from_this();
   c->peer = address_text(c->stream.socket(), true);
   c->local = address_text(c->stream.socket(), false);
-  while (!c->gone && (!stopping || has_unread(*c))) {
+  bool ready = !c->tls || co_await secure_it(c);
+  while (ready && !c->gone && (!stopping || has_unread(*c))) {
     if (c->buffer.size() == 0) {
       // An idle connection holds no buffer but this first small one. Its bound is for what has no other: chunk extensions and trailers.
       c->buffer = beast::flat_buffer(options.header_max + buffer_spare);
@@ -272,9 +292,60 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Connection> c) {
     if (!co_await serve_one(c)) break;
   }
   error_code ec;
+  if (c->stream.tls) c->stream.tls->say_goodbye();
   c->stream.socket().shutdown(Socket::shutdown_both, ec);
   c->stream.close();
   forget(c);
+}
+
+/// The handshake. False when there is nobody to serve.
+asio::awaitable<bool> HttpServer::Impl::secure_it(std::shared_ptr<Connection> c) {
+  error_code ec;
+  auto until = std::chrono::steady_clock::now() + options.handshake_timeout;
+  char first = 0;
+  c->idle = false;
+  // The first byte is looked at and left where it is; waiting for it takes a timer of its own, because Beast's deadlines are those of reads.
+  asio::steady_timer limit(c->stream.get_executor(), until);
+  limit.async_wait([weak = std::weak_ptr(c)](error_code cancelled) {
+    if (auto late = weak.lock(); late && !cancelled) late->stream.close();
+  });
+  co_await c->stream.socket().async_wait(Socket::wait_read, redirect_error(use_awaitable, ec));
+  limit.cancel();
+  if (ec || ::recv(c->stream.socket().native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1) co_return false;
+  constexpr char handshake_record = 0x16;
+  if (first != handshake_record) {
+    if (first < 'A' || first > 'Z') co_return false;
+    (void)co_await answer_badly(c, 400, "this port speaks HTTPS: use https:// and the cluster's CA");
+    co_return false;
+  }
+  c->stream.tls = std::make_unique<TlsLayer>(c->stream.socket(), *c->tls);
+  c->stream.expires_after(until - std::chrono::steady_clock::now());
+  co_await c->stream.async_handshake(redirect_error(use_awaitable, ec));
+  if (ec) {
+    if (handshakes_failed) handshakes_failed->add();
+    log::debug("net", "server={} peer={} handshake: {}", options.name, c->peer, c->stream.tls->why().context);
+    co_await let_read(c, std::chrono::milliseconds(1000));
+    co_return false;
+  }
+  auto peer = c->stream.tls->peer();
+  if (peer) c->certificate = std::move(*peer);
+  else c->refusal = peer.error().context;
+  const auto& roles = c->tls->roles();
+  if (c->certificate && !roles.empty() && std::none_of(roles.begin(), roles.end(), [&](auto role) { return c->certificate->identity.is(role); }))
+    c->refusal = fmt::format("{} has no business on this port", c->certificate->identity.str());
+  co_return true;
+}
+
+/// After a refused handshake: what the peer has sent is dropped and its end awaited for a moment, else closing would reset the connection before it has
+/// read our alert.
+asio::awaitable<void> HttpServer::Impl::let_read(std::shared_ptr<Connection> c, std::chrono::milliseconds limit) {
+  error_code ec;
+  c->stream.tls.reset();
+  if (!c->stream.socket().is_open()) co_return;
+  c->stream.socket().shutdown(Socket::shutdown_send, ec);
+  std::vector<char> sink(16384);
+  c->stream.expires_after(limit);
+  for (std::size_t dropped = 0; !ec && dropped < drained_after_alert;) dropped += co_await c->stream.async_read_some(asio::buffer(sink), redirect_error(use_awaitable, ec));
 }
 
 /// 0 when the request is whole, else the status to refuse it with; -1 when there is nobody to answer.
@@ -322,6 +393,7 @@ asio::awaitable<bool> HttpServer::Impl::answer_badly(std::shared_ptr<Connection>
   if (by_class[status / 100]) by_class[status / 100]->add();
   co_await send(c, std::move(response), 11, false, false, false);
   error_code ec;
+  if (c->stream.tls) c->stream.tls->say_goodbye();
   c->stream.socket().shutdown(Socket::shutdown_send, ec);
   // What the peer still sends is read and dropped for a while: closing at once would reset the connection before it has read the answer.
   std::vector<char> sink(65536);
@@ -348,6 +420,7 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
   auto refused = co_await read_request(c, parser);
   if (refused < 0) co_return false;
   if (refused > 0) co_return co_await answer_badly(c, refused, std::string(reason_phrase(refused)));
+  if (!c->refusal.empty()) co_return co_await answer_badly(c, 403, c->refusal);
   auto begun = std::chrono::steady_clock::now();
   auto message = parser.release();
   Request request;
@@ -369,6 +442,8 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
   }
   request.peer = c->peer;
   request.local = c->local;
+  request.tls = c->tls != nullptr;
+  request.certificate = c->certificate;
   bool head = request.method == "HEAD", keep = message.keep_alive();
   bool gzip_ok = options.gzip && accepts_gzip(request.headers.get("Accept-Encoding"));
   c->stream.expires_never();
@@ -447,18 +522,22 @@ HttpServer::HttpServer(asio::any_io_executor executor, std::shared_ptr<const Rou
 
 HttpServer::~HttpServer() = default;
 
-Result<std::uint16_t> HttpServer::listen(const std::string& address, std::uint16_t port) {
+Result<std::uint16_t> HttpServer::listen(const std::string& address, std::uint16_t port) { return impl_->listen(address, port, nullptr); }
+
+Result<std::uint16_t> HttpServer::listen_tls(const std::string& address, std::uint16_t port, std::shared_ptr<TlsServer> tls) { return impl_->listen(address, port, std::move(tls)); }
+
+Result<std::uint16_t> HttpServer::Impl::listen(const std::string& address, std::uint16_t port, std::shared_ptr<const TlsServer> tls) {
   error_code ec;
   auto ip = asio::ip::make_address(address, ec);
   if (ec) return fail(Errc::invalid, "'{}' is not an address to listen on", address);
   asio::ip::tcp::endpoint endpoint(ip, port);
-  auto acceptor = std::make_shared<asio::ip::tcp::acceptor>(impl_->executor);
+  auto acceptor = std::make_shared<asio::ip::tcp::acceptor>(executor);
   ec = open_acceptor(*acceptor, endpoint, true);
   if (ec) return fail(Errc::io, "bind {}:{}: {}", address, port, ec.message());
   auto bound = acceptor->local_endpoint().port();
-  impl_->tcp_acceptors.push_back(acceptor);
-  auto loop = impl_->accept(acceptor);
-  spawn(impl_->executor, impl_->options.name + " accept", std::move(loop));
+  tcp_acceptors.push_back(acceptor);
+  auto loop = accept(acceptor, std::move(tls));
+  spawn(executor, options.name + " accept", std::move(loop));
   return bound;
 }
 
@@ -473,7 +552,7 @@ Status HttpServer::listen_unix(const std::string& path, unsigned mode) {
   ::chmod(path.c_str(), mode);
   impl_->unix_acceptors.push_back(acceptor);
   impl_->unix_paths.push_back(path);
-  auto loop = impl_->accept(acceptor);
+  auto loop = impl_->accept(acceptor, nullptr);
   spawn(impl_->executor, impl_->options.name + " accept", std::move(loop));
   return {};
 }

@@ -7,6 +7,7 @@
 
 #include "base/metrics.hpp"
 #include "net/http.hpp"
+#include "net/tls.hpp"
 
 namespace croft::net {
 
@@ -15,6 +16,7 @@ struct ServerOptions {
   std::size_t body_max = 4u << 20;              ///< bytes; more is 413
   std::size_t header_max = 16u << 10;           ///< bytes of request line and fields; more is 431
   std::size_t connections_max = 20'000;         ///< beyond: the longest idle keep-alive connection is closed, else 503
+  std::chrono::milliseconds handshake_timeout{5'000};  ///< of TLS, from the connection on
   std::chrono::milliseconds header_timeout{10'000};   ///< from first byte of a request to the end of its header
   std::chrono::milliseconds body_timeout{30'000};
   std::chrono::milliseconds idle_timeout{75'000};     ///< between requests
@@ -38,6 +40,8 @@ class HttpServer {
 
   /// Port 0 picks a free one. Returns the port.
   Result<std::uint16_t> listen(const std::string& address, std::uint16_t port);
+  /// The same with TLS; who speaks plain HTTP to it is told so in plain HTTP.
+  Result<std::uint16_t> listen_tls(const std::string& address, std::uint16_t port, std::shared_ptr<TlsServer> tls);
   Status listen_unix(const std::string& path, unsigned mode = 0600);
   /// No new connections; requests under way get `grace`, streams are closed at once. Returns when all is gone.
   asio::awaitable<void> stop(std::chrono::milliseconds grace = std::chrono::milliseconds(2000));

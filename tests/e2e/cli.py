@@ -55,6 +55,24 @@ def test_an_app_from_first_to_last(farm):
     assert farm.call("GET", "/v2/apps/sleeper")[0] == 404
 
 
+def test_a_cluster_is_made_once(farm):
+    folder = os.path.join(farm.dir, "cluster")
+    out, err = said(farm, DONE, "init", "--folder", folder, "--host", "m1", "--role", "master", "--role", "node", "--name", "10.0.0.1")
+    assert re.fullmatch(r"croft_[0-9a-f]{16}_[\w-]{43}\n", out), out
+    assert "CA's SHA-256" in err and out.strip() not in err, err
+    assert os.stat(folder).st_mode & 0o777 == 0o700
+    modes = {name: os.stat(os.path.join(folder, name)).st_mode & 0o777 for name in os.listdir(folder)}
+    assert modes == {"ca.pem": 0o644, "host.pem": 0o644, "ca.json": 0o600, "host.key": 0o600, "join.key": 0o600, "operator.json": 0o600, "seal.json": 0o600}, modes
+    verified = subprocess.run(["openssl", "verify", "-CAfile", folder + "/ca.pem", folder + "/host.pem"], capture_output=True, text=True)
+    assert verified.returncode == 0, verified
+    before = open(folder + "/ca.pem").read()
+    _, err = said(farm, CONFLICT, "init", "--folder", folder)
+    assert "is there already" in err and open(folder + "/ca.pem").read() == before
+    said(farm, USAGE, "init", "--folder", folder + "2", "--host", "Not A Name")
+    said(farm, USAGE, "init", "--folder", folder + "2", "--role", "king")
+    assert not os.path.exists(folder + "2")
+
+
 def test_json_everywhere(farm):
     assert "deploymentId" in as_json(farm, "app", "deploy", "-", text=json.dumps(SLEEPER))
     assert as_json(farm, "app", "list")["apps"][0]["id"] == "/sleeper"

@@ -1,0 +1,71 @@
+#pragma once
+// TLS for server and client, as the rest of croft sees it: whom we are, whom we trust. TLS 1.2 and 1.3; OpenSSL stays in tls.cpp and tls_layer.cpp.
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "secure/certificate.hpp"
+
+struct ssl_ctx_st;  // OpenSSL's SSL_CTX
+
+namespace croft::net {
+
+/// A certificate with its key, PEM; the certificate may be followed by those that lead to its CA.
+struct TlsIdentity {
+  std::string certificate_pem, key_pem;
+};
+
+enum class PeerCertificate : std::uint8_t {
+  ignored,   ///< none is asked for
+  wanted,    ///< asked for; one that is not trusted ends the handshake, none at all does not
+  required,  ///< without one the handshake ends
+};
+
+struct TlsServerOptions {
+  TlsIdentity identity;
+  std::string bundle;                     ///< CAs whose hosts are taken; needed unless certificates are ignored
+  PeerCertificate peers = PeerCertificate::ignored;
+  std::vector<secure::HostRole> roles;    ///< a certificate that has none of these gets 403 on everything; empty: any
+};
+
+/// One context for new connections, shared by listeners.
+///
+/// Sessions are not resumed: a resumed one would not be judged again by a trust bundle that changed meanwhile.
+/// Threads  safe from any.
+class TlsServer {
+ public:
+  /// Errors   invalid (unreadable, key and certificate do not match, no bundle), too_large.
+  static Result<std::shared_ptr<TlsServer>> make(TlsServerOptions options);
+  /// New connections get this; those that are open go on. On an error what was in force stays.
+  Status swap(TlsIdentity identity, std::string bundle);
+  [[nodiscard]] std::shared_ptr<ssl_ctx_st> context() const;
+  [[nodiscard]] const std::vector<secure::HostRole>& roles() const { return options_.roles; }
+
+ private:
+  explicit TlsServer(TlsServerOptions options) : options_(std::move(options)) {}
+  mutable std::mutex mutex_;
+  std::shared_ptr<ssl_ctx_st> context_;  // mutex_
+  TlsServerOptions options_;             // identity and bundle: only what make() needs
+};
+
+struct TlsClientOptions {
+  std::string bundle;                    ///< "": the system's CAs
+  TlsIdentity identity;                  ///< our own, shown when the server asks; empty: none
+};
+
+/// The same for connections that go out.
+class TlsClient {
+ public:
+  static Result<std::shared_ptr<TlsClient>> make(TlsClientOptions options);
+  Status swap(TlsIdentity identity, std::string bundle);
+  [[nodiscard]] std::shared_ptr<ssl_ctx_st> context() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<ssl_ctx_st> context_;  // mutex_
+};
+
+}  // namespace croft::net
