@@ -25,7 +25,7 @@ void Balancer::boot() {
   if (saved_) {
     if (auto ok = follower.restore(*saved_); !ok) return farm_.fail("C12", "a saved copy cannot be read: " + ok.error().context);
     farm_.probe(Probe::follower_restored);
-    if (!confirms) apply_later();  // a HAProxy that runs knows more than the copy, and is left alone until a leader is heard
+    if (!confirms) carry_out();  // before it answers anybody; a HAProxy that runs knows more than the copy, and is left alone until a leader is heard
   }
   connect();
   confirm_loop();

@@ -138,7 +138,7 @@ void Judge::term_sent(const Host& h, const TaskId& id) {
   if (farm_.masters[h.master]->forced) return;
   if (proc == h.procs.end() || !answers_for(proc->second, now, path_well) || proc->second.spec.ports.empty()) return;
   for (const auto& b : farm_.balancers) {
-    if (!b->confirms || !farm_.net.up(b->node) || !farm_.faults.well(b->node, path_well)) continue;
+    if (!b->confirms || !b->stream || !farm_.net.up(b->node) || !farm_.faults.well(b->node, path_well)) continue;  // without a stream its lease may have ended
     if (b->has(proc->second.spec.app, id))
       return farm_.fail("C10", fmt::format("{} gets TERM while {} sends it requests, {} ms after its drain began", id, b->label(), drain == drains_.end() ? -1 : (now - drain->second).count()));
   }
