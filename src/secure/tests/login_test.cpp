@@ -294,8 +294,8 @@ TEST(LoginService, UnderAttackTheKnownAreAnsweredAtOnce) {
     auto before = cpu();
     auto began = std::chrono::steady_clock::now();
     std::chrono::nanoseconds longest{};
-    for (int i = 0; i < 600; ++i) {
-      service.check(basic("ann", "wrong" + std::to_string(i)), many ? fmt::format("10.0.{}.{}", i / 200, i % 200) : "10.0.0.1", start(), [](Verdict) {});
+    for (int i = 0; i < 200; ++i) {
+      service.check(basic("ann", "wrong" + std::to_string(i)), many ? fmt::format("10.0.0.{}", i) : "10.0.0.1", start(), [](Verdict) {});
       auto asked = std::chrono::steady_clock::now();
       bool at_once = false;
       service.check(basic("ann", "correct horse"), "10.9.9.9", start(), [&](Verdict v) { at_once = v.outcome == Outcome::granted; });
@@ -304,7 +304,7 @@ TEST(LoginService, UnderAttackTheKnownAreAnsweredAtOnce) {
       std::this_thread::sleep_until(began + Millis(5) * (i + 1));  // the rate that the attack has
     }
     auto seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-    std::printf("%s: %.0f %% of a core, longest known login %.2f ms, %llu of 600 tried\n", many ? "600 addresses" : "one address", (cpu() - before) / seconds * 100, static_cast<double>(longest.count()) / 1e6,
+    std::printf("%s: %.0f %% of a core, longest known login %.2f ms, %llu of 200 tried\n", many ? "200 addresses" : "one address", (cpu() - before) / seconds * 100, static_cast<double>(longest.count()) / 1e6,
                 static_cast<unsigned long long>(service.stats().tried));
     EXPECT_LE((cpu() - before) / seconds, 0.6);
     EXPECT_LE(longest, Millis(500)) << "ten times the bar";
