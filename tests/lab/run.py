@@ -199,6 +199,19 @@ def test_a_node_without_power_comes_back():
         wait(f"610 from {m.name}", lambda m=m: call("GET", f"http://{m.address}:5000{APP}/15")[1] == 610, 30)
 
 
+def test_a_drained_node_is_empty_and_no_request_fails():
+    """Three instances on three nodes by best fit: of these the third node's moves, and comes back when a fourth is asked for."""
+    croft = [lab.BUILD + "/bin/croft", "--url", f"http://{MASTERS[0].address}:8080", "node"]
+    with Load() as load:
+        subprocess.run(croft + ["drain", "node3"], check=True, timeout=90)
+        assert all(t["host"] != "node3" for t in tasks()), tasks()
+        wait("all tasks are healthy", healthy, 30)
+        subprocess.run(croft + ["undrain", "node3"], check=True, timeout=20)
+        load.go_on(20)
+    print(f"    {load.said()}")
+    assert not load.failures, load.said()
+
+
 def test_a_rolling_upgrade_loses_no_request():
     before = {t["id"]: t["startedAt"] for t in tasks()}
     os.utime(os.path.join(lab.TOP, "deploy/croft.toml"))
