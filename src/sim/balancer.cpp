@@ -78,7 +78,7 @@ void Balancer::on_refused(std::uint64_t of) {
 /// The one that led last is asked first, and everybody before it waits.
 void Balancer::leave(Millis at_least) {
   bool had = stream != nullptr;
-  if (had) farm_.note("{} has no stream any more", label());
+  if (had) farm_.note("{} has no stream any more", label()), unfollowed = farm_.world.elapsed();
   if (stream) stream->broken_at_reader = nullptr, farm_.net.close(stream);
   stream.reset();
   auto mine = ++connection;

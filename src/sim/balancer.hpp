@@ -33,6 +33,7 @@ class Balancer {
   std::map<AppId, std::map<TaskId, AgentId>> homes;  ///< where these are
   std::uint64_t connection = 0;
   PipePtr stream;
+  Millis unfollowed{0};                              ///< when it lost its newest stream
   Millis followed{0};                                ///< when this stream brought its first record
   std::size_t master = 0;
   catalog::Index carried;                            ///< the highest that its data plane ever had

@@ -13,6 +13,7 @@ constexpr Millis path_well{6000};        // a balancer well for so long hears th
 // Its data plane has what the stream's first record said. When it gets a stream again is not bounded by 6 s: an attempt that the weather swallows costs it 2 s and
 // the pause after a round of masters 2 s more, so that two such in a row are 8 (seed 1811 was back after 7.4 s, and was asked 9 ms later).
 constexpr Millis carried_out{100};
+constexpr Millis leased{2500};           // without a stream: less than the lease, by what the newest confirmation took
 constexpr Millis host_well{13'000};
 constexpr Millis news_bound{3000};       // a change of a task's state is with every balancer by then
 constexpr Millis sick_bound{6000};       // a check every 2 s, one failure
@@ -138,7 +139,8 @@ void Judge::term_sent(const Host& h, const TaskId& id) {
   if (farm_.masters[h.master]->forced) return;
   if (proc == h.procs.end() || !answers_for(proc->second, now, path_well) || proc->second.spec.ports.empty()) return;
   for (const auto& b : farm_.balancers) {
-    if (!b->confirms || !b->stream || !farm_.net.up(b->node) || !farm_.faults.well(b->node, path_well)) continue;  // without a stream its lease may have ended
+    if (!b->confirms || !farm_.net.up(b->node) || !farm_.faults.well(b->node, path_well)) continue;
+    if (!b->stream && now - b->unfollowed > leased) continue;  // its lease may have ended, which a drain does not outwait
     if (b->has(proc->second.spec.app, id))
       return farm_.fail("C10", fmt::format("{} gets TERM while {} sends it requests, {} ms after its drain began", id, b->label(), drain == drains_.end() ? -1 : (now - drain->second).count()));
   }

@@ -281,6 +281,9 @@ def test_delete_and_post_at_once(farm):
         farm.settled()
         new = {t["id"] for t in farm.running(APP)}
         assert len(new) == 3 and not new & old, (old, new)
+    begun = time.monotonic()
+    wait("HAProxy leads to the new one", lambda: ask(farm)[0] == 200)  # a front end that comes anew takes a reload, which has its pace
+    print(f"    routed {time.monotonic() - begun:.2f} s after the deployment was over")
 
 
 def test_rules(farm):
