@@ -134,7 +134,7 @@ void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
   // A verdict moves a deployment on; what an app has without one does not hang on it.
   bool shown_only = event.kind == Kind::task_changed && !event.state_changed && !event.goal_changed;
   changed.insert(app);
-  if (!shown_only || deployment_of(app)) dirty.insert(app);
+  if (!shown_only || !draining.empty() || deployment_of(app)) dirty.insert(app);
   if (!event.text.empty()) {
     progress[app] = event.text;
     emit(BusEvent::Kind::progress, *task, now, event.text);

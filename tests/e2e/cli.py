@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -334,6 +336,24 @@ def test_down(farm):
     assert done.returncode == 0, "what is down already is no error"
 
 
+def start_executor(program, run):
+    """As the agent does (src/executor/spawner.hpp): a spawner, one run folder, a pipe for its word."""
+    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    reading, writing = os.pipe()
+    moved = os.fork()
+    if moved == 0:
+        os.dup2(theirs.fileno(), 3)
+        os.execv(program, [program, "--spawner", "-" * 200])
+    theirs.close()
+    mine.sendmsg([run.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", writing))])
+    os.close(writing)
+    word = os.read(reading, 256)
+    os.close(reading)
+    mine.close()
+    os.waitpid(moved, 0)
+    assert word == b"ok", word
+
+
 def test_down_ends_an_executor_that_cannot_record_an_end(farm):
     """Its task is over, the disk is full: it stays to write the end down, until there is room or nobody wants it any more."""
     data, executor = farm.dir + "/full", 0
@@ -344,7 +364,7 @@ def test_down_ends_an_executor_that_cannot_record_an_end(farm):
         os.makedirs(run)
         with open(run + "/exec.conf", "w") as f:
             f.write("\0".join(("arg=/bin/sleep", "arg=1000", "dir=" + run, "ns=1", "")))
-        subprocess.run([farm.bin + "/croft-executor", run], check=True)
+        start_executor(farm.bin + "/croft-executor", run)
         pid = wait("it is started", lambda: int(re.search(r"pid=(\d+)", open(run + "/started").read()).group(1)))
         executor = int(re.search(r"PPid:\s+(\d+)", open(f"/proc/{pid}/status").read()).group(1))
         filler = os.open(data + "/filler", os.O_WRONLY | os.O_CREAT)

@@ -52,6 +52,19 @@ TEST(DrainedNode, ItsTasksMoveAndNeverFewerServe) {
   EXPECT_EQ(on(f, "h1"), 0) << "nothing new goes there";
 }
 
+TEST(DrainedNode, OneGoesOnlyOnceAnotherIsHealthy) {
+  auto f = on_hosts(2, 2, R"(,"healthChecks":[{"protocol":"HTTP","gracePeriodSeconds":1}])");
+  ASSERT_TRUE(set(f, "h1", NodeMode::draining));
+  f.run_only(a);
+  f.pass(Millis(1000));
+  EXPECT_EQ(on(f, "h1"), 1) << "nobody has said yet that the new one is well";
+  for (const auto* t : f.tasks(a)) f.report(t->spec.id, TaskState::running, true);
+  f.pass(Millis(1000));
+  f.obey();
+  EXPECT_EQ(on(f, "h1"), 0);
+  EXPECT_EQ(f.running(a), 2u);
+}
+
 TEST(DrainedNode, WithoutRoomElsewhereItsTasksStayAndItIsSaid) {
   auto f = on_hosts(2, 2, R"(,"constraints":[["hostname","UNIQUE"]])");
   ASSERT_TRUE(set(f, "h1", NodeMode::draining));
