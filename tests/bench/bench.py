@@ -162,7 +162,8 @@ def haproxy_servers(farm, backend=None):
     up = 0
     for line in text.decode().splitlines()[2:]:
         f = line.split()
-        if len(f) > 6 and f[5] == "2" and f[4] != "0.0.0.0" and (int(f[6]) & 0x3b) == 0:  # running, with an address, not in maintenance or drain; 4 only says that it began disabled
+        # s1, s2, …; their twins for the last resort have other names.
+        if len(f) > 6 and f[3].startswith("s") and f[5] == "2" and f[4] != "0.0.0.0" and (int(f[6]) & 0x3b) == 0:  # running, with an address, not in maintenance or drain; 4 only says that it began disabled
             up += 1
     return up
 
