@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,14 +40,16 @@ bool send_request(int socket, const std::string& path, int with) {
 
 }  // namespace
 
-/// Ends when its socket is closed.
+/// Ends when its socket is closed, at the latest with the agent.
 struct Spawner::Process {
   Fd socket;
   pid_t pid = -1;
 
   ~Process() {
     socket.reset();
-    if (pid > 0) ::waitpid(pid, nullptr, 0);
+    if (pid <= 0) return;
+    ::kill(pid, SIGKILL);  // one that is stopped would not notice, and we would wait for ever; executors are on their own
+    ::waitpid(pid, nullptr, 0);
   }
 };
 
