@@ -20,6 +20,14 @@ AppId path_id(const net::Request& r) {
   return AppId("/" + join(parts, "/"));
 }
 
+Intent intent_of(const net::Request& r) {
+  Intent intent;
+  intent.force = r.query.flag("force");
+  intent.origin = r.peer;
+  intent.path = r.path;
+  return intent;
+}
+
 net::Response no_app(const AppId& id) { return net::Response::message(404, fmt::format("App '{}' does not exist", id)); }
 
 Embed embed_of(const net::Request& r, std::vector<std::string>* others) {
@@ -83,16 +91,6 @@ std::string no_time(std::string_view text) { return fmt::format("Invalid timesta
 
 using net::Request;
 using net::Response;
-
-std::unexpected<Refusal> refuse(Errc code, std::string text) { return std::unexpected(Refusal{{code, std::move(text)}, {}}); }
-
-Intent intent_of(const Request& r) {
-  Intent intent;
-  intent.force = r.query.flag("force");
-  intent.origin = r.peer;
-  intent.path = r.path;
-  return intent;
-}
 
 asio::awaitable<Response> list_apps(FacePtr face, Request r) {
   auto view = co_await face->leader->fresh_view();

@@ -35,6 +35,8 @@ void mark(net::Response& response, const std::string& base_url);
 /// "/a//b/" -> "/a/b"; "/" when nothing is left. Whether such an id may exist is not asked.
 AppId path_id(const net::Request& r);
 net::Response no_app(const AppId& id);
+/// What every change says of itself: who asked for it, where, and whether by force.
+Intent intent_of(const net::Request& r);
 /// What is asked for by `embed`, with Marathon's interchangeable prefixes. The rest of the words goes to `others`.
 Embed embed_of(const net::Request& r, std::vector<std::string>* others = nullptr);
 /// The body as a JSON object or array, or the answer that says why not.

@@ -15,7 +15,7 @@ namespace croft::logs {
 
 namespace {
 
-constexpr std::size_t line_max = 512u << 10;
+constexpr std::size_t tail_line_max = 512u << 10;
 constexpr int rotations_max = 16;
 constexpr int absent_to_end = 2;         // one number alone may be missing, while names move on
 constexpr int looks_to_believe = 3;      // a gap seen only while files change names is none
@@ -247,8 +247,8 @@ std::vector<Line> Tail::cut_lines(const std::string& data, std::uint64_t from, s
   };
   while (start < data.size()) {
     auto newline = data.find('\n', start);
-    if (newline != std::string::npos && newline - start <= line_max) take(newline, 1, false);
-    else if (data.size() - start > line_max) take(start + line_max, 0, true);
+    if (newline != std::string::npos && newline - start <= tail_line_max) take(newline, 1, false);
+    else if (data.size() - start > tail_line_max) take(start + tail_line_max, 0, true);
     else break;
   }
   if (to_the_end && !more && start < data.size()) take(data.size(), 0, false);
