@@ -47,13 +47,44 @@ void Publisher::remove_service(const AppId& app) {
   if (content_.services.erase(app)) opened(dirty_).services.insert(app);
 }
 
+void Publisher::count(const Endpoint& e, bool comes) {
+  auto& tally = tallies_[e.app];
+  auto add = [comes](std::size_t& number, bool counts) { comes ? number += counts : number -= counts; };
+  add(tally.endpoints, true);
+  add(tally.serve_checked, e.serves(true));
+  add(tally.serve_unchecked, e.serves(false));
+  if (!comes) tally.last_resort.erase(e.task);
+  else if (e.last_resort()) tally.last_resort.insert(e.task);
+  if (tally.endpoints == 0) tallies_.erase(e.app);
+}
+
+std::size_t Publisher::serving(const AppId& app) const {
+  auto tally = tallies_.find(app);
+  auto service = content_.services.find(app);
+  if (tally == tallies_.end() || service == content_.services.end()) return 0;
+  return service->second.health_checks.empty() ? tally->second.serve_unchecked : tally->second.serve_checked;
+}
+
+const std::set<TaskId>& Publisher::last_resort(const AppId& app) const {
+  static const std::set<TaskId> none;
+  auto tally = tallies_.find(app);
+  return tally == tallies_.end() ? none : tally->second.last_resort;
+}
+
 void Publisher::set(Endpoint e) {
-  auto task = e.task;
-  if (put(content_.endpoints, task, std::move(e))) opened(dirty_).endpoints.insert(task);
+  auto [at, fresh] = content_.endpoints.try_emplace(e.task);
+  if (!fresh && at->second == e) return;
+  if (!fresh) count(at->second, false);
+  count(e, true);
+  opened(dirty_).endpoints.insert(e.task);
+  at->second = std::move(e);
 }
 
 void Publisher::remove_endpoint(const TaskId& task) {
-  if (!content_.endpoints.erase(task)) return;
+  auto at = content_.endpoints.find(task);
+  if (at == content_.endpoints.end()) return;
+  count(at->second, false);
+  content_.endpoints.erase(at);
   for (auto& [id, lease] : leases_) lease.open.erase(task);
   opened(dirty_).endpoints.insert(task);
 }
