@@ -65,7 +65,8 @@ asio::awaitable<Status> restore(coordination::Store& store, const cli::StoreOpti
   auto& snapshot = backup->snapshot;
   snapshot.term = coordination::restored_term(snapshot.term, present->term, {.epoch = o.epoch, .head = o.commit, .cluster_id = {}});
   auto records = snapshot.values.size();
-  auto term = co_await store.restore(std::move(snapshot));
+  auto term = co_await store.restore(std::move(snapshot), o.replace ? coordination::Store::Over::everything : coordination::Store::Over::empty);
+  if (!term && term.error().code == Errc::conflict && !o.replace) co_return fail(Errc::conflict, "{}; --replace puts the backup in its place", term.error().context);
   if (!term) co_return fail(std::move(term).error());
   say(*term, fmt::format("{} records restored from {}", records, o.file.string()).c_str());
   co_return Status{};
