@@ -12,6 +12,7 @@
 
 #include "agent/agent_service.hpp"
 #include "agent/health.hpp"
+#include "agent/membership_file.hpp"
 #include "agent/run_folder.hpp"
 #include "agent/spawner.hpp"
 #include "base/files.hpp"

@@ -106,7 +106,7 @@ class Ledger:
         try:
             if value is None:
                 return call("DELETE", f"http://{m.address}:8080/v2/apps{app}?force=true", timeout=5)[0]
-            return call("PUT", f"http://{m.address}:8080/v2/apps{app}?force=true", {"id": app, "cmd": "true", "instances": 0, "cpus": 0.01, "mem": 16, "labels": {"value": value}}, timeout=5)[0]
+            return call("PUT", f"http://{m.address}:8080/v2/apps{app}?force=true", {"id": app, "cmd": "true", "instances": 0, "cpus": 0.01, "mem": 16, "portDefinitions": [], "labels": {"value": value}}, timeout=5)[0]
         except OSError:
             return 0
 

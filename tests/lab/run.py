@@ -255,9 +255,11 @@ def run(wanted, keep):
         sys.exit("unknown tests: " + " ".join(set(wanted) - {n for n, _ in tests}))
     there = all(machines.running(h) for h in HOSTS.values())
     failed = []
+    began = time.monotonic()
     try:
         if not there:
             lab.up()
+            print(f"      the lab is up after {(time.monotonic() - began):.0f} s", flush=True)
         for name, test in tests:
             begun = time.monotonic()
             try:
@@ -273,7 +275,7 @@ def run(wanted, keep):
             left = machines.leftovers()
             print("\n".join(["FAIL  lab down left:"] + left) if left else "ok    lab down left nothing")
             failed += ["down"] if left else []
-    print(f"{len(tests) - len(failed)} of {len(tests)} passed" + (": " + " ".join(failed) + " did not" if failed else ""))
+    print(f"after {(time.monotonic() - began) / 60:.1f} min: {len(tests) - len(failed)} of {len(tests)} passed" + (": " + " ".join(failed) + " did not" if failed else ""))
     return 1 if failed else 0
 
 
