@@ -120,6 +120,12 @@ void Publisher::complete(const AgentId& agent) {
   if (complete_.insert(agent).second) opened(dirty_).complete.push_back(agent);
 }
 
+void Publisher::committed(std::uint64_t commit) {
+  if (commit <= options_.root.commit) return;
+  options_.root.commit = commit;
+  snapshot_.reset();  // a follower that has heard of this commit would not take one from before it
+}
+
 void Publisher::all_heard() {
   if (!std::exchange(all_heard_, true)) opened(dirty_).all_heard = true;
 }
@@ -163,7 +169,7 @@ std::vector<std::shared_ptr<const std::string>> Publisher::since(std::optional<I
     return out;
   }
   // What is set but not flushed may be in here already; its delta will then say the same once more, which does no harm.
-  if (!snapshot_) snapshot_ = std::make_shared<const std::string>(encode(Record(Snapshot{at_, content_, {complete_.begin(), complete_.end()}, all_heard_})));
+  if (!snapshot_) snapshot_ = std::make_shared<const std::string>(encode(Record(Snapshot{at_, content_, {complete_.begin(), complete_.end()}, all_heard_, options_.root})));
   out.push_back(snapshot_);
   return out;
 }

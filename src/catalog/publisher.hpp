@@ -18,7 +18,7 @@ class Publisher {
  public:
   /// Balancers confirm every 250 ms. One that is silent is no longer named to clients; drains go on waiting for it until its lease ends, since its
   /// HAProxy may well serve on.
-  struct Options { std::uint64_t epoch = 0; Millis lease{3000}, silent{600}; std::size_t backlog_max = 1u << 20; /* bytes of deltas kept */ };
+  struct Options { std::uint64_t epoch = 0; Millis lease{3000}, silent{600}; std::size_t backlog_max = 1u << 20; /* bytes of deltas kept */ Root root{}; };
   explicit Publisher(Options options);
 
   // Changes are collected and become one delta at flush(). Setting what is already so is nothing.
@@ -27,6 +27,8 @@ class Publisher {
   void set(Rule r);                void remove_rule(const AppId& app);
   void set(Node n);                void remove_node(const AgentId& id);  ///< lost for good: followers forget what they kept of it
   void set_masters(std::vector<Master> masters);
+  void committed(std::uint64_t commit);  ///< the store's newest one
+  [[nodiscard]] const Root& root() const { return options_.root; }
   void complete(const AgentId& agent);   ///< all of this agent's endpoints are in
   void all_heard();                      ///< no agent of an earlier epoch is waited for any more: followers forget what they kept
   /// Ends the collection: the new index if anything changed. Everything set before has an index <= it.

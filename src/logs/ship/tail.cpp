@@ -186,7 +186,7 @@ std::vector<Line> Tail::read(std::size_t bytes, bool to_the_end, std::vector<Gap
   if (!open_all(pieces, true)) return {};
   std::string data;
   auto from = offset_;
-  bool more = false;
+  bool more = false, torn = false;  // torn: a gap begins where the data ends
   for (const auto& p : pieces) {
     auto at = from + data.size();
     if (p.from + p.size <= at) continue;
@@ -196,12 +196,13 @@ std::vector<Line> Tail::read(std::size_t bytes, bool to_the_end, std::vector<Gap
     }
     if (p.from > at) {
       if (!data.empty()) {
-        more = true;
+        more = torn = true;
         break;
       }
       if (!believe({at, p.from})) return {};
       gaps.push_back({at, p.from});
       offset_ = from = at = p.from;
+      after_gap_ = true;
     }
     auto want = std::min<std::uint64_t>(p.from + p.size - at, bytes - data.size());
     auto had = data.size();
@@ -212,6 +213,13 @@ std::vector<Line> Tail::read(std::size_t bytes, bool to_the_end, std::vector<Gap
     if (n < static_cast<ssize_t>(want)) break;
   }
   auto lines = cut_lines(data, from, pieces, to_the_end && !more, more);
+  // All that is left before the gap is the beginning of a line whose end is gone.
+  if (lines.empty() && torn && believe({from + data.size(), from + data.size()})) {
+    lines = cut_lines(data, from, pieces, true, false);
+    for (auto& line : lines) line.cut = true;
+  }
+  // Where a file begins after a gap, its first line may have begun before.
+  if (!lines.empty() && std::exchange(after_gap_, false)) lines.front().cut = true;
   if (pieces.empty() && st.st_ino != 0 && st.st_size == 0) {  // nothing was printed yet, and nothing is kept
     seen_all_ = true;
     seen_inode_ = st.st_ino;
