@@ -138,8 +138,8 @@ TEST(Publisher, CountsWhoServesAsALookAtAllWould) {
         if (known != p.content().services.end()) serving += one.serves(!known->second.health_checks.empty());
         if (one.last_resort()) failing.insert(id);
       }
-      ASSERT_EQ(p.serving(app), serving) << step << app;
-      ASSERT_EQ(p.last_resort(app), failing) << step << app;
+      ASSERT_EQ(p.serving(app), serving) << step << app.str();
+      ASSERT_EQ(p.last_resort(app), failing) << step << app.str();
     }
   }
 }
