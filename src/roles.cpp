@@ -68,6 +68,14 @@ std::vector<std::string> with_bridge(const Settings& s) {
   return out;
 }
 
+/// The log input knows no logins: where others log in, it is for this host's own tasks and containers, unless the settings say "plain" of it.
+std::vector<std::string> input_addresses(const Settings& s) {
+  if (!s.logins() || s.plain.contains("log_input")) return {s.bind};
+  std::vector<std::string> out{"127.0.0.1"};
+  if (!s.bridge.empty() && s.bridge != "127.0.0.1") out.push_back(s.bridge);
+  return out;
+}
+
 net::Origin towards(const Host& h, net::Origin to, secure::HostRole role) { return h.security ? h.security->towards(std::move(to), role) : to; }
 
 std::vector<net::Origin> masters_of(const Host& h) {
@@ -299,7 +307,7 @@ class NodeRole final : public Role {
     ship.spool_bytes = s.log_spool_bytes;
     ship.unshipped = unshipped;
     ship.sources = [agent = agent_] { return sources_of(agent); };
-    ship.input_address = s.bind;
+    ship.input_addresses = input_addresses(s);
     ship.input_port = s.log_input_port;
     shipper_ = std::make_unique<logs::Shipper>(host_.io.get_executor(), ship, host_.metrics);
     if (auto ok = shipper_->start(); !ok) return ok;

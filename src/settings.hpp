@@ -16,8 +16,8 @@
 
 namespace croft {
 
-/// HTTP listeners by their names in [listen.NAME].
-inline constexpr std::string_view listener_names[] = {"marathon", "mesos", "agent", "bamboo", "discovery", "logs", "console"};
+/// Listeners by their names in [listen.NAME].
+inline constexpr std::string_view listener_names[] = {"marathon", "mesos", "agent", "bamboo", "discovery", "logs", "console", "log_input"};
 
 struct Settings {
   std::filesystem::path data = "/var/lib/croft";     ///< state of all roles, a folder each

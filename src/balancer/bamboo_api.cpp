@@ -115,6 +115,8 @@ asio::awaitable<Response> BalancerService::Impl::send_rule(Request from, std::st
     if (answer->status < 300) co_return Response{};
     auto parsed = json::parse(answer->body);
     words = parsed ? json::text(*parsed, "message", answer->body) : answer->body;
+    if (auto details = parsed ? json::text(*parsed, "details") : std::string(); !details.empty()) words += ": " + details;
+    if (answer->status == 401 || answer->status == 403) co_return Response::text(words + "\n", answer->status);
     if (answer->status != 503) co_return bad(answer->status == 404 ? "zk: node does not exist" : words);
   }
   co_return Response::text(words + "\n", 503);

@@ -259,7 +259,7 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
   if (auto allowed = check_rights(*intent); !allowed) {
     unlock();
     note_on_strand({0, now.wall, intent->caller->who.str(), intent->caller->source, intent->what, {}, false, allowed.error().context});
-    co_return std::unexpected(Refusal{std::move(allowed).error(), {}});
+    co_return std::unexpected(Refusal{std::move(allowed).error(), {}, {}, true});
   }
   auto proposal = term->core.propose(*intent, now);
   if (!proposal) {

@@ -260,6 +260,11 @@ net::Response refused(const Refusal& refusal) {
     case Errc::unavailable: case Errc::not_leader: case Errc::timeout: case Errc::unknown_outcome: status = 503; break;
     default: break;
   }
+  if (refusal.of_rights) {
+    JsonWriter w;
+    w.begin_object().field("message", "Not Authorized to perform this action!").field("details", refusal.error.context).end_object();
+    return net::Response::json(std::move(w).take(), status);
+  }
   if (refusal.locked_by.empty()) {
     if (refusal.error.code == Errc::invalid && refusal.error.context.starts_with('{')) return net::Response::json(refusal.error.context, status);
     if (refusal.field.empty()) return net::Response::message(status, refusal.error.context);

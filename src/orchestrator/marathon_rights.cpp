@@ -37,7 +37,7 @@ std::optional<Refusal> beyond(const DockerPolicy& policy, const Intent& intent, 
     auto problems = check_policy(*app->docker, app->volumes, policy_at(policy, id.str(), admin));
     if (problems.empty()) continue;
     if (!admin && check_policy(*app->docker, app->volumes, policy_at(policy, id.str(), true)).empty())
-      return Refusal{{Errc::forbidden, fmt::format("{} of {}: policy allows it here to admins only", problems[0].path, id)}, {}};
+      return Refusal{{Errc::forbidden, fmt::format("{} of {}: policy allows it here to admins only", problems[0].path, id)}, {}, {}, true};
     return Refusal{{Errc::invalid, problems[0].words}, {}, problems[0].path};
   }
   return std::nullopt;

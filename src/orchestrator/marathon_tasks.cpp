@@ -102,7 +102,7 @@ std::optional<Response> not_allowed(Face& face, const View& view, const Request&
     record.done = false;
     record.reason = decision.reason;
     face.leader->note(std::move(record));
-    return refused({{Errc::forbidden, decision.reason}, {}});
+    return refused({{Errc::forbidden, decision.reason}, {}, {}, true});
   }
   if (!tasks.empty()) face.leader->note(std::move(record));
   return std::nullopt;

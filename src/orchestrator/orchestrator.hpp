@@ -48,6 +48,7 @@ struct Refusal {
   Error error;
   std::vector<DeploymentId> locked_by;
   std::string field = {};                               ///< of the definition, when one is at fault: "/id"; "/" is the whole
+  bool of_rights = false;                               ///< the caller may not; the error says why
 };
 
 /// A change checked against the present state, not yet in force: commit `batch`, then apply().

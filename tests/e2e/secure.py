@@ -196,7 +196,7 @@ def test_rights_by_group(farm):
         status, said = farm.call(method, path, body, who=olga)
         assert status == 403, (method, path, status, said)
     status, body = farm.call("POST", "/api/services", {"id": "/other/app", "acl": "path_beg /"}, port=8000, who=olga)
-    assert status == 400 and "olga" in str(body), (status, body)
+    assert status == 403 and "olga" in str(body), (status, body)
     other = farm.app("/other/app")["tasks"][0]["id"]
     farm.call("POST", "/v2/tasks/delete", {"ids": [other]}, who=olga)
     assert farm.app("/other/app")["tasks"][0]["id"] == other, "a task that he may not see is none to him"
