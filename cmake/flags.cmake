@@ -29,9 +29,9 @@ if(CROFT_WERROR)
   target_compile_options(croft_flags INTERFACE -Werror)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # GCC 12 reports these two inside the standard library and Asio's coroutine frames, where nothing is wrong.
+  # GCC 12 reports these inside the standard library and Asio's coroutine frames, where nothing is wrong; the last one takes the files of a unity build for headers.
   target_compile_options(croft_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized -Wno-missing-field-initializers
-    -Wno-restrict -Wno-mismatched-new-delete -Wno-stringop-overflow -Wno-array-bounds -Wno-dangling-pointer>)
+    -Wno-restrict -Wno-mismatched-new-delete -Wno-stringop-overflow -Wno-array-bounds -Wno-dangling-pointer -Wno-subobject-linkage>)
 endif()
 if(CROFT_SANITIZE)
   add_compile_options(-fsanitize=${CROFT_SANITIZE} -fno-omit-frame-pointer)

@@ -65,14 +65,25 @@ asio::awaitable<Status> restore(coordination::Store& store, const cli::StoreOpti
   auto& snapshot = backup->snapshot;
   snapshot.term = coordination::restored_term(snapshot.term, present->term, {.epoch = o.epoch, .head = o.commit, .cluster_id = {}});
   auto records = snapshot.values.size();
-  auto term = co_await store.restore(std::move(snapshot));
+  auto over = o.replace ? coordination::Store::Over::everything : coordination::Store::Over::empty;
+  auto term = co_await store.restore(std::move(snapshot), over);
+  if (!term && term.error().code == Errc::conflict && !o.replace) co_return fail(Errc::conflict, "{}; --replace puts the backup in its place", term.error().context);
   if (!term) co_return fail(std::move(term).error());
   say(*term, fmt::format("{} records restored from {}", records, o.file.string()).c_str());
   co_return Status{};
 }
 
 asio::awaitable<Status> accept(coordination::Store& store, const cli::StoreOptions& o) {
-  auto term = co_await store.accept({.epoch = o.epoch, .head = o.commit, .cluster_id = o.cluster});
+  coordination::Term at_least{.epoch = o.epoch, .head = o.commit, .cluster_id = o.cluster};  // named: inside the expression GCC 12 frees it twice
+  // Where no number is named it leaps as a restore does: the operator's word is that this store is the one.
+  if (o.epoch == 0 || o.commit == 0) {
+    auto present = co_await store.save();
+    if (!present) co_return fail(std::move(present).error());
+    auto far = coordination::restored_term(present->term, present->term, {});
+    if (o.epoch == 0) at_least.epoch = far.epoch;
+    if (o.commit == 0) at_least.head = far.head;
+  }
+  auto term = co_await store.accept(std::move(at_least));
   if (!term) co_return fail(std::move(term).error());
   say(*term, "accepted; nodes that refused this store register within seconds");
   co_return Status{};

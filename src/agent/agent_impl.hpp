@@ -12,6 +12,7 @@
 
 #include "agent/agent_service.hpp"
 #include "agent/health.hpp"
+#include "agent/membership_file.hpp"
 #include "agent/run_folder.hpp"
 #include "agent/spawner.hpp"
 #include "base/files.hpp"
@@ -48,7 +49,6 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   asio::awaitable<void> collect();
   asio::awaitable<void> docker_loop();
   bool carry_out(Decisions decisions);
-  Status save_membership();
 
   // --- tasks (agent_runs.cpp) ---
   Runtime& runtime_of(const Run& run) { return run.launch.spec.docker && docker ? *docker : *native; }
@@ -93,6 +93,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   asio::any_io_executor pool;
   asio::strand<asio::any_io_executor> strand;
   AgentOptions options;
+  MembershipFile membership_file;                   // strand
   std::unique_ptr<Runtime> native, docker;
   Spawner spawner;                                  // any thread
   net::BlockingPool blocking{4};

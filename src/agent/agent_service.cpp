@@ -9,8 +9,6 @@
 #include "agent/agent_impl.hpp"
 #include "agent/cgroups.hpp"
 #include "agent/collector.hpp"
-#include "base/json.hpp"
-#include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "model/link_json.hpp"
 
@@ -41,32 +39,21 @@ Resources discover_resources(const fs::path& work_dir, const std::string& cgroup
 }
 
 AgentService::Impl::Impl(asio::any_io_executor p, AgentOptions o, std::unique_ptr<Runtime> n, std::unique_ptr<Runtime> d, Metrics& m)
-    : pool(p), strand(asio::make_strand(p)), options(std::move(o)), native(std::move(n)), docker(std::move(d)), spawner(options.executor), client(p), metrics(m),
+    : pool(p), strand(asio::make_strand(p)), options(std::move(o)), membership_file(options.work_dir), native(std::move(n)), docker(std::move(d)), spawner(options.executor), client(p), metrics(m),
       launched(m.counter("croft_agent_launches_total", "Tasks started.")), ended(m.counter("croft_agent_ends_total", "Tasks ended.")),
       reports(m.counter("croft_agent_reports_total", "Reports sent to the leader.")) {}
-
-Status AgentService::Impl::save_membership() {
-  const auto& m = core.membership();
-  JsonWriter w;
-  w.begin_object().field("format", 1).field("id", m.id).field("cluster_id", m.cluster_id).field("epoch", m.epoch).field("commit", m.commit).field("lives", m.lives).end_object();
-  return write_file_atomic(options.work_dir / "agent.json", w.str(), 0600);
-}
 
 Status AgentService::Impl::recover() {
   if (auto made = make_dirs(options.work_dir / "runs", 0755); !made) return made;
   boot = boot_id();
   Membership membership;
-  auto text = read_file(options.work_dir / "agent.json");
-  if (text) {
-    auto parsed = json::parse(*text);
-    // Without it this host registers anew, and the leader knows it again by its name and port.
-    if (!parsed) log::error("agent", "{}: {}", (options.work_dir / "agent.json").string(), parsed.error().context);
-    else membership = {AgentId(json::text(*parsed, "id")), json::text(*parsed, "cluster_id"), static_cast<std::uint64_t>(json::integer(*parsed, "epoch")),
-                       static_cast<std::uint64_t>(json::integer(*parsed, "commit")), static_cast<std::uint64_t>(json::integer(*parsed, "lives"))};
-  }
+  auto kept = membership_file.load();
+  // Without it this host registers anew, and the leader knows it again by its name and port.
+  if (!kept && kept.error().code != Errc::not_found) log::error("agent", "{}", kept.error().context);
+  if (kept) membership = *kept;
   ++membership.lives;
   core = AgentCore(membership);
-  if (auto ok = save_membership(); !ok) log::warn("agent", "{}", ok.error().context);  // the life before counts the same then
+  if (auto ok = membership_file.save(membership); !ok) log::warn("agent", "{}", ok.error().context);  // the life before counts the same then
   std::error_code ec;
   std::vector<fs::path> folders;
   for (const auto& entry : fs::directory_iterator(options.work_dir / "runs", ec)) folders.push_back(entry.path());
@@ -125,7 +112,7 @@ void AgentService::Impl::recover_run(const fs::path& folder) {
 
 bool AgentService::Impl::carry_out(Decisions decisions) {
   if (decisions.persist) {
-    auto ok = save_membership();
+    auto ok = membership_file.save(core.membership());
     if (!ok) {
       log::error("agent", "cannot remember the leader's epoch: {}", ok.error().context);
       return false;

@@ -63,6 +63,11 @@ class JsonWriter {
   [[nodiscard]] const std::string& str() const& { return out_; }
   [[nodiscard]] std::string take() && { return std::move(out_); }
   [[nodiscard]] std::size_t size() const { return out_.size(); }
+  /// Hands over what was written so far and goes on behind it: a long document in pieces. `into` gives its memory for the next piece.
+  void drain(std::string& into) {
+    into.clear();
+    out_.swap(into);
+  }
 
  private:
   JsonWriter& open(char bracket);

@@ -51,7 +51,7 @@ boost::asio::awaitable<void> feed_follower(std::optional<Index> after, Feed feed
       co_await changed->wait(ticket, left);
       continue;
     }
-    if (silent) batch.lines.push_back(std::make_shared<const std::string>(encode(Record(Heartbeat{batch.at}))));
+    if (silent) batch.lines.push_back(std::make_shared<const std::string>(encode(Record(Heartbeat{batch.at, batch.root.commit}))));
     after = batch.at;
     auto lines = std::move(batch.lines);
     if (!co_await send_lines(std::move(lines), out)) co_return;
@@ -69,6 +69,10 @@ boost::asio::awaitable<net::Response> serve_catalog(net::Request request, Feed f
   }
   auto first = co_await feed(after);
   if (!first.leading) co_return net::Response::message(503, "this master does not lead");
+  auto cluster = request.query.get("cluster").value_or("");
+  auto commit = to_int(request.query.get("commit").value_or("0")).value_or(0);
+  // Two stores may be at the same epoch and number: only a snapshot tells them apart.
+  if (!cluster.empty() && (cluster != first.root.cluster || commit > static_cast<std::int64_t>(first.root.commit))) after.reset();
   net::Response response;
   response.headers.set("Content-Type", "application/x-ndjson");
   response.stream = [after, feed = std::move(feed), changed = std::move(changed)](std::shared_ptr<net::StreamWriter> out) {

@@ -45,8 +45,9 @@ Doubt Follower::doubt() const {
 Result<Follower::Change> Follower::apply(const Record& record) {
   if (const auto* snapshot = std::get_if<Snapshot>(&record)) return take_snapshot(*snapshot);
   if (const auto* delta = std::get_if<Delta>(&record)) return take_delta(*delta);
-  const auto& beat = std::get<Heartbeat>(record).at;
-  if (!at_ || beat != *at_) return fail(Errc::conflict, "heartbeat at {}.{} does not match this copy", beat.epoch, beat.n);
+  const auto& beat = std::get<Heartbeat>(record);
+  if (!at_ || beat.at != *at_) return fail(Errc::conflict, "heartbeat at {}.{} does not match this copy", beat.at.epoch, beat.at.n);
+  root_.commit = std::max(root_.commit, beat.commit);
   return Change{};
 }
 
@@ -81,6 +82,11 @@ Result<Follower::Change> Follower::take_delta(const Delta& d) {
 }
 
 Result<Follower::Change> Follower::take_snapshot(const Snapshot& s) {
+  // A wrong, lost or rolled-back store must not take services away, as it must not take tasks away on agents.
+  if (!s.root.cluster.empty() && !root_.cluster.empty()) {
+    if (s.root.cluster != root_.cluster) return fail(Errc::conflict, "the leader is of cluster {}, this copy of {}", s.root.cluster, root_.cluster);
+    if (s.root.commit < root_.commit) return fail(Errc::conflict, "the leader's store ends at commit {}, this copy has heard of {}: it was lost or rolled back", s.root.commit, root_.commit);
+  }
   if (s.at.epoch < epoch_seen_) return fail(Errc::conflict, "snapshot of epoch {}, this copy has seen {}", s.at.epoch, epoch_seen_);
   bool same_epoch = at_ && at_->epoch == s.at.epoch;
   auto old = std::exchange(content_, s.content);
@@ -97,12 +103,13 @@ Result<Follower::Change> Follower::take_snapshot(const Snapshot& s) {
   std::erase_if(recalled_, [&](const TaskId& id) { return !kept_.contains(id); });
   at_ = s.at;
   epoch_seen_ = s.at.epoch;
+  if (!s.root.cluster.empty()) root_ = s.root;
   Change change;
   change.all = change.nodes = change.masters = change.balancers = true;
   return change;
 }
 
-std::string Follower::save() const { return encode(Record(Snapshot{at_.value_or(Index{epoch_seen_, 0}), content_, {}, {}})); }
+std::string Follower::save() const { return encode(Record(Snapshot{at_.value_or(Index{epoch_seen_, 0}), content_, {}, {}, root_})); }
 
 Status Follower::restore(std::string_view saved) {
   auto record = decode_record(saved);
@@ -111,6 +118,7 @@ Status Follower::restore(std::string_view saved) {
   if (!snapshot) return fail(Errc::corrupt, "the saved catalog is no snapshot");
   content_ = std::move(snapshot->content);
   epoch_seen_ = snapshot->at.epoch;
+  root_ = snapshot->root;
   kept_.clear();
   recalled_.clear();
   for (const auto& [id, e] : content_.endpoints) recalled_.insert(id);

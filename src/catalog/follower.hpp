@@ -22,11 +22,13 @@ class Follower {
     std::vector<TaskId> endpoints;
     bool nodes = false, masters = false, balancers = false;
   };
-  /// Errors: conflict (a gap, or an older epoch than seen: reconnect with index()).
+  /// Errors: conflict (a gap, an older epoch than seen, another cluster's leader, or one whose store knows less than this copy has heard of: what it serves then
+  /// stays; reconnect with index()).
   Result<Change> apply(const Record& record);
   [[nodiscard]] const Content& content() const { return content_; }
   /// What to ask for on (re)connecting; nothing before the first snapshot.
   [[nodiscard]] std::optional<Index> index() const { return at_; }
+  [[nodiscard]] const Root& root() const { return root_; }
 
   /// For who moves a data plane that outlives this copy and may be ahead of it.
   [[nodiscard]] Doubt doubt() const;
@@ -44,6 +46,7 @@ class Follower {
   Content content_;
   std::optional<Index> at_;
   std::uint64_t epoch_seen_ = 0;
+  Root root_;                          // the farm's store, as far as this copy has heard of it
   std::set<TaskId> kept_;              // endpoints of an earlier epoch, not confirmed in this one
   std::set<TaskId> recalled_;          // of these, those that this process has from the disk only
   std::set<AgentId> whole_;            // agents of which this epoch's leader has told everything

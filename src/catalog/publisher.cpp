@@ -47,13 +47,44 @@ void Publisher::remove_service(const AppId& app) {
   if (content_.services.erase(app)) opened(dirty_).services.insert(app);
 }
 
+void Publisher::count(const Endpoint& e, bool comes) {
+  auto& tally = tallies_[e.app];
+  auto add = [comes](std::size_t& number, bool counts) { comes ? number += counts : number -= counts; };
+  add(tally.endpoints, true);
+  add(tally.serve_checked, e.serves(true));
+  add(tally.serve_unchecked, e.serves(false));
+  if (!comes) tally.last_resort.erase(e.task);
+  else if (e.last_resort()) tally.last_resort.insert(e.task);
+  if (tally.endpoints == 0) tallies_.erase(e.app);
+}
+
+std::size_t Publisher::serving(const AppId& app) const {
+  auto tally = tallies_.find(app);
+  auto service = content_.services.find(app);
+  if (tally == tallies_.end() || service == content_.services.end()) return 0;
+  return service->second.health_checks.empty() ? tally->second.serve_unchecked : tally->second.serve_checked;
+}
+
+const std::set<TaskId>& Publisher::last_resort(const AppId& app) const {
+  static const std::set<TaskId> none;
+  auto tally = tallies_.find(app);
+  return tally == tallies_.end() ? none : tally->second.last_resort;
+}
+
 void Publisher::set(Endpoint e) {
-  auto task = e.task;
-  if (put(content_.endpoints, task, std::move(e))) opened(dirty_).endpoints.insert(task);
+  auto [at, fresh] = content_.endpoints.try_emplace(e.task);
+  if (!fresh && at->second == e) return;
+  if (!fresh) count(at->second, false);
+  count(e, true);
+  opened(dirty_).endpoints.insert(e.task);
+  at->second = std::move(e);
 }
 
 void Publisher::remove_endpoint(const TaskId& task) {
-  if (!content_.endpoints.erase(task)) return;
+  auto at = content_.endpoints.find(task);
+  if (at == content_.endpoints.end()) return;
+  count(at->second, false);
+  content_.endpoints.erase(at);
   for (auto& [id, lease] : leases_) lease.open.erase(task);
   opened(dirty_).endpoints.insert(task);
 }
@@ -87,6 +118,12 @@ void Publisher::set_masters(std::vector<Master> masters) {
 
 void Publisher::complete(const AgentId& agent) {
   if (complete_.insert(agent).second) opened(dirty_).complete.push_back(agent);
+}
+
+void Publisher::committed(std::uint64_t commit) {
+  if (commit <= options_.root.commit) return;
+  options_.root.commit = commit;
+  snapshot_.reset();  // a follower that has heard of this commit would not take one from before it
 }
 
 void Publisher::all_heard() {
@@ -132,7 +169,7 @@ std::vector<std::shared_ptr<const std::string>> Publisher::since(std::optional<I
     return out;
   }
   // What is set but not flushed may be in here already; its delta will then say the same once more, which does no harm.
-  if (!snapshot_) snapshot_ = std::make_shared<const std::string>(encode(Record(Snapshot{at_, content_, {complete_.begin(), complete_.end()}, all_heard_})));
+  if (!snapshot_) snapshot_ = std::make_shared<const std::string>(encode(Record(Snapshot{at_, content_, {complete_.begin(), complete_.end()}, all_heard_, options_.root})));
   out.push_back(snapshot_);
   return out;
 }

@@ -18,7 +18,7 @@ class Publisher {
  public:
   /// Balancers confirm every 250 ms. One that is silent is no longer named to clients; drains go on waiting for it until its lease ends, since its
   /// HAProxy may well serve on.
-  struct Options { std::uint64_t epoch = 0; Millis lease{3000}, silent{600}; std::size_t backlog_max = 1u << 20; /* bytes of deltas kept */ };
+  struct Options { std::uint64_t epoch = 0; Millis lease{3000}, silent{600}; std::size_t backlog_max = 1u << 20; /* bytes of deltas kept */ Root root{}; };
   explicit Publisher(Options options);
 
   // Changes are collected and become one delta at flush(). Setting what is already so is nothing.
@@ -27,6 +27,8 @@ class Publisher {
   void set(Rule r);                void remove_rule(const AppId& app);
   void set(Node n);                void remove_node(const AgentId& id);  ///< lost for good: followers forget what they kept of it
   void set_masters(std::vector<Master> masters);
+  void committed(std::uint64_t commit);  ///< the store's newest one
+  [[nodiscard]] const Root& root() const { return options_.root; }
   void complete(const AgentId& agent);   ///< all of this agent's endpoints are in
   void all_heard();                      ///< no agent of an earlier epoch is waited for any more: followers forget what they kept
   /// Ends the collection: the new index if anything changed. Everything set before has an index <= it.
@@ -35,6 +37,10 @@ class Publisher {
   /// The index that has everything set until now: the next one while there is something to flush.
   [[nodiscard]] Index pending() const { return {at_.epoch, at_.n + (dirty_ ? 1 : 0)}; }
   [[nodiscard]] const Content& content() const { return content_; }
+  /// How many of an app's endpoints are in rotation; 0 when its service is not there.
+  [[nodiscard]] std::size_t serving(const AppId& app) const;
+  /// Those that run and fail their check.
+  [[nodiscard]] const std::set<TaskId>& last_resort(const AppId& app) const;
 
   /// What a follower at `after` gets next, as encoded lines (no newline): the missing deltas, or one snapshot when it is of
   /// another epoch, too old, or ahead. Shared: all followers send the same bytes.
@@ -52,6 +58,9 @@ class Publisher {
 
  private:
   struct Lease { Balancer balancer; Index applied; Mono heard; std::map<TaskId, std::uint32_t> open; };
+  /// Of one app: what its endpoints say, counted, because it is asked at every change of any of them.
+  struct Tally { std::size_t serve_checked = 0, serve_unchecked = 0, endpoints = 0; std::set<TaskId> last_resort; };
+  void count(const Endpoint& e, bool comes);
   struct Kept { Index at; std::shared_ptr<const std::string> line; };
   /// What changed since the last flush, by name: the delta takes the values that hold then.
   struct Dirty {
@@ -67,6 +76,7 @@ class Publisher {
   Options options_;
   Index at_;
   Content content_;
+  std::map<AppId, Tally> tallies_;     // of content_.endpoints
   std::optional<Dirty> dirty_;
   std::set<AgentId> complete_;         // agents of which every endpoint is in content_; those removed too (they have none)
   bool all_heard_ = false;

@@ -95,7 +95,7 @@ asio::awaitable<bool> Subscription::Impl::follow(net::Origin master) {
   net::Request request;
   request.method = "GET";
   request.target = "/croft/v1/catalog";
-  if (auto at = follower.index()) request.target += fmt::format("?after={}.{}", at->epoch, at->n);
+  if (auto at = follower.index()) request.target += fmt::format("?after={}.{}&cluster={}&commit={}", at->epoch, at->n, url_encode(follower.root().cluster), follower.root().commit);
   net::ClientOptions how;
   how.connect_timeout = Millis(1000);
   how.timeout = Millis(2000);
@@ -118,7 +118,7 @@ bool Subscription::Impl::take(std::string_view line, const net::Origin& master) 
   auto record = decode_record(line);
   auto change = record ? follower.apply(*record) : Result<Follower::Change>(std::unexpected(record.error()));
   if (!change) {
-    if (change.error().context != last_complaint) log::info("catalog", "master={} {}", master.str(), change.error().context);
+    if (change.error().context != last_complaint) log::warn("catalog", "master={} {}", master.str(), change.error().context);
     last_complaint = change.error().context;
     return false;
   }

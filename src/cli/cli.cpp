@@ -185,8 +185,9 @@ void add_store(CLI::App& root, Arguments& a, Action& chosen, const Programs& pro
     return sub;
   };
   add("save", "the whole store into one file; changes nothing", Do::save)->add_option("file", a.store.file)->required();
-  auto* restore = add("restore", "fills an empty store from such a file, far enough ahead that nodes take it", Do::restore);
+  auto* restore = add("restore", "fills a store from such a file, far enough ahead that nodes take it", Do::restore);
   restore->add_option("file", a.store.file)->required();
+  restore->add_flag("--replace", a.store.replace, "in the place of what the store holds");
   auto* accept = add("accept", "makes nodes take this store though they have seen a later or another one", Do::accept);
   accept->add_option("--cluster", a.store.cluster, "the cluster id that the nodes name in their refusal");
   for (auto* sub : {restore, accept}) {

@@ -51,6 +51,7 @@ struct StoreOptions {
   std::string config_file, cluster;
   std::filesystem::path file;
   std::uint64_t epoch = 0, commit = 0;        ///< at least these
+  bool replace = false;                       ///< restore: what is there goes
 };
 
 struct InitOptions {

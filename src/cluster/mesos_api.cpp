@@ -2,6 +2,7 @@
 
 #include "base/text.hpp"
 #include "cluster/mesos_json.hpp"
+#include "net/async.hpp"
 #include "net/jsonp.hpp"
 
 namespace croft::cluster {
@@ -13,6 +14,7 @@ namespace {
 
 using View = std::function<std::shared_ptr<const FarmView>()>;
 using Body = std::function<std::string(const FarmView&, const Request&)>;
+using Pieces = std::function<net::StreamBody(std::shared_ptr<const FarmView>)>;
 
 /// As Mesos reads them: what is no number counts as not given.
 mesos::TaskQuery task_query(const Request& r) {
@@ -37,14 +39,30 @@ std::optional<Response> not_here(const FarmView& v, const MesosOptions& o, const
   return std::nullopt;
 }
 
+/// From here on an answer with every task in it is written by threads of their own, and /state goes out in pieces.
+constexpr std::size_t many_tasks = 2000;
+
+net::StreamBody in_pieces(std::shared_ptr<const FarmView> view, std::uint16_t port) {
+  auto pieces = std::make_shared<mesos::StatePieces>(std::move(view), port);
+  return [pieces](std::shared_ptr<net::StreamWriter> out) -> net::asio::awaitable<void> {
+    auto piece = std::make_shared<std::string>();
+    auto more = std::make_shared<bool>(false);
+    std::function<void()> write = [pieces, piece, more] { *more = pieces->next(*piece); };
+    for (;;) {
+      co_await net::readers().run(write);
+      if (!*more || !co_await out->write(std::move(*piece))) co_return;
+    }
+  };
+}
+
 class Routes {
  public:
   Routes(net::Router& router, View view, MesosOptions options) : router_(router), view_(std::move(view)), options_(std::move(options)) {}
 
   /// What only the leader knows.
-  void leaders(std::string_view name, Body body) { add(name, true, std::move(body)); }
+  void leaders(std::string_view name, Body body, Pieces pieces = {}) { add(name, true, std::move(body), std::move(pieces)); }
   /// What any master answers.
-  void anyones(std::string_view name, Body body) { add(name, false, std::move(body)); }
+  void anyones(std::string_view name, Body body) { add(name, false, std::move(body), {}); }
 
   void redirect() {
     for (auto path : {"/redirect", "/master/redirect"})
@@ -56,14 +74,25 @@ class Routes {
   }
 
  private:
-  void add(std::string_view name, bool only_leader, Body body) {
+  void add(std::string_view name, bool only_leader, Body body, Pieces pieces) {
     for (auto prefix : {"", "/master"})
       for (auto end : {"", ".json"})
-        router_.on("GET", fmt::format("{}/{}{}", prefix, name, end), [view = view_, o = options_, only_leader, body](Request r) -> net::asio::awaitable<Response> {
+        router_.on("GET", fmt::format("{}/{}{}", prefix, name, end), [view = view_, o = options_, only_leader, body, pieces](Request r) -> net::asio::awaitable<Response> {
           auto v = view();
           if (only_leader)
             if (auto other = not_here(*v, o, r.target)) co_return std::move(*other);
-          auto text = body(*v, r);
+          std::string text;
+          if (pieces && v->tasks.size() >= many_tasks && !r.query.get("jsonp")) {
+            auto response = Response::json({});
+            response.stream = pieces(std::move(v));
+            co_return response;
+          }
+          if (v->tasks.size() < many_tasks) {
+            text = body(*v, r);
+          } else {
+            std::function<void()> write = [&text, &body, &v, &r] { text = body(*v, r); };
+            co_await net::readers().run(std::move(write));
+          }
           auto response = text.empty() ? Response{} : Response::json(std::move(text));
           co_return net::with_jsonp(std::move(response), r);
         });
@@ -79,7 +108,8 @@ class Routes {
 void add_mesos_routes(net::Router& router, std::function<std::shared_ptr<const FarmView>()> view, MesosOptions options) {
   Routes routes(router, std::move(view), options);
   auto port = options.port;
-  routes.leaders("state", [port](const FarmView& v, const Request&) { return mesos::state(v, port); });
+  routes.leaders("state", [port](const FarmView& v, const Request&) { return mesos::state(v, port); },
+                 [port](std::shared_ptr<const FarmView> v) { return in_pieces(std::move(v), port); });
   routes.leaders("state-summary", [](const FarmView& v, const Request&) { return mesos::state_summary(v); });
   routes.leaders("slaves", [](const FarmView& v, const Request& r) { return mesos::slaves(v, r.query.get("slave_id")); });
   routes.leaders("frameworks", [](const FarmView& v, const Request& r) { return mesos::frameworks(v, r.query.get("framework_id")); });

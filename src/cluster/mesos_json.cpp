@@ -206,18 +206,36 @@ void write_framework_head(JsonWriter& w, const FarmView& v) {
   w.field("hostname", v.hostname).field("webui_url", fmt::format("http://{}:{}/ui", v.ip, marathon_port(v))).field("active", true).field("connected", true).field("recovered", false);
 }
 
-void write_framework(JsonWriter& w, const FarmView& v) {
+void write_framework_until_tasks(JsonWriter& w, const FarmView& v) {
   w.begin_object();
   write_framework_head(w, v);
   w.field("user", "root").field("failover_timeout", 604800.0).field("checkpoint", true).field("registered_time", to_unix_seconds(v.elected)).field("unregistered_time", 0.0);
   write_resources(w, "resources", held_by_tasks(v));
-  w.field("role", "*").key("tasks").begin_array();
-  each_live(v, [&](const Task& t) { if (t.status.state != TaskState::unreachable) write_task(w, v, t); });
-  w.end_array().key("unreachable_tasks").begin_array();
-  each_live(v, [&](const Task& t) { if (t.status.state == TaskState::unreachable) write_task(w, v, t); });
-  w.end_array().key("completed_tasks").begin_array();
-  for (const auto& t : v.ended) write_task(w, v, *t);
-  w.end_array().key("offers").begin_array().end_array().key("executors").begin_array().end_array().end_object();
+  w.field("role", "*");
+}
+void write_framework_end(JsonWriter& w) {
+  w.key("offers").begin_array().end_array().key("executors").begin_array().end_array().end_object();
+}
+
+/// A framework's three lists of tasks, in the order in which they are written.
+struct TaskLists {
+  struct List { std::string_view key; std::vector<const Task*> tasks; };
+  std::array<List, 3> lists;
+  explicit TaskLists(const FarmView& v) : lists{List{"tasks", {}}, List{"unreachable_tasks", {}}, List{"completed_tasks", {}}} {
+    lists[0].tasks.reserve(v.tasks.size());
+    each_live(v, [&](const Task& t) { lists[t.status.state == TaskState::unreachable ? 1 : 0].tasks.push_back(&t); });
+    for (const auto& t : v.ended) lists[2].tasks.push_back(t.get());
+  }
+};
+
+void write_framework(JsonWriter& w, const FarmView& v) {
+  write_framework_until_tasks(w, v);
+  for (const auto& list : TaskLists(v).lists) {
+    w.key(list.key).begin_array();
+    for (const auto* t : list.tasks) write_task(w, v, *t);
+    w.end_array();
+  }
+  write_framework_end(w);
 }
 
 void write_version_fields(JsonWriter& w, const FarmView& v) {
@@ -241,10 +259,11 @@ struct Totals {
 
 }  // namespace
 
-std::string state(const FarmView& v, std::uint16_t port) {
+namespace {
+
+void write_state_until_frameworks(JsonWriter& w, const FarmView& v, std::uint16_t port) {
   Totals totals(v);
   auto pid = master_pid(v, port);
-  JsonWriter w;
   w.begin_object();
   write_version_fields(w, v);
   w.field("start_time", to_unix_seconds(v.started)).field("elected_time", to_unix_seconds(v.elected)).field("id", v.cluster_id).field("pid", pid).field("hostname", v.hostname);
@@ -260,11 +279,65 @@ std::string state(const FarmView& v, std::uint16_t port) {
     w.end_object();
   });
   w.end_array().key("recovered_slaves").begin_array().end_array().key("frameworks").begin_array();
-  write_framework(w, v);
+}
+
+void write_state_end(JsonWriter& w) {
   w.end_array();
   for (auto key : {"completed_frameworks", "orphan_tasks", "unregistered_frameworks"}) w.key(key).begin_array().end_array();
   w.end_object();
-  return std::move(w).take();
+}
+
+}  // namespace
+
+struct StatePieces::Impl {
+  std::shared_ptr<const FarmView> view;
+  std::uint16_t port;
+  JsonWriter writer;
+  std::optional<TaskLists> tasks;  // once the head is written
+  std::size_t list = 0, at = 0;
+  bool done = false;
+
+  /// A few tasks further, or past a list's end.
+  void step() {
+    if (!tasks) {
+      write_state_until_frameworks(writer, *view, port);
+      write_framework_until_tasks(writer, *view);
+      tasks.emplace(*view);
+      writer.key(tasks->lists[0].key).begin_array();
+      return;
+    }
+    const auto& now = tasks->lists[list].tasks;
+    if (at < now.size()) {
+      write_task(writer, *view, *now[at++]);
+      return;
+    }
+    writer.end_array();
+    at = 0;
+    if (++list < tasks->lists.size()) {
+      writer.key(tasks->lists[list].key).begin_array();
+      return;
+    }
+    write_framework_end(writer);
+    write_state_end(writer);
+    done = true;
+  }
+};
+
+StatePieces::StatePieces(std::shared_ptr<const FarmView> view, std::uint16_t port) : impl_(new Impl{std::move(view), port, {}, {}}) {}
+StatePieces::~StatePieces() = default;
+
+std::string state(const FarmView& v, std::uint16_t port) {
+  StatePieces::Impl whole{std::shared_ptr<const FarmView>(std::shared_ptr<const FarmView>(), &v), port, {}, {}};
+  while (!whole.done) whole.step();
+  return std::move(whole.writer).take();
+}
+
+bool StatePieces::next(std::string& piece) {
+  constexpr std::size_t enough = 60'000;
+  if (impl_->done) return false;
+  while (!impl_->done && impl_->writer.size() < enough) impl_->step();
+  impl_->writer.drain(piece);
+  return true;
 }
 
 std::string state_summary(const FarmView& v) {

@@ -2,6 +2,7 @@
 // Mesos's JSON shapes of the master. Pure: a view in, text out.
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -16,6 +17,20 @@ struct TaskQuery {
 };
 
 std::string state(const FarmView& v, std::uint16_t port);
+/// The same in pieces, for farms whose state is tens of megabytes.
+/// Threads: one at a time.
+class StatePieces {
+ public:
+  StatePieces(std::shared_ptr<const FarmView> view, std::uint16_t port);
+  ~StatePieces();
+  /// Replaces `piece` by the next some 64 KiB; false when there is no more.
+  bool next(std::string& piece);
+
+  struct Impl;
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
 std::string state_summary(const FarmView& v);
 std::string slaves(const FarmView& v, const std::optional<std::string>& only);
 std::string frameworks(const FarmView& v, const std::optional<std::string>& only);

@@ -16,7 +16,8 @@ class SealedStore final : public Store {
   asio::awaitable<Result<Term>> take_over() override { return store_->take_over(); }
   asio::awaitable<Result<std::uint64_t>> read_head() override { return store_->read_head(); }
   asio::awaitable<Result<Snapshot>> save() override { return store_->save(); }
-  asio::awaitable<Result<Term>> restore(Snapshot snapshot) override { return store_->restore(std::move(snapshot)); }
+  using Store::restore;
+  asio::awaitable<Result<Term>> restore(Snapshot snapshot, Over over) override { return store_->restore(std::move(snapshot), over); }
   asio::awaitable<Result<Term>> accept(Term at_least) override { return store_->accept(std::move(at_least)); }
 
   asio::awaitable<Result<std::uint64_t>> commit(Batch batch) override {

@@ -72,10 +72,11 @@ class SqliteStore final : public Store {
     co_return std::move(*result);
   }
 
-  asio::awaitable<Result<Term>> restore(Snapshot snapshot) override {
+  using Store::restore;
+  asio::awaitable<Result<Term>> restore(Snapshot snapshot, Over over) override {
     auto result = std::make_shared<Result<Term>>();
     auto from = std::make_shared<Snapshot>(std::move(snapshot));
-    std::function<void()> job = [this, result, from] { *result = do_restore(*from); };
+    std::function<void()> job = [this, result, from, over] { *result = do_restore(*from, over); };
     co_await on_thread(std::move(job));
     co_return std::move(*result);
   }
@@ -219,7 +220,7 @@ class SqliteStore final : public Store {
     return in_transaction(work);
   }
 
-  Result<Term> do_restore(const Snapshot& snapshot) {
+  Result<Term> do_restore(const Snapshot& snapshot, Over over) {
     const auto& wanted = snapshot.term;
     if (wanted.cluster_id.empty()) return fail(Errc::invalid, "restore: the cluster id is empty");
     for (const auto& [key, value] : snapshot.values) {
@@ -230,13 +231,15 @@ class SqliteStore final : public Store {
     auto work = [&]() -> Result<Term> {
       auto now = term();
       if (!now) return fail(std::move(now).error());
-      auto count = database_.text("SELECT count(*) FROM kv", {});
-      if (!count) return fail(std::move(count).error());
-      if (**count != "0") return fail(Errc::conflict, "restore: the store is not empty ({} keys, commit {}, cluster {})", **count, now->head, now->cluster_id);
+      auto present = do_load("");
+      if (!present) return fail(std::move(present).error());
+      if (over == Over::empty && !present->empty()) return fail(Errc::conflict, "restore: the store is not empty ({} keys, commit {}, cluster {})", present->size(), now->head, now->cluster_id);
       if (wanted.epoch <= now->epoch) return fail(Errc::invalid, "restore: epoch {} would not be above the store's {}", wanted.epoch, now->epoch);
       if (wanted.head < now->head) return fail(Errc::invalid, "restore: commit {} would be below the store's {}", wanted.head, now->head);
       Batch all;
       all.put = snapshot.values;
+      for (const auto& [key, value] : *present)
+        if (!all.put.contains(key)) all.remove.push_back(key);
       if (auto ok = write(all); !ok) return fail(ok.error());
       if (auto ok = set_term(wanted); !ok) return fail(ok.error());
       return wanted;

@@ -73,9 +73,11 @@ class Store {
 
   /// Everything at one commit; changes nothing. conflict: commits kept coming meanwhile.
   virtual asio::awaitable<Result<Snapshot>> save() = 0;
-  /// Fills a store that has no keys (conflict otherwise, naming what is there) and puts `snapshot.term` in force as it stands;
-  /// invalid when that would lower the epoch or the head. A leader that runs on the store is fenced.
-  virtual asio::awaitable<Result<Term>> restore(Snapshot snapshot) = 0;
+  enum class Over : bool { empty, everything };
+  /// Fills a store that has no keys (conflict otherwise, naming what is there), or puts it in the place of all that is there, and puts `snapshot.term`
+  /// in force as it stands; invalid when that would lower the epoch or the head. A leader that runs on the store is fenced.
+  virtual asio::awaitable<Result<Term>> restore(Snapshot snapshot, Over over) = 0;
+  asio::awaitable<Result<Term>> restore(Snapshot snapshot) { return restore(std::move(snapshot), Over::empty); }
   /// Makes agents take this store though they have seen a later one: raises epoch and head to at least these (never lowers them) and,
   /// when it is named, puts their cluster id in force. A leader that runs on the store is fenced and takes over anew.
   virtual asio::awaitable<Result<Term>> accept(Term at_least) = 0;

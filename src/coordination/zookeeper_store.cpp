@@ -538,7 +538,8 @@ class ZookeeperStore final : public Store {
   asio::awaitable<Result<std::uint64_t>> commit(Batch batch) override { return there(core_, core_->commit(std::move(batch))); }
   asio::awaitable<Result<std::uint64_t>> read_head() override { return there(core_, core_->read_head()); }
   asio::awaitable<Result<Snapshot>> save() override { return there(core_, core_->save()); }
-  asio::awaitable<Result<Term>> restore(Snapshot snapshot) override { return there(core_, core_->restore(std::move(snapshot))); }
+  using Store::restore;
+  asio::awaitable<Result<Term>> restore(Snapshot snapshot, Over over) override { return there(core_, core_->restore(std::move(snapshot), over)); }
   asio::awaitable<Result<Term>> accept(Term at_least) override { return there(core_, core_->accept(std::move(at_least))); }
 
  private:

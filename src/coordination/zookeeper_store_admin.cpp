@@ -36,7 +36,7 @@ asio::awaitable<Result<Snapshot>> ZookeeperStoreCore::save() {
   co_return fail(Errc::conflict, "store: changes kept coming in {} attempts; try again when it is calmer", save_tries);
 }
 
-asio::awaitable<Result<Term>> ZookeeperStoreCore::restore(Snapshot snapshot) {
+asio::awaitable<Result<Term>> ZookeeperStoreCore::restore(Snapshot snapshot, Store::Over over) {
   auto turn = co_await begin();
   if (epoch != 0) session->depose("its own store is being restored");  // whoever led with this object no longer does
   epoch = 0;
@@ -56,20 +56,23 @@ asio::awaitable<Result<Term>> ZookeeperStoreCore::restore(Snapshot snapshot) {
   auto listed = co_await list_keys();
   if (!listed) co_return fail(std::move(listed).error());
   if (!state->meta.restoring) {
-    if (!listed->empty() || state->head.pending)
+    if (over == Store::Over::empty && (!listed->empty() || state->head.pending))
       co_return fail(Errc::conflict, "restore: the store is not empty ({} keys, commit {}, cluster {})", listed->size(), state->head.number, state->meta.cluster_id);
     if (term.epoch <= state->epoch.number) co_return fail(Errc::invalid, "restore: epoch {} would not be above the store's {}", term.epoch, state->epoch.number);
     if (term.head < state->head.number) co_return fail(Errc::invalid, "restore: commit {} would be below the store's {}", term.head, state->head.number);
   }
   // From here on nobody may lead on it until the last step: an interrupted restore is seen, and is run again.
   std::vector<ZkOp> ops;
+  ops.push_back(ZkOp::check(head_path, state->head_version));  // what a leader stores from now on would stand beside the backup
   ops.push_back(ZkOp::set(epoch_path, records::encode(records::Epoch{std::max(term.epoch, state->epoch.number), random_uuid()}), state->epoch_version));
   ops.push_back(ZkOp::set(store_path, records::encode(records::Meta{term.cluster_id, true}), state->meta_version));
-  if (auto ok = co_await written(std::move(ops), "beginning a restore"); !ok) co_return fail(ok.error());
+  auto begun = co_await written(std::move(ops), "beginning a restore");
+  if (!begun && begun.error().code == Errc::conflict) co_return fail(Errc::conflict, "restore: a change came between; try again");
+  if (!begun) co_return fail(begun.error());
   auto interrupted = [](const Status& why) { return fail(Error(why.error()).within("the restore was interrupted, run it again")); };
   epoch_version = state->epoch_version + 1;
   Changes changes;
-  for (const auto& key : *listed) {  // of an interrupted one before it
+  for (const auto& key : *listed) {  // of an interrupted one before it, or of what is replaced
     keys.emplace(key, std::nullopt);
     changes.emplace(key, std::nullopt);
   }

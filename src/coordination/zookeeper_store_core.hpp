@@ -25,7 +25,7 @@ struct ZookeeperStoreCore : std::enable_shared_from_this<ZookeeperStoreCore> {
   asio::awaitable<Result<std::uint64_t>> read_head();
   // --- the operator's (zookeeper_store_admin.cpp) ---
   asio::awaitable<Result<Snapshot>> save();
-  asio::awaitable<Result<Term>> restore(Snapshot snapshot);
+  asio::awaitable<Result<Term>> restore(Snapshot snapshot, Store::Over over);
   asio::awaitable<Result<Term>> accept(Term at_least);
 
   /// What stands in the three small nodes, with their versions.

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,6 +17,8 @@ struct Entry {
   uint64_t offset;
   int64_t at;
 };
+
+constexpr uint64_t room_again = 1u << 20;
 
 void close_files(Output& o) {
   if (o.file >= 0) close(o.file);
@@ -48,6 +51,12 @@ void rotate(Output& o, int dir, int count) {
   o.size = 0;
 }
 
+/// For some blocks and as many times. Not asked by trying: a new file would take an older one's place each time.
+bool has_room(int dir) {
+  struct statvfs s;
+  return fstatvfs(dir, &s) == 0 && static_cast<uint64_t>(s.f_bavail) * s.f_frsize >= room_again;
+}
+
 }  // namespace
 
 int64_t now_ms() {
@@ -71,7 +80,15 @@ bool pump(Output& o, int dir, uint64_t rotate_bytes, int rotate_count) {
   if (n < 0) return errno == EAGAIN || errno == EINTR;
   if (n == 0) return false;
   auto left = static_cast<size_t>(n);
-  if (o.size + left > rotate_bytes && o.size > 0) rotate(o, dir, rotate_count);
+  if (o.broken && !has_room(dir)) {
+    o.lost += left;
+    o.total += left;
+    return true;
+  }
+  if (o.broken && o.size == 0 && o.times >= 0 && ftruncate(o.times, 0) != 0) o.lost += 0;  // its first entry is of what was lost
+  if (o.size > 0 && (o.broken || o.size + left > rotate_bytes)) rotate(o, dir, rotate_count);
+  o.broken = false;
+  if (o.file < 0) open_file(o, dir);
   if (o.times < 0) open_times(o, dir, O_CREAT);
   Entry entry{o.total, now_ms()};
   if (o.times >= 0 && write(o.times, &entry, sizeof entry) != sizeof entry) o.lost += 0;  // a line without its own time takes the one before
@@ -83,8 +100,9 @@ bool pump(Output& o, int dir, uint64_t rotate_bytes, int rotate_count) {
     at += w;
     left -= static_cast<size_t>(w);
     o.size += static_cast<uint64_t>(w);
-    o.total += static_cast<uint64_t>(w);
   }
+  o.total += static_cast<uint64_t>(n);
   o.lost += left;
+  o.broken = left > 0;
   return true;
 }

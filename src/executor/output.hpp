@@ -3,7 +3,8 @@
 //
 // Beside `stdout` stands `stdout.times`: entries of 16 bytes, little-endian: offset of a piece's first byte in the whole stream (u64), milliseconds
 // since 1970 when it was written (i64). The first entry tells the stream offset of the file's first byte, so offsets go on over
-// rotations: `stdout` becomes `stdout.1` and `stdout.times` becomes `stdout.1.times`.
+// rotations: `stdout` becomes `stdout.1` and `stdout.times` becomes `stdout.1.times`. What finds no room on a full disk counts too: once there is room, a
+// new file begins, and its first entry tells how much is missing before it.
 
 #include <stdint.h>
 
@@ -11,9 +12,10 @@ struct Output {
   const char* name;         ///< "stdout"
   int pipe = -1;            ///< reading end; -1 when it has ended
   int file = -1, times = -1;
-  uint64_t total = 0;       ///< bytes of the stream so far
+  uint64_t total = 0;       ///< bytes of the stream so far, those that found no room too
   uint64_t size = 0;        ///< of the present file
   uint64_t lost = 0;        ///< bytes that could not be written
+  bool broken = false;      ///< the last ones could not: the present file ends before them, perhaps within a line
 };
 
 /// Opens (and goes on with) the stream's files in `dir`.

@@ -45,6 +45,7 @@ std::optional<BrowserRefusal> check_host_name(const net::Request& r, const std::
   auto name = name_of(r.headers.get("Host"));
   if (name.ends_with('.')) name.remove_suffix(1);
   if (name.empty() || is_address(name) || iequals(name, "localhost")) return std::nullopt;
+  if (name.find('.') == std::string_view::npos) return std::nullopt;  // no page of the net is called so
   auto plain = lower(name);
   bool ours = std::any_of(names.begin(), names.end(), [&](const std::string& n) { return n.starts_with('.') ? plain.ends_with(n) || plain == n.substr(1) : plain == lower(n); });
   if (ours) return std::nullopt;

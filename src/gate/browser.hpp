@@ -19,7 +19,7 @@ struct BrowserRefusal {
 /// form can send. Programs send neither and are not concerned.
 std::optional<BrowserRefusal> check_origin(const net::Request& request);
 
-/// Whether Host names this host: by address, as localhost, by one of `names`, or by a name below one that begins with a dot (".mesos"). A page whose
+/// Whether Host names this host: by address, without a domain (as localhost), by one of `names`, or by a name below one that begins with a dot (".mesos"). A page whose
 /// name was made to point here (DNS rebinding) names itself instead.
 std::optional<BrowserRefusal> check_host_name(const net::Request& request, const std::vector<std::string>& names);
 

@@ -103,10 +103,17 @@ struct Index {
   auto operator<=>(const Index&) const = default;
 };
 
+/// The store that a leader runs on, and its newest commit. No cluster: nobody said.
+struct Root {
+  std::string cluster;
+  std::uint64_t commit = 0;
+  bool operator==(const Root&) const = default;
+};
+
 // --- the stream's records, one JSON object a line ---
 /// `complete`: agents whose endpoints are all in here. For other agents a follower keeps what it had, until the leader has `all_heard`: then it waits for
 /// nobody any more. A leader of an older version never says so, and does not say that it has not either.
-struct Snapshot { Index at; Content content; std::vector<AgentId> complete; std::optional<bool> all_heard; };
+struct Snapshot { Index at; Content content; std::vector<AgentId> complete; std::optional<bool> all_heard; Root root; };
 struct Delta {
   Index at;                              ///< n is the follower's n plus 1
   std::vector<Service> services;  std::vector<AppId> services_gone;
@@ -118,7 +125,7 @@ struct Delta {
   std::vector<AgentId> complete;         ///< agents that became complete with this delta
   bool all_heard = false;                ///< with this delta the wait for agents is over
 };
-struct Heartbeat { Index at; };
+struct Heartbeat { Index at; std::uint64_t commit = 0; };
 using Record = std::variant<Snapshot, Delta, Heartbeat>;
 
 /// What a follower of a new leader cannot know: what became of the tasks of agents that this leader has not heard yet.

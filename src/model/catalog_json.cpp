@@ -125,6 +125,7 @@ struct RecordWriter {
     write_list(w, "balancers", s.content.balancers);
     write_ids(w, "complete", s.complete);
     if (s.all_heard) w.field("all_heard", *s.all_heard);
+    if (!s.root.cluster.empty()) w.field("cluster", s.root.cluster).field("commit", s.root.commit);
   }
   void operator()(const Delta& d) {
     head("delta", d.at);
@@ -146,7 +147,10 @@ struct RecordWriter {
     write_ids(w, "complete", d.complete);
     if (d.all_heard) w.field("all_heard", true);
   }
-  void operator()(const Heartbeat& h) { head("heartbeat", h.at); }
+  void operator()(const Heartbeat& h) {
+    head("heartbeat", h.at);
+    if (h.commit > 0) w.field("commit", h.commit);
+  }
 };
 
 Snapshot snapshot_from(const json::value& v) {
@@ -160,6 +164,7 @@ Snapshot snapshot_from(const json::value& v) {
   for (auto& x : list_from(v, "balancers", balancer_from)) s.content.balancers.emplace(x.id, x);
   s.complete = ids_from<AgentId>(v, "complete");
   s.all_heard = optional_bool_from(v, "all_heard");
+  s.root = {json::text(v, "cluster"), static_cast<std::uint64_t>(json::integer(v, "commit"))};
   return s;
 }
 
@@ -196,7 +201,7 @@ Result<Record> decode_record(std::string_view line) {
   auto parsed = json::parse(line);
   if (!parsed) return fail(std::move(parsed).error().within("catalog record"));
   auto type = json::text(*parsed, "type");
-  if (type == "heartbeat") return Heartbeat{index_from(*parsed)};
+  if (type == "heartbeat") return Heartbeat{index_from(*parsed), static_cast<std::uint64_t>(json::integer(*parsed, "commit"))};
   if (type == "snapshot") return snapshot_from(*parsed);
   if (type == "delta") return delta_from(*parsed);
   return fail(Errc::invalid, "catalog record: unknown type '{}'", type);

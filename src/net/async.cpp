@@ -8,6 +8,10 @@
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <exception>
 
 #include "base/log.hpp"
@@ -78,20 +82,35 @@ asio::awaitable<bool> Signal::wait(std::uint64_t ticket, std::chrono::millisecon
 }
 
 struct BlockingPool::Impl {
-  explicit Impl(std::size_t threads) : pool(threads) {}
+  Impl(std::size_t threads, int priority) : pool(threads), nice(priority) {}
   asio::thread_pool pool;
+  int nice;
 };
 
-BlockingPool::BlockingPool(std::size_t threads) : impl_(std::make_unique<Impl>(threads)) {}
+BlockingPool::BlockingPool(std::size_t threads, int nice) : impl_(std::make_unique<Impl>(threads, nice)) {}
 BlockingPool::~BlockingPool() { impl_->pool.join(); }
 
-static asio::awaitable<void> run_there(std::function<void()> work) {
+BlockingPool& readers() {
+  static BlockingPool pool(2, 10);
+  return pool;
+}
+
+/// Linux keeps priorities by thread. One that may not be lowered works on as it is.
+static void stand_back(int nice) {
+  thread_local int mine = 0;
+  if (mine == nice) return;
+  mine = nice;
+  (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), nice);
+}
+
+static asio::awaitable<void> run_there(std::function<void()> work, int nice) {
+  stand_back(nice);
   work();
   co_return;
 }
 
 asio::awaitable<void> BlockingPool::run(std::function<void()> work) {
-  auto job = run_there(std::move(work));
+  auto job = run_there(std::move(work), impl_->nice);
   co_await asio::co_spawn(impl_->pool, std::move(job), asio::use_awaitable);
 }
 

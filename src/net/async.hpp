@@ -44,7 +44,8 @@ class Signal : public std::enable_shared_from_this<Signal> {
 /// Runs blocking work (fsync, waitpid, SQLite) on a small pool of threads and resumes the caller on its own executor.
 class BlockingPool {
  public:
-  explicit BlockingPool(std::size_t threads = 2);
+  /// `nice`: how much these threads stand back behind the others (setpriority(2)).
+  explicit BlockingPool(std::size_t threads = 2, int nice = 0);
   ~BlockingPool();
   /// `work` must not throw. Named so that the closure lives in this coroutine's frame.
   asio::awaitable<void> run(std::function<void()> work);
@@ -53,5 +54,8 @@ class BlockingPool {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+/// For answers that take long to write, of farms with many tasks: threads of their own that stand back behind those that keep the farm going.
+BlockingPool& readers();
 
 }  // namespace croft::net

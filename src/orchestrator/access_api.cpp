@@ -17,7 +17,6 @@ using secure::users_prefix;
 using secure::tokens_prefix;
 
 net::Response access_refused(const Refusal& refusal) { return refused(refusal); }
-std::unexpected<Refusal> refuse_access(Errc code, std::string text) { return std::unexpected(Refusal{{code, std::move(text)}, {}}); }
 
 std::expected<json::value, Response> object_of(const Request& r, std::initializer_list<std::string_view> known) {
   auto parsed = json::parse(r.body);
@@ -87,7 +86,7 @@ asio::awaitable<Response> whoami(AccessPtr, Request r) {
 
 asio::awaitable<Response> list_users(AccessPtr access, Request) {
   auto seen = access->keeper->records();
-  auto accounts = seen.records ? accounts_in(*seen.records) : refuse_access(Errc::unavailable, "this master does not lead");
+  auto accounts = seen.records ? accounts_in(*seen.records) : refuse(Errc::unavailable, "this master does not lead");
   if (!accounts) co_return access_refused(accounts.error());
   JsonWriter w;
   w.begin_object().key("users").begin_array();
@@ -129,14 +128,14 @@ asio::awaitable<Response> put_user(AccessPtr access, Request r, std::string name
     auto accounts = accounts_in(records);
     if (!accounts) return std::unexpected(accounts.error());
     const auto* known = (*accounts)->user(name);
-    if (must_exist && !known) return refuse_access(Errc::not_found, fmt::format("There is no user {}", name));
-    if (!must_exist && known) return refuse_access(Errc::conflict, fmt::format("There is a user {} already", name));
-    if ((*accounts)->users().size() + (*accounts)->tokens().size() >= secure::accounts_max) return refuse_access(Errc::too_large, "there are too many users and tokens");
+    if (must_exist && !known) return refuse(Errc::not_found, fmt::format("There is no user {}", name));
+    if (!must_exist && known) return refuse(Errc::conflict, fmt::format("There is a user {} already", name));
+    if ((*accounts)->users().size() + (*accounts)->tokens().size() >= secure::accounts_max) return refuse(Errc::too_large, "there are too many users and tokens");
     secure::User user = known ? *known : secure::User{name, {}, {}, now.wall, r.caller ? r.caller->who.str() : ""};
     if (grants) user.grants = *grants;
     if (!record.empty()) user.password = record;
     bool still = std::find(user.grants.begin(), user.grants.end(), secure::Grant{secure::Level::admin, "/"}) != user.grants.end();
-    if (known && !still && !(*accounts)->admin_without(name, "", now.wall)) return refuse_access(Errc::conflict, "then nobody would be admin of the whole farm");
+    if (known && !still && !(*accounts)->admin_without(name, "", now.wall)) return refuse(Errc::conflict, "then nobody would be admin of the whole farm");
     coordination::Batch batch;
     batch.put[std::string(users_prefix) + name] = secure::encode_user(user);
     end_logins(**accounts, name, batch);
@@ -188,7 +187,7 @@ asio::awaitable<Response> log_in(AccessPtr access, Request r) {
     auto accounts = accounts_in(records);
     if (!accounts) return std::unexpected(accounts.error());
     const auto* user = (*accounts)->user(name);
-    if (!user) return refuse_access(Errc::not_found, fmt::format("There is no user {}", name));
+    if (!user) return refuse(Errc::not_found, fmt::format("There is no user {}", name));
     coordination::Batch batch;
     std::map<Wall, std::string> mine;
     for (const auto& [id, token] : (*accounts)->tokens())
@@ -212,8 +211,8 @@ asio::awaitable<Response> remove_user(AccessPtr access, Request r) {
   RecordKeeper::MakeRecords make = [&](const Records& records, Now now) -> std::expected<coordination::Batch, Refusal> {
     auto accounts = accounts_in(records);
     if (!accounts) return std::unexpected(accounts.error());
-    if (!(*accounts)->user(name)) return refuse_access(Errc::not_found, fmt::format("There is no user {}", name));
-    if (!(*accounts)->admin_without(name, "", now.wall)) return refuse_access(Errc::conflict, "then nobody would be admin of the whole farm");
+    if (!(*accounts)->user(name)) return refuse(Errc::not_found, fmt::format("There is no user {}", name));
+    if (!(*accounts)->admin_without(name, "", now.wall)) return refuse(Errc::conflict, "then nobody would be admin of the whole farm");
     coordination::Batch batch;
     batch.remove.push_back(std::string(users_prefix) + name);
     end_logins(**accounts, name, batch);
@@ -227,7 +226,7 @@ asio::awaitable<Response> remove_user(AccessPtr access, Request r) {
 
 asio::awaitable<Response> list_tokens(AccessPtr access, Request) {
   auto seen = access->keeper->records();
-  auto accounts = seen.records ? accounts_in(*seen.records) : refuse_access(Errc::unavailable, "this master does not lead");
+  auto accounts = seen.records ? accounts_in(*seen.records) : refuse(Errc::unavailable, "this master does not lead");
   if (!accounts) co_return access_refused(accounts.error());
   JsonWriter w;
   w.begin_object().key("tokens").begin_array();
@@ -258,7 +257,7 @@ asio::awaitable<Response> add_token(AccessPtr access, Request r) {
   RecordKeeper::MakeRecords make = [&](const Records& records, Now now) -> std::expected<coordination::Batch, Refusal> {
     auto accounts = accounts_in(records);
     if (!accounts) return std::unexpected(accounts.error());
-    if ((*accounts)->users().size() + (*accounts)->tokens().size() >= secure::accounts_max) return refuse_access(Errc::too_large, "there are too many users and tokens");
+    if ((*accounts)->users().size() + (*accounts)->tokens().size() >= secure::accounts_max) return refuse(Errc::too_large, "there are too many users and tokens");
     secure::Token token{made.id, made.digest, label, *grants, now.wall, hours ? now.wall + std::chrono::hours(hours) : Wall::max(), r.caller ? r.caller->who.str() : ""};
     coordination::Batch batch;
     batch.put[std::string(tokens_prefix) + made.id] = secure::encode_token(token);
@@ -279,8 +278,8 @@ asio::awaitable<Response> remove_token(AccessPtr access, Request r) {
   RecordKeeper::MakeRecords make = [&](const Records& records, Now now) -> std::expected<coordination::Batch, Refusal> {
     auto accounts = accounts_in(records);
     if (!accounts) return std::unexpected(accounts.error());
-    if (!(*accounts)->token(id)) return refuse_access(Errc::not_found, fmt::format("There is no token {}", id));
-    if (!(*accounts)->admin_without("", id, now.wall)) return refuse_access(Errc::conflict, "then nobody would be admin of the whole farm");
+    if (!(*accounts)->token(id)) return refuse(Errc::not_found, fmt::format("There is no token {}", id));
+    if (!(*accounts)->admin_without("", id, now.wall)) return refuse(Errc::conflict, "then nobody would be admin of the whole farm");
     coordination::Batch batch;
     batch.remove.push_back(std::string(tokens_prefix) + id);
     return batch;

@@ -27,7 +27,6 @@ struct AccessRoutes {
 };
 
 net::Response access_refused(const Refusal& refusal);
-std::unexpected<Refusal> refuse_access(Errc code, std::string text);
 /// The body as a JSON object whose members are all among `known`; or the answer that says what is wrong.
 std::expected<boost::json::value, net::Response> object_of(const net::Request& r, std::initializer_list<std::string_view> known);
 AuditRecord asked(const net::Request& r, std::string what);

@@ -134,7 +134,7 @@ asio::awaitable<Response> make_join_token(AccessPtr access, Request r) {
       auto end = known ? from_iso8601(json::text(*known, "expires")) : std::nullopt;
       if (!end || *end < now.wall) batch.remove.push_back(at->first);
     }
-    if (count - batch.remove.size() >= records_max) return refuse_access(Errc::too_large, "there are too many join tokens");
+    if (count - batch.remove.size() >= records_max) return refuse(Errc::too_large, "there are too many join tokens");
     JsonWriter w;
     w.begin_object().field("format", 1).field("host", token.host).field("expires", to_iso8601(token.expires)).field("used", "").end_object();
     batch.put[std::string(joins_prefix) + token.id] = std::move(w).take();
@@ -153,17 +153,17 @@ asio::awaitable<Response> make_join_token(AccessPtr access, Request r) {
 /// Whether the token still serves, and what its record is to say from now on.
 std::expected<std::string, Refusal> used_record(const Records& records, const secure::JoinToken& token, const std::string& host) {
   auto known = records.find(std::string(joins_prefix) + token.id);
-  if (known == records.end()) return refuse_access(Errc::forbidden, fmt::format("join token {}: is not known here any more", token.id));
+  if (known == records.end()) return refuse(Errc::forbidden, fmt::format("join token {}: is not known here any more", token.id));
   auto parsed = json::parse(known->second);
   auto used = parsed ? json::text(*parsed, "used") : "?";
-  if (!token.host.empty() && !used.empty()) return refuse_access(Errc::forbidden, fmt::format("join token {}: was used already", token.id));
+  if (!token.host.empty() && !used.empty()) return refuse(Errc::forbidden, fmt::format("join token {}: was used already", token.id));
   JsonWriter w;
   w.begin_object().field("format", 1).field("host", token.host).field("expires", to_iso8601(token.expires)).field("used", host).end_object();
   return std::move(w).take();
 }
 
 /// {"token": …, "host": "n1", "roles": ["node"], "names": ["10.0.0.7"], "request": PEM}. The token is all the proof there is.
-asio::awaitable<Response> join(AccessPtr access, Request r) {
+asio::awaitable<Response> join_host(AccessPtr access, Request r) {
   auto body = object_of(r, {"token", "host", "roles", "names", "request"});
   if (!body) co_return body.error();
   const auto& o = access->options;
@@ -181,7 +181,7 @@ asio::awaitable<Response> join(AccessPtr access, Request r) {
     if (!record) return std::unexpected(record.error());
     // A token for a group of hosts makes new ones; it does not make anybody one that is there.
     if (token->host.empty() && records.contains(std::string(hosts_prefix) + who.host))
-      return refuse_access(Errc::conflict, fmt::format("host {}: is there already; to join it anew takes a token made for this host", who.host));
+      return refuse(Errc::conflict, fmt::format("host {}: is there already; to join it anew takes a token made for this host", who.host));
     auto batch = signing(records, o.files->seal, who, names, request, now, certificate, bundle);
     if (batch) batch->put[std::string(joins_prefix) + token->id] = std::move(*record);
     return batch;
@@ -196,7 +196,7 @@ asio::awaitable<Response> join(AccessPtr access, Request r) {
 }
 
 /// {"names": […], "request": PEM}: a certificate anew, for who shows his present one.
-asio::awaitable<Response> renew(AccessPtr access, Request r) {
+asio::awaitable<Response> renew_certificate(AccessPtr access, Request r) {
   auto body = object_of(r, {"names", "request"});
   if (!body) co_return body.error();
   if (!r.certificate) co_return Response::message(403, "a host renews with its present certificate");
@@ -272,8 +272,8 @@ Result<coordination::Batch> seed_access(const Records& records, const secure::Cl
 void add_host_routes(const AccessRoutes& on) {
   on("GET", "/croft/v1/ca", read_ca);
   on("POST", "/croft/v1/join-tokens", make_join_token);
-  on("POST", "/croft/v1/join", join);
-  on("POST", "/croft/v1/certificates", renew);
+  on("POST", "/croft/v1/join", join_host);
+  on("POST", "/croft/v1/certificates", renew_certificate);
   on("GET", "/croft/v1/access", read_access);
 }
 

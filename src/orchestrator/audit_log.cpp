@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::int64_t audit_format = 1;
 
-std::string key_of(std::uint64_t number) { return fmt::format("{}{:016}", AuditLog::prefix, number); }
+std::string audit_key(std::uint64_t number) { return fmt::format("{}{:016}", AuditLog::prefix, number); }
 
 }  // namespace
 
@@ -57,8 +57,8 @@ AuditRecord AuditLog::entry(AuditRecord r) {
 }
 
 void AuditLog::put(const AuditRecord& r, coordination::Batch& batch) const {
-  batch.put[key_of(r.number)] = encode_audit(r);
-  if (records_.size() >= records_max) batch.remove.push_back(key_of(records_.front().number));
+  batch.put[audit_key(r.number)] = encode_audit(r);
+  if (records_.size() >= records_max) batch.remove.push_back(audit_key(records_.front().number));
 }
 
 void AuditLog::keep(AuditRecord r) {

@@ -124,7 +124,6 @@ struct Orchestrator::Impl {
   void publish_endpoint(const cluster::Task& task, Now now);
   [[nodiscard]] bool in_rotation(const TaskId& task) const;
   [[nodiscard]] bool published_serving(const TaskId& task) const;
-  void end_last_resort(const cluster::Task& served);
   void publish_node(const AgentId& agent);
   void enroll(const AgentId& agent);
   void emit(BusEvent::Kind kind, const AppId& app, Now now, std::string text = {});

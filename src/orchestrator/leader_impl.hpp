@@ -41,7 +41,7 @@ struct LeaderTerm {
   LeaderTerm(const coordination::Term& t, const LeaderOptions& o)
       : term(t),
         cluster({.agent_timeout = o.agent_timeout, .heartbeat = o.heartbeat, .cluster_id = t.cluster_id, .epoch = t.epoch, .commit = t.head}),
-        catalog({.epoch = t.epoch, .lease = o.balancer_lease}),
+        catalog({.epoch = t.epoch, .lease = o.balancer_lease, .root = {t.cluster_id, t.head}}),
         core(cluster, catalog, o.orchestrator) {}
   coordination::Term term;
   cluster::Cluster cluster;

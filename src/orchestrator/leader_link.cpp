@@ -184,7 +184,7 @@ asio::awaitable<net::Response> LeaderService::Impl::confirm(net::Request request
 asio::awaitable<catalog::Batch> LeaderService::Impl::catalog_after(std::optional<catalog::Index> after) {
   auto work = [this, after]() -> catalog::Batch {
     if (!leads || !term || stopping) return {};
-    return {term->catalog.index(), term->catalog.since(after), true};
+    return {term->catalog.index(), term->catalog.since(after), true, term->catalog.root()};
   };
   co_return co_await on_strand(work);
 }

@@ -19,7 +19,7 @@ bool is_kept(std::string_view key) {
   return std::any_of(std::begin(kept_prefixes), std::end(kept_prefixes), [&](auto prefix) { return key.starts_with(prefix); });
 }
 
-std::shared_ptr<const Records> after(const Records& before, const coordination::Batch& batch) {
+std::shared_ptr<const Records> records_after(const Records& before, const coordination::Batch& batch) {
   auto out = std::make_shared<Records>(before);
   for (const auto& key : batch.remove) out->erase(key);
   for (const auto& [key, value] : batch.put)
@@ -49,7 +49,7 @@ asio::awaitable<Status> LeaderService::Impl::seed_records() {
   if (!number) co_return fail(std::move(number).error());
   head = *number;
   term->cluster.committed(head);
-  term->records = after(*term->records, *batch);
+  term->records = records_after(*term->records, *batch);
   co_return Status{};
 }
 
@@ -81,7 +81,7 @@ asio::awaitable<std::expected<void, Refusal>> LeaderService::Impl::change_record
     if (!batch) co_return std::unexpected(std::move(batch).error());
     co_return std::expected<void, Refusal>{};
   }
-  auto next = after(*term->records, *batch);
+  auto next = records_after(*term->records, *batch);
   audit.when = now.wall;
   audit = term->audit.entry(std::move(audit));
   term->audit.put(audit, *batch);

@@ -209,6 +209,7 @@ asio::awaitable<Result<std::uint64_t>> LeaderService::Impl::commit(coordination:
   if (number) {
     head = *number;
     term->cluster.committed(head);
+    term->catalog.committed(head);
   } else if (number.error().code == Errc::not_leader) {
     log::error("leader", "fenced by another epoch: {}", number.error().context);
     leads = false;

@@ -26,6 +26,14 @@ void ask(Intent& intent, const net::Request& r) {
   intent.what = r.method + " " + r.path;
 }
 
+Intent intent_of(const net::Request& r) {
+  Intent intent;
+  intent.force = r.query.flag("force");
+  ask(intent, r);
+  intent.path = r.path;
+  return intent;
+}
+
 net::Response no_app(const AppId& id) { return net::Response::message(404, fmt::format("App '{}' does not exist", id)); }
 
 Embed embed_of(const net::Request& r, std::vector<std::string>* others) {
@@ -89,16 +97,6 @@ std::string no_time(std::string_view text) { return fmt::format("Invalid timesta
 
 using net::Request;
 using net::Response;
-
-std::unexpected<Refusal> refuse(Errc code, std::string text) { return std::unexpected(Refusal{{code, std::move(text)}, {}}); }
-
-Intent intent_of(const Request& r) {
-  Intent intent;
-  intent.force = r.query.flag("force");
-  ask(intent, r);
-  intent.path = r.path;
-  return intent;
-}
 
 asio::awaitable<Response> list_apps(FacePtr face, Request r) {
   auto view = co_await fresh_view(face, r);

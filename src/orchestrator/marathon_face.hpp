@@ -41,6 +41,8 @@ asio::awaitable<std::shared_ptr<const View>> fresh_view(FacePtr face, const net:
 asio::awaitable<std::expected<Accepted, Refusal>> change(FacePtr face, const net::Request& r, Leader::Make make);
 /// Who asks for it and how, in every intent.
 void ask(Intent& intent, const net::Request& r);
+/// What every change says of itself: who asked for it, where, and whether by force.
+Intent intent_of(const net::Request& r);
 /// What is asked for by `embed`, with Marathon's interchangeable prefixes. The rest of the words goes to `others`.
 Embed embed_of(const net::Request& r, std::vector<std::string>* others = nullptr);
 /// The body as a JSON object or array, or the answer that says why not.

@@ -16,7 +16,6 @@ namespace {
 using net::Request;
 using net::Response;
 
-std::unexpected<Refusal> refuse(Errc code, std::string text, std::string field = {}) { return std::unexpected(Refusal{{code, std::move(text)}, {}, std::move(field)}); }
 
 GroupEmbed group_embed_of(const Request& r) {
   std::vector<std::string> words;
@@ -225,14 +224,6 @@ std::expected<bool, Refusal> read_alone(const json::value& body, const AppId& gr
   });
   if (!known) return refuse(Errc::not_found, fmt::format("Group '{}' does not exist in version {}", group, stamp));
   return true;
-}
-
-Intent intent_of(const Request& r) {
-  Intent intent;
-  intent.force = r.query.flag("force");
-  ask(intent, r);
-  intent.path = r.path;
-  return intent;
 }
 
 bool exists(const Orchestrator& state, const AppId& group) {

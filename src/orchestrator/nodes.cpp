@@ -7,12 +7,6 @@
 
 namespace croft::orchestrator {
 
-namespace {
-
-Refusal refuse(Errc code, std::string text) { return {{code, std::move(text)}, {}}; }
-
-}  // namespace
-
 std::optional<AgentId> Orchestrator::node(const std::string& name, bool dead) const {
   std::optional<AgentId> found;
   for (const auto* agent : impl_->cluster.agents()) {
@@ -30,7 +24,7 @@ std::optional<AgentId> Orchestrator::node(const std::string& name, bool dead) co
 
 std::optional<Refusal> Orchestrator::Impl::propose_node(const AgentId& id, NodeMode mode, coordination::Batch& batch) const {
   const auto* agent = cluster.agent(id);
-  if (!agent && !registry.contains(id)) return refuse(Errc::not_found, fmt::format("There is no node {}", id));
+  if (!agent && !registry.contains(id)) return refuse(Errc::not_found, fmt::format("There is no node {}", id)).error();
   auto key = "nodes/" + id.str();
   if (mode == NodeMode::draining) {
     batch.put[key] = R"({"format":1,"mode":"draining"})";
@@ -38,7 +32,7 @@ std::optional<Refusal> Orchestrator::Impl::propose_node(const AgentId& id, NodeM
   }
   if (draining.contains(id)) batch.remove.push_back(key);
   if (mode == NodeMode::active) return std::nullopt;
-  if (agent && agent->connected) return refuse(Errc::conflict, fmt::format("{} answers: drain it, and stop croft on it, before it is called down", agent->info.hostname));
+  if (agent && agent->connected) return refuse(Errc::conflict, fmt::format("{} answers: drain it, and stop croft on it, before it is called down", agent->info.hostname)).error();
   if (registry.contains(id)) batch.remove.push_back("agents/" + id.str());
   return std::nullopt;
 }

@@ -41,8 +41,6 @@ Intent Orchestrator::Impl::rollback_of(const Deployment& d) const {
   return intent;
 }
 
-static Refusal refuse(Errc code, std::string text) { return {{code, std::move(text)}, {}}; }
-
 /// What is in force at once and needs no deployment: rules, nodes.
 std::expected<Proposal, Refusal> Orchestrator::Impl::propose_settings(const Intent& intent, Now now) const {
   auto body = std::make_shared<Proposal::Body>();
@@ -74,7 +72,7 @@ std::optional<Refusal> Orchestrator::Impl::settle(Deployment& d, Intent& intent,
     std::optional<App> original = old == apps.end() ? std::nullopt : std::optional(old->second);
     auto wanted = intent.apps.find(id);
     std::optional<App> target = wanted == intent.apps.end() ? original : std::move(wanted->second);
-    if (!target && !original && wanted != intent.apps.end() && !intent.cancel) return refuse(Errc::not_found, fmt::format("App '{}' does not exist", id));
+    if (!target && !original && wanted != intent.apps.end() && !intent.cancel) return refuse(Errc::not_found, fmt::format("App '{}' does not exist", id)).error();
     if (target) {
       target->id = id;
       if (auto none_left = assign_service_ports(*target, taken)) return none_left;
@@ -112,7 +110,7 @@ std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now 
   std::vector<DeploymentId> cancelled;
   if (given.cancel) {
     auto at = i.deployments.find(*given.cancel);
-    if (at == i.deployments.end()) return std::unexpected(refuse(Errc::not_found, fmt::format("DeploymentPlan {} does not exist", *given.cancel)));
+    if (at == i.deployments.end()) return refuse(Errc::not_found, fmt::format("DeploymentPlan {} does not exist", *given.cancel));
     cancelled.push_back(*given.cancel);
     if (!given.force) intent = i.rollback_of(*at->second), intent.cancel = given.cancel;
   }
@@ -142,7 +140,7 @@ std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now 
   if (!locks.empty())
     return std::unexpected(Refusal{{Errc::conflict, fmt::format("App is locked by one or more deployments. Override with the option '?force=true'. View details at '/v2/deployments/<DEPLOYMENT_ID>'.")}, locks});
   if (i.deployments.size() - std::min(cancelled.size(), i.deployments.size()) >= i.options.deployments_max)
-    return std::unexpected(refuse(Errc::forbidden, fmt::format("Max number ({}) of running deployments reached", i.options.deployments_max)));
+    return refuse(Errc::forbidden, fmt::format("Max number ({}) of running deployments reached", i.options.deployments_max));
 
   auto deployment = std::make_shared<Deployment>();
   deployment->id = DeploymentId(i.new_id());

@@ -50,6 +50,7 @@ struct Refusal {
   std::string field = {};                               ///< of the definition, when one is at fault: "/id"; "/" is the whole
   bool of_rights = false;                               ///< the caller may not; the error says why
 };
+inline std::unexpected<Refusal> refuse(Errc code, std::string text, std::string field = {}) { return std::unexpected(Refusal{{code, std::move(text)}, {}, std::move(field)}); }
 
 /// A change checked against the present state, not yet in force: commit `batch`, then apply().
 struct Proposal {

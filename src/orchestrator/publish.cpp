@@ -66,22 +66,16 @@ bool Orchestrator::Impl::in_rotation(const TaskId& task) const {
   const auto& content = catalog.content();
   auto at = content.endpoints.find(task);
   if (at == content.endpoints.end() || !at->second.last_resort() || !content.services.contains(at->second.app)) return false;
-  auto all = cluster.tasks_of(at->second.app);  // asked only when nobody serves
-  return std::none_of(all.begin(), all.end(), [&](const cluster::Task* t) { return published_serving(t->spec.id); });
-}
-
-/// Somebody serves (again): those that were asked as a last resort are not any more.
-void Orchestrator::Impl::end_last_resort(const cluster::Task& served) {
-  const auto& content = catalog.content();
-  for (const auto* t : cluster.tasks_of(served.spec.app))
-    if (auto other = content.endpoints.find(t->spec.id); other != content.endpoints.end() && other->second.last_resort()) left_rotation[t->spec.id] = catalog.pending();
+  return catalog.serving(at->second.app) == 0;
 }
 
 void Orchestrator::Impl::publish_task(const cluster::Task& task, Now now) {
   const auto& id = task.spec.id;
-  bool before = in_rotation(id), served = published_serving(id);
+  bool before = in_rotation(id), somebody = catalog.serving(task.spec.app) > 0;
   publish_endpoint(task, now);
-  if (!served && published_serving(id)) end_last_resort(task);
+  // Somebody serves again: those that were asked as a last resort are not any more.
+  if (!somebody && catalog.serving(task.spec.app) > 0)
+    for (const auto& other : catalog.last_resort(task.spec.app)) left_rotation[other] = catalog.pending();
   if (in_rotation(id)) left_rotation.erase(id);
   else if (before) left_rotation[id] = catalog.pending();
 }

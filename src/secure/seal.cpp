@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::string_view magic{"CS1\0", 4};
 constexpr std::int64_t ring_format = 1;
-constexpr std::size_t salt_bytes = 16, nonce_bytes = 12, tag_bytes = 16, head_bytes = 4 + 4 + salt_bytes + nonce_bytes;
+constexpr std::size_t seal_salt_bytes = 16, nonce_bytes = 12, tag_bytes = 16, head_bytes = 4 + 4 + seal_salt_bytes + nonce_bytes;
 
 const unsigned char* raw(std::string_view s) { return reinterpret_cast<const unsigned char*>(s.data()); }
 unsigned char* raw(std::string& s) { return reinterpret_cast<unsigned char*>(s.data()); }
@@ -30,7 +30,7 @@ std::uint32_t number_in(std::string_view head) {
 }
 
 /// What is authenticated beside the value: the head without the nonce, and the name.
-std::string associated(std::string_view head, std::string_view name) { return std::string(head.substr(0, 8 + salt_bytes)) + std::string(name); }
+std::string associated(std::string_view head, std::string_view name) { return std::string(head.substr(0, 8 + seal_salt_bytes)) + std::string(name); }
 
 std::string value_key(std::string_view key, std::string_view salt) { return hmac_sha256(key, "croft seal 1\n" + std::string(salt)); }
 
@@ -96,13 +96,13 @@ Result<KeyRing> KeyRing::decode(std::string_view text) {
 
 std::string KeyRing::seal(std::string_view name, std::string_view value) const {
   CROFT_ASSERT(value.size() <= value_bytes_max);
-  auto out = std::string(magic) + big_endian(current()) + random_bytes(salt_bytes + nonce_bytes);
-  auto key = value_key(keys_.rbegin()->second, std::string_view(out).substr(8, salt_bytes));
+  auto out = std::string(magic) + big_endian(current()) + random_bytes(seal_salt_bytes + nonce_bytes);
+  auto key = value_key(keys_.rbegin()->second, std::string_view(out).substr(8, seal_salt_bytes));
   auto beside = associated(out, name);
   out.resize(head_bytes + value.size() + tag_bytes);
   CipherPtr c(EVP_CIPHER_CTX_new());
   int n = 0;
-  CROFT_ASSERT(c && EVP_EncryptInit_ex(c.get(), EVP_aes_256_gcm(), nullptr, raw(key), raw(out) + 8 + salt_bytes) == 1);
+  CROFT_ASSERT(c && EVP_EncryptInit_ex(c.get(), EVP_aes_256_gcm(), nullptr, raw(key), raw(out) + 8 + seal_salt_bytes) == 1);
   CROFT_ASSERT(EVP_EncryptUpdate(c.get(), nullptr, &n, raw(std::string_view(beside)), static_cast<int>(beside.size())) == 1);
   CROFT_ASSERT(EVP_EncryptUpdate(c.get(), raw(out) + head_bytes, &n, raw(value), static_cast<int>(value.size())) == 1);
   CROFT_ASSERT(EVP_EncryptFinal_ex(c.get(), raw(out) + head_bytes + value.size(), &n) == 1 && n == 0);
@@ -117,13 +117,13 @@ Result<std::string> KeyRing::open(std::string_view name, std::string_view sealed
   if (sealed.size() > value_bytes_max + overhead) return fail(Errc::too_large, "{}: sealed value of {} bytes", name, sealed.size());
   auto at = keys_.find(number_in(sealed));
   if (at == keys_.end()) return fail(Errc::not_found, "{}: is sealed with key {}, which is not here", name, number_in(sealed));
-  auto key = value_key(at->second, sealed.substr(8, salt_bytes));
+  auto key = value_key(at->second, sealed.substr(8, seal_salt_bytes));
   auto beside = associated(sealed, name);
   std::string out(sealed.size() - overhead, '\0');
   std::string tag(sealed.substr(sealed.size() - tag_bytes));
   CipherPtr c(EVP_CIPHER_CTX_new());
   int n = 0;
-  CROFT_ASSERT(c && EVP_DecryptInit_ex(c.get(), EVP_aes_256_gcm(), nullptr, raw(key), raw(sealed) + 8 + salt_bytes) == 1);
+  CROFT_ASSERT(c && EVP_DecryptInit_ex(c.get(), EVP_aes_256_gcm(), nullptr, raw(key), raw(sealed) + 8 + seal_salt_bytes) == 1);
   CROFT_ASSERT(EVP_DecryptUpdate(c.get(), nullptr, &n, raw(std::string_view(beside)), static_cast<int>(beside.size())) == 1);
   bool ok = EVP_DecryptUpdate(c.get(), raw(out), &n, raw(sealed) + head_bytes, static_cast<int>(out.size())) == 1;
   ok = ok && EVP_CIPHER_CTX_ctrl(c.get(), EVP_CTRL_GCM_SET_TAG, tag_bytes, raw(tag)) == 1 && EVP_DecryptFinal_ex(c.get(), raw(out) + out.size(), &n) == 1;

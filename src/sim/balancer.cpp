@@ -9,7 +9,7 @@ namespace croft::sim {
 
 namespace {
 
-constexpr Millis retry_min{50}, retry_max{2000}, silent_for{3000}, answer_patience{2000}, confirm_every{500}, save_every{1000};
+constexpr Millis retry_min{50}, retry_max{2000}, silent_for{3000}, stream_patience{2000}, confirm_every{500}, save_every{1000};
 
 }  // namespace
 
@@ -57,7 +57,7 @@ void Balancer::connect() {
   auto to = master;
   auto after = follower.index();
   f.net.post(node, f.masters[to]->node, [&f, to, mine, who = index, after] { f.masters[to]->on_follow(who, mine, after); }, [this, mine] { on_refused(mine); });
-  f.net.after(node, answer_patience, [this, mine] {
+  f.net.after(node, stream_patience, [this, mine] {
     if (!stream) on_refused(mine);
   });
   auto watch = std::make_shared<Work>();

@@ -11,22 +11,23 @@ class Block:
 
 
 def blocks_of(path, form):
-    """The page's blocks for `form`. `<!-- only: FORM -->` before a block keeps it for that form; a text block belongs to every block of commands since the last one."""
+    """The page's blocks for `form`. `<!-- only: FORM FORM -->` before a block keeps it for those forms; a text block belongs to every block of commands since the last one."""
     blocks, waiting, only, lines = [], [], None, open(path).read().split("\n")
     at = 0
     while at < len(lines):
-        mark = re.fullmatch(r"<!-- only: (\w+) -->", lines[at].strip())
+        mark = re.fullmatch(r"<!-- only: ([\w ]+) -->", lines[at].strip())
         fence = re.fullmatch(r"```(\w*)", lines[at])
         if mark:
-            only = mark.group(1)
+            only = mark.group(1).split()
         elif fence:
             begin = at + 1
             at = lines.index("```", begin)
             body = "\n".join(lines[begin:at])
-            if fence.group(1) == "sh" and only in (None, form):
+            mine = only is None or form in only
+            if fence.group(1) == "sh" and mine:
                 blocks.append(Block(begin, body))
                 waiting.append(blocks[-1])
-            elif fence.group(1) == "text":
+            elif fence.group(1) == "text" and mine:
                 assert waiting, f"{path}:{begin}: belongs to no commands"
                 waiting[-1].expected = body
                 waiting = []

@@ -7,7 +7,8 @@
   lab.py cut|heal HOST              off the network and back, with the carrier kept
   lab.py freeze|thaw HOST           every process stopped where it is, and on again
   lab.py kill|boot HOST             as when the power goes, and comes back
-  lab.py test [--keep] [TEST...]    run.py
+  lab.py test [--keep] [--long] [TEST...]   run.py
+  lab.py failover [N] [--timeline]  how long the farm is without a leader that acts, N times for each way to lose one
   lab.py down                       everything away: processes, mounts, bridge, cgroups, names
 """
 import concurrent.futures
@@ -170,7 +171,7 @@ def env_lines():
     m, n, log = HOSTS["master1"].address, HOSTS["node1"].address, HOSTS["log1"].address
     lines = {"CROFT": BUILD + "/bin/croft", "CROFT_URL": f"http://{m}:8080", "CROFT_MESOS_URL": f"http://{m}:5050", "CROFT_AGENT_URL": f"http://{n}:5051", "CROFT_BAMBOO_URL": f"http://{m}:8000",
              "CROFT_BALANCER_URL": f"http://{m}:5000", "CROFT_DISCOVERY_URL": f"http://{n}:8123", "CROFT_DNS": n, "CROFT_DNS_PORT": "53", "CROFT_LOGS_URL": f"http://{log}:9200",
-             "CROFT_LOG_INPUT": f"{n}:5959", "CROFT_CONSOLE_URL": f"https://{log}:5601", "CROFT_CA": DIR + "/pki/ca.crt",
+             "CROFT_LOG_INPUT": f"{n}:5959", "CROFT_CONSOLE_URL": f"https://{log}:5601", "CROFT_CA": DIR + "/pki/ca.crt", "CROFT_REGISTRY": "log1:5002", "CROFT_BRIDGE": "172.17.42.1",
              "CROFT_MASTERS": ",".join(f"http://{h.address}:8080" for h in HOSTS.values() if h.kind == "master"),
              "CROFT_BALANCERS": ",".join(f"http://{h.address}:5000" for h in HOSTS.values() if h.kind == "master"),
              "CROFT_ZOOKEEPER": ",".join(f"{h.address}:2181" for h in HOSTS.values() if h.kind == "master")}
@@ -232,8 +233,8 @@ def main(words):
         print(env_lines())
     elif command == "down":
         down()
-    elif command == "test":
-        os.execv(sys.executable, [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py"), *rest])
+    elif command in ("test", "failover"):
+        os.execv(sys.executable, [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py" if command == "test" else "failover.py"), *rest])
     elif command == "package":
         print(package())
     elif command == "ssh" and rest:

@@ -22,6 +22,8 @@ class Host:
         self.dir = os.path.join(DIR, "hosts", name)
         self.root = os.path.join(self.dir, "root")
         self.veth = "vb-" + name
+        # A disk of its own below /var/lib/croft, so that it can be full without this machine's being so. Sparse.
+        self.disk_gib = 0 if kind == "master" else 8
 
 
 HOSTS = {h.name: h for h in
@@ -244,6 +246,13 @@ def prepare(host):
 def mount(host, lower):
     if not os.path.ismount(host.root):
         run("mount", "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={host.dir}/upper,workdir={host.dir}/work", host.root)
+    image, at = host.dir + "/croft.img", host.dir + "/croft"
+    if host.disk_gib and not os.path.ismount(at):
+        if not os.path.exists(image):
+            run("truncate", "-s", f"{host.disk_gib}G", image)
+            run("mkfs.ext4", "-q", "-F", "-m", "0", "-N", "65536", "-J", "size=16", "-E", "lazy_itable_init=0", image)
+        os.makedirs(at, exist_ok=True)
+        run("mount", "-o", "loop", image, at)
 
 
 def running(host):
@@ -267,6 +276,7 @@ def boot(host, lower):
     words = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--machine=" + host.name, "--directory=" + host.root, "--network-bridge=" + BRIDGE,
              "--capability=all", "--system-call-filter=@keyring bpf @mount @privileged @raw-io", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
              "--console=read-only", f"--bind={host.dir}/docker:/var/lib/docker"]
+    words += [f"--bind={host.dir}/croft:/var/lib/croft"] if host.disk_gib else []
     # The network's settings are this host's own (its name space): Docker must be able to set them.
     env = {"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_SECCOMP": "1"}
     with open(host.dir + "/console.log", "ab") as out:
@@ -297,8 +307,9 @@ def kill(host):
 
 
 def unmount(host):
-    while os.path.ismount(host.root):
-        run("umount", "-R", host.root)
+    for at in (host.root, host.dir + "/croft"):
+        while os.path.ismount(at):
+            run("umount", "-R", at)
 
 
 def leftovers():

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Tests on the seven hosts.   usage: run.py [--keep] [TEST...]   Makes the lab where it is not up, and takes it down again unless it was there before."""
+"""Tests on the seven hosts.   usage: run.py [--keep] [--long] [TEST...]   Makes the lab where it is not up, and takes it down again unless it was there before.
+--long: outages last as long as they are promised to be survived (ten minutes), and not only until they are seen."""
 import json
 import os
 import subprocess
@@ -9,9 +10,13 @@ import traceback
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+if "--long" in sys.argv:
+    os.environ["CROFT_LAB_LONG"] = "1"
 import faults  # noqa: E402
 import lab  # noqa: E402
+import lines  # noqa: E402
 import machines  # noqa: E402
+import stores  # noqa: E402
 from hosts import APP, LOG, MASTERS, NODES, Load, call, console, get, healthy, leader, master, reachable, settled, tasks, wait  # noqa: E402
 from machines import HOSTS, ssh  # noqa: E402
 
@@ -130,6 +135,18 @@ def test_logs_of_all_nodes_through_nginx():
     wait("lines of all three nodes are found", hosts)
 
 
+def test_the_tour():
+    """docs/tour.md, block by block, with ./dev lab env."""
+    sys.path.append(os.path.join(lab.TOP, "tests/e2e"))
+    import tour
+    try:
+        blocks = tour.walk(os.path.join(lab.TOP, "docs/tour.md"), "lab", lab.TOP, dict(os.environ))
+        print(f"    {blocks} blocks")
+    finally:
+        lab.ansible("deploy.yml", quiet=True)  # the tour has taken the example away
+    settled()
+
+
 def test_the_second_run_changes_nothing():
     before = sorted(t["id"] for t in tasks())
     said = lab.ansible("site.yml", quiet=True)
@@ -232,15 +249,17 @@ def test_a_rolling_upgrade_loses_no_request():
 
 
 def run(wanted, keep):
-    every = [(name, f) for names in (globals(), vars(faults)) for name, f in names.items() if name.startswith("test_")]
+    every = [(name, f) for names in (globals(), vars(faults), vars(stores), vars(lines)) for name, f in names.items() if name.startswith("test_")]
     tests = [(name, f) for name, f in every if not wanted or name in wanted]
     if wanted and len(tests) != len(wanted):
         sys.exit("unknown tests: " + " ".join(set(wanted) - {n for n, _ in tests}))
     there = all(machines.running(h) for h in HOSTS.values())
     failed = []
+    began = time.monotonic()
     try:
         if not there:
             lab.up()
+            print(f"      the lab is up after {(time.monotonic() - began):.0f} s", flush=True)
         for name, test in tests:
             begun = time.monotonic()
             try:
@@ -256,7 +275,7 @@ def run(wanted, keep):
             left = machines.leftovers()
             print("\n".join(["FAIL  lab down left:"] + left) if left else "ok    lab down left nothing")
             failed += ["down"] if left else []
-    print(f"{len(tests) - len(failed)} of {len(tests)} passed" + (": " + " ".join(failed) + " did not" if failed else ""))
+    print(f"after {(time.monotonic() - began) / 60:.1f} min: {len(tests) - len(failed)} of {len(tests)} passed" + (": " + " ".join(failed) + " did not" if failed else ""))
     return 1 if failed else 0
 
 

@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <random>
@@ -65,6 +66,33 @@ TEST(Follower, RefusesALeaderOfAnEarlierEpoch) {
   auto refused = f.apply(Record(Snapshot{{4, 100}, {}, {}}));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, Errc::conflict);
+}
+
+TEST(Follower, RefusesALeaderOnAStoreThatIsNotTheFarms) {
+  auto words = [](const auto& result) { return result ? std::string("taken") : result.error().context; };
+  Follower f;
+  ASSERT_TRUE(f.apply(Record(Snapshot{{5, 0}, {}, {}, {}, {"farm", 100}})));
+  ASSERT_TRUE(f.apply(Record(Heartbeat{{5, 0}, 120})));
+  EXPECT_THAT(words(f.apply(Record(Snapshot{{9, 0}, {}, {}, true, {"other", 900}}))), testing::HasSubstr("cluster other, this copy of farm"));
+  EXPECT_THAT(words(f.apply(Record(Snapshot{{6, 0}, {}, {}, true, {"farm", 119}}))), testing::HasSubstr("ends at commit 119, this copy has heard of 120"));
+  EXPECT_EQ(f.index(), (Index{5, 0}));
+  Follower again;
+  ASSERT_TRUE(again.restore(f.save()));
+  EXPECT_FALSE(again.apply(Record(Snapshot{{6, 0}, {}, {}, true, {"farm", 119}}))) << "over a restart too";
+  EXPECT_TRUE(again.apply(Record(Snapshot{{6, 0}, {}, {}, {}, {"farm", 120}})));
+  EXPECT_TRUE(again.apply(Record(Snapshot{{7, 0}, {}, {}, {}, {}}))) << "a leader of an older version says nothing";
+}
+
+TEST(Follower, OfOneLeaderASnapshotIsNeverOlderThanWhatItToldBefore) {
+  Publisher p({.epoch = 1, .root = {"farm", 10}});
+  Follower f, late;
+  ASSERT_TRUE(catch_up(late, p));  // a snapshot is made now
+  p.committed(11);
+  ASSERT_TRUE(f.apply(Record(Snapshot{{1, 0}, {}, {}, {}, {"farm", 10}})));
+  ASSERT_TRUE(f.apply(Record(Heartbeat{{1, 0}, 11})));
+  auto lines = p.since(std::nullopt);
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_TRUE(f.apply(*decode_record(*lines[0])));
 }
 
 /// A follower that has two instances on S1 and one on S2 from epoch 1.

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "builders.hpp"
 
 namespace croft::catalog {
@@ -107,6 +109,39 @@ TEST(Publisher, NamesTheCompleteAgentsAndTheLostOnesInASnapshot) {
   auto at = p.index();
   p.remove_node(AgentId("c-S2"));
   EXPECT_EQ(p.flush(), at);  // said once is enough
+}
+
+TEST(Publisher, CountsWhoServesAsALookAtAllWould) {
+  auto p = publisher();
+  std::mt19937 dice(5);
+  const std::vector<AppId> apps = {AppId("/a"), AppId("/b"), AppId("/none")};
+  for (int step = 0; step < 3000; ++step) {
+    auto e = endpoint(fmt::format("t{}", dice() % 12));
+    e.app = apps[dice() % apps.size()];
+    e.state = dice() % 5 == 0 ? TaskState::staging : TaskState::running;
+    e.healthy = dice() % 3 == 0 ? std::nullopt : std::optional(dice() % 2 == 0);
+    e.draining = dice() % 6 == 0;
+    if (dice() % 4 == 0) p.remove_endpoint(e.task);
+    else p.set(e);
+    if (dice() % 20 == 0) {
+      auto s = service();
+      s.app = apps[dice() % 2];
+      s.health_checks.resize(dice() % 2);
+      p.set(s);
+    }
+    for (const auto& app : apps) {
+      std::size_t serving = 0;
+      std::set<TaskId> failing;
+      auto known = p.content().services.find(app);
+      for (const auto& [id, one] : p.content().endpoints) {
+        if (one.app != app) continue;
+        if (known != p.content().services.end()) serving += one.serves(!known->second.health_checks.empty());
+        if (one.last_resort()) failing.insert(id);
+      }
+      ASSERT_EQ(p.serving(app), serving) << step << app;
+      ASSERT_EQ(p.last_resort(app), failing) << step << app;
+    }
+  }
 }
 
 TEST(DrainLedger, WaitsForEveryLiveBalancer) {

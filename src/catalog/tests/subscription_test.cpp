@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 /// A leader as far as followers see it.
 class FakeLeader {
  public:
-  FakeLeader(Loop& loop, std::uint64_t epoch, std::uint16_t port = 0) : loop_(loop), publisher_(publisher(epoch)) {
+  FakeLeader(Loop& loop, std::uint64_t epoch, std::uint16_t port = 0) : loop_(loop), publisher_({.epoch = epoch, .root = {"farm", 10}}) {
     net::Router router;
     router.on("GET", "/croft/v1/catalog", [this](net::Request r) { return serve_catalog(std::move(r), feed(), changed_); });
     router.on("POST", "/croft/v1/catalog/confirmations", [this](net::Request r) { return confirmed(std::move(r)); });
@@ -63,7 +63,7 @@ class FakeLeader {
   asio::awaitable<Batch> look(std::optional<Index> after) {
     std::lock_guard lock(mutex_);
     if (!leads_) co_return Batch{};
-    Batch b{publisher_.index(), publisher_.since(after), true};
+    Batch b{publisher_.index(), publisher_.since(after), true, publisher_.root()};
     co_return b;
   }
   asio::awaitable<net::Response> confirmed(net::Request r) {
@@ -288,6 +288,20 @@ TEST(CatalogStream, BeginsWithASnapshotAndBeatsWhenThereIsNothingNew) {
   EXPECT_EQ(up_to_date.read_until("heartbeat").find("snapshot"), std::string::npos);
   leader.leads(false);
   EXPECT_TRUE(s.ends());
+}
+
+TEST(CatalogStream, WhoKnowsAnotherStoreGetsASnapshotAndNoDeltas) {
+  Loop loop;
+  FakeLeader leader(loop, 4);
+  leader.change([](Publisher& p) { p.set(endpoint("t1")); });
+  for (std::string query : {"&cluster=other&commit=1", "&cluster=farm&commit=11"}) {
+    Stranger s(leader.port());
+    s.ask("/croft/v1/catalog?after=4.1" + query);
+    EXPECT_NE(s.read_until("\"snapshot\"").find("\"snapshot\""), std::string::npos) << query;
+  }
+  Stranger ours(leader.port());
+  ours.ask("/croft/v1/catalog?after=4.1&cluster=farm&commit=10");
+  EXPECT_EQ(ours.read_until("\"heartbeat\"").find("\"snapshot\""), std::string::npos);
 }
 
 TEST(CatalogStream, RefusesABadIndexAndAMasterThatDoesNotLead) {

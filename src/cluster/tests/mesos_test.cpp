@@ -145,6 +145,25 @@ TEST(MesosState, ShowsOfAnEndedTaskNothingThatIsNotKept) {
   EXPECT_EQ(mesos::tasks(*v, {}), query);
 }
 
+TEST(MesosState, OfManyTasksInPiecesIsTheSame) {
+  auto v = view();
+  for (int i = 0; i < 3000; ++i) {
+    auto id = fmt::format("many{:04}", i);
+    v->tasks.set(TaskId(id), task(id, i % 7 == 0 ? TaskState::unreachable : i % 11 == 0 ? TaskState::failed : TaskState::running, 1000, 2000));
+  }
+  v->ended = {task("t0", TaskState::failed, 1000, 3000)};
+  mesos::StatePieces pieces(v, 5050);
+  std::string whole, piece;
+  std::size_t count = 0;
+  for (; pieces.next(piece); ++count) {
+    EXPECT_LT(piece.size(), 80'000u);
+    whole += piece;
+  }
+  EXPECT_GT(count, 10u);
+  EXPECT_EQ(whole, mesos::state(*v, 5050));
+  EXPECT_EQ(parsed(whole).at("frameworks").at(0).at("unreachable_tasks").as_array().size(), 429u);
+}
+
 TEST(MesosState, ATaskHasOneStatusForEachState) {
   auto v = view();
   v->ended = {task("t0", TaskState::failed, 1000, 3000)};

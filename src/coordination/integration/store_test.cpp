@@ -356,6 +356,29 @@ TEST_F(StoreTest, SaveAndRestoreIntoAnEmptyStore) {
   EXPECT_TRUE(load(other) == b.put);
 }
 
+TEST_F(StoreTest, ARestoreInThePlaceOfWhatIsThereFencesTheLeader) {
+  auto a = master(), tool = master("tool");
+  ASSERT_TRUE(loop.run(a->election->campaign()));
+  auto term = *loop.run(a->store->take_over());
+  ASSERT_EQ(a->commit("apps/a", "1"), 1u);
+  auto saved = *loop.run(tool->store->save());
+  ASSERT_EQ(a->commit("apps/a", "2"), 2u);
+  ASSERT_EQ(a->commit("apps/b", "1"), 3u);
+  auto present = loop.run(tool->store->save())->term;
+  auto values = saved.values;
+  saved.term = restored_term(saved.term, present, {});
+  auto lost = loop.start(a->election->lost());
+  EXPECT_EQ(loop.run(tool->store->restore(saved)).error().code, Errc::conflict);
+  auto restored = loop.run(tool->store->restore(saved, Store::Over::everything));
+  ASSERT_TRUE(restored) << restored.error().context;
+  Loop::get(std::move(lost));
+  EXPECT_EQ(a->commit("apps/c", "1").error().code, Errc::not_leader);
+  auto now = *loop.run(a->store->take_over());
+  EXPECT_EQ(now.cluster_id, term.cluster_id);
+  EXPECT_EQ(now.head, 1 + leap_commits);
+  EXPECT_TRUE(load(*a) == values);
+}
+
 TEST_F(StoreTest, AnInterruptedRestoreIsSeenAndRunAgain) {
   auto a = master();
   auto fresh = *loop.run(a->store->take_over());

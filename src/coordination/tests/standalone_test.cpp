@@ -215,6 +215,26 @@ TEST_F(StandaloneTest, SaveAndRestoreIntoAnEmptyStore) {
   EXPECT_EQ(*wait_for(fresh->load("")), saved.values);
 }
 
+TEST_F(StandaloneTest, RestoreInThePlaceOfWhatIsThere) {
+  auto store = open();
+  auto term = *wait_for(store->take_over());
+  ASSERT_TRUE(wait_for(store->commit(put("apps/a", "1"))));
+  auto saved = *wait_for(store->save());
+  ASSERT_TRUE(wait_for(store->commit(put("apps/a", "2"))));
+  ASSERT_TRUE(wait_for(store->commit(put("apps/b", "1"))));
+  auto present = *wait_for(store->save());
+  EXPECT_EQ(wait_for(store->restore(saved, Store::Over::everything)).error().code, Errc::invalid) << "the epoch would stand still";
+  auto back = saved;
+  back.term = restored_term(saved.term, present.term, {});
+  EXPECT_EQ(wait_for(store->restore(back)).error().code, Errc::conflict);
+  ASSERT_TRUE(wait_for(store->restore(back, Store::Over::everything)));
+  EXPECT_EQ(wait_for(store->commit(put("x", "y"))).error().code, Errc::not_leader);
+  auto now = *wait_for(store->take_over());
+  EXPECT_EQ(now.cluster_id, term.cluster_id);
+  EXPECT_GE(now.head, present.term.head);
+  EXPECT_EQ(*wait_for(store->load("")), saved.values);
+}
+
 TEST_F(StandaloneTest, AcceptRaisesAndNeverLowers) {
   auto store = open(), tool = open();
   auto term = *wait_for(store->take_over());

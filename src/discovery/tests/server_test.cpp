@@ -55,7 +55,7 @@ std::string framed(const std::string& packet) {
 /// One message from a TCP connection; "" at its end.
 std::string next(const Fd& fd) {
   std::string in;
-  auto read_to = [&](std::size_t size) {
+  auto read_to = [&](std::size_t size) -> bool {
     while (in.size() < size && readable(fd)) {
       char block[4096];
       auto n = ::recv(fd.get(), block, std::min(sizeof block, size - in.size()), 0);

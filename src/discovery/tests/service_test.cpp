@@ -252,33 +252,33 @@ class Whole : public ::testing::Test {
   std::unique_ptr<DiscoveryService> service_;
 };
 
-const Ask fibonacci{.name = "_fibonacci-service._tcp.marathon.mesos", .type = SRV};
+const Ask instances{.name = "_fibonacci-service._tcp.marathon.mesos", .type = SRV};
 
 TEST_F(Whole, AChangeReachesDnsAndADrainingInstanceLeavesIt) {
   start();
   auto one = endpoint("f.u1"), two = endpoint("f.u2", "/service/fibonacci", "c-S2", 31001);
   change([&](catalog::Publisher& p) { p.set(one), p.set(two); });
-  ASSERT_TRUE(comes_true([&] { return ask(fibonacci).answers.size() == 2; }));
+  ASSERT_TRUE(comes_true([&] { return ask(instances).answers.size() == 2; }));
   one.draining = true;
   auto begun = std::chrono::steady_clock::now();
   change([&](catalog::Publisher& p) { p.set(one); });
-  ASSERT_TRUE(comes_true([&] { return ask(fibonacci).answers.size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return ask(instances).answers.size() == 1; }));
   RecordProperty("push_us", static_cast<int>(std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begun).count()));
   change([&](catalog::Publisher& p) { p.remove_endpoint(one.task), p.remove_endpoint(two.task); });
-  ASSERT_TRUE(comes_true([&] { return ask(fibonacci).answers.empty(); }));
+  ASSERT_TRUE(comes_true([&] { return ask(instances).answers.empty(); }));
   EXPECT_NE(metrics_.print().find("croft_dns_tasks 0"), std::string::npos);
 }
 
 TEST_F(Whole, GoesOnFromDiskWithoutALeader) {
   start();
-  EXPECT_TRUE(ask(fibonacci).answers.empty());
+  EXPECT_TRUE(ask(instances).answers.empty());
   change([&](catalog::Publisher& p) { p.set(endpoint("f.u1")); });
-  ASSERT_TRUE(comes_true([&] { return ask(fibonacci).answers.size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return ask(instances).answers.size() == 1; }));
   stop_leader();
   run(pool_, service_->stop());
   service_.reset();
   start();
-  ASSERT_TRUE(comes_true([&] { return ask(fibonacci).answers.size() == 1; }));
+  ASSERT_TRUE(comes_true([&] { return ask(instances).answers.size() == 1; }));
   net::Router router;
   service_->add_routes(router);
   EXPECT_TRUE(get(router, "/v1/services/fibonacci-service").headers.has("X-Croft-Stale"));

@@ -85,7 +85,7 @@ Response bulk_reply(const std::vector<BulkItem>& items, const std::vector<Stored
   auto took = std::chrono::duration_cast<Millis>(std::chrono::steady_clock::now() - begun).count();
   // What shippers ask for: only the errors. Without any there is no need to write what would be filtered out.
   auto paths = r.query.get("filter_path");
-  bool only_errors = paths && !errors && std::ranges::all_of(split(*paths, ','), [](const std::string& p) { return p == "errors" || p == "items.*.error"; });
+  bool only_errors = paths && !errors && std::ranges::all_of(split(*paths, ','), [](const std::string& p) { return p == "error" || p == "errors" || p == "items.*.error"; });
   JsonWriter w;
   w.begin_object();
   if (!only_errors) w.field("took", took);

@@ -20,7 +20,7 @@ class Batch {
   [[nodiscard]] std::string body() const;
   /// Where to post it. At first only whether there were errors is asked; when there were, the same is sent again to hear which: what was
   /// taken the first time is then known and refused as such.
-  [[nodiscard]] std::string_view target() const { return ask_items_ ? "/_bulk?filter_path=errors,items.*.status,items.*.error" : "/_bulk?filter_path=errors"; }
+  [[nodiscard]] std::string_view target() const { return ask_items_ ? "/_bulk?filter_path=error,errors,items.*.status,items.*.error" : "/_bulk?filter_path=error,errors"; }
 
   struct Verdict {
     std::size_t stored = 0;        ///< taken, or known already

@@ -29,7 +29,7 @@ std::optional<simdjson::dom::object> object_of(std::string_view text) {
   return out;
 }
 
-std::string valid_utf8(std::string_view text) {
+std::string mended_utf8(std::string_view text) {
   auto quoted = json_quote(text);
   return quoted.substr(1, quoted.size() - 2);
 }
@@ -139,7 +139,7 @@ LineDocument document_of(std::string_view line, const LineContext& context) {
   if (parsed) merger.merge(*parsed);
   out.at = merger.time_.value_or(context.at);
   w.field("@timestamp", to_iso8601(out.at));
-  if (!parsed) w.key("message").raw("\"" + valid_utf8(line) + "\"");
+  if (!parsed) w.key("message").raw("\"" + mended_utf8(line) + "\"");
   for (const auto& [key, value] : context.fields) w.field(key, value);
   if (context.offset >= 0) w.field("offset", context.offset);
   if (!merger.has_host_ && !context.fallback_host.empty()) w.field("host", context.fallback_host);

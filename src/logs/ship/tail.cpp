@@ -15,7 +15,7 @@ namespace croft::logs {
 
 namespace {
 
-constexpr std::size_t line_max = 512u << 10;
+constexpr std::size_t tail_line_max = 512u << 10;
 constexpr int rotations_max = 16;
 constexpr int absent_to_end = 2;         // one number alone may be missing, while names move on
 constexpr int looks_to_believe = 3;      // a gap seen only while files change names is none
@@ -186,7 +186,7 @@ std::vector<Line> Tail::read(std::size_t bytes, bool to_the_end, std::vector<Gap
   if (!open_all(pieces, true)) return {};
   std::string data;
   auto from = offset_;
-  bool more = false;
+  bool more = false, torn = false;  // torn: a gap begins where the data ends
   for (const auto& p : pieces) {
     auto at = from + data.size();
     if (p.from + p.size <= at) continue;
@@ -196,12 +196,13 @@ std::vector<Line> Tail::read(std::size_t bytes, bool to_the_end, std::vector<Gap
     }
     if (p.from > at) {
       if (!data.empty()) {
-        more = true;
+        more = torn = true;
         break;
       }
       if (!believe({at, p.from})) return {};
       gaps.push_back({at, p.from});
       offset_ = from = at = p.from;
+      after_gap_ = true;
     }
     auto want = std::min<std::uint64_t>(p.from + p.size - at, bytes - data.size());
     auto had = data.size();
@@ -212,6 +213,13 @@ std::vector<Line> Tail::read(std::size_t bytes, bool to_the_end, std::vector<Gap
     if (n < static_cast<ssize_t>(want)) break;
   }
   auto lines = cut_lines(data, from, pieces, to_the_end && !more, more);
+  // All that is left before the gap is the beginning of a line whose end is gone.
+  if (lines.empty() && torn && believe({from + data.size(), from + data.size()})) {
+    lines = cut_lines(data, from, pieces, true, false);
+    for (auto& line : lines) line.cut = true;
+  }
+  // Where a file begins after a gap, its first line may have begun before.
+  if (!lines.empty() && std::exchange(after_gap_, false)) lines.front().cut = true;
   if (pieces.empty() && st.st_ino != 0 && st.st_size == 0) {  // nothing was printed yet, and nothing is kept
     seen_all_ = true;
     seen_inode_ = st.st_ino;
@@ -247,8 +255,8 @@ std::vector<Line> Tail::cut_lines(const std::string& data, std::uint64_t from, s
   };
   while (start < data.size()) {
     auto newline = data.find('\n', start);
-    if (newline != std::string::npos && newline - start <= line_max) take(newline, 1, false);
-    else if (data.size() - start > line_max) take(start + line_max, 0, true);
+    if (newline != std::string::npos && newline - start <= tail_line_max) take(newline, 1, false);
+    else if (data.size() - start > tail_line_max) take(start + tail_line_max, 0, true);
     else break;
   }
   if (to_the_end && !more && start < data.size()) take(data.size(), 0, false);

@@ -19,7 +19,7 @@ struct Line {
   std::string text;
   std::uint64_t end = 0;       ///< offset behind it in the whole stream
   Wall at{};
-  bool cut = false;            ///< longer than the bound: this is a piece of it
+  bool cut = false;            ///< longer than the bound, or at the edge of a gap: this may be a piece of it
 };
 
 struct Gap { std::uint64_t from = 0, to = 0; };  ///< bytes that were gone before they could be read
@@ -69,7 +69,7 @@ class Tail {
   std::uint64_t seen_size_ = 0, seen_from_ = 0, seen_stamp_ = 0, errors_ = 0;
   ino_t cut_inode_ = 0;                           // a file that somebody cut to nothing, and which offset its first byte has since
   std::uint64_t cut_from_ = 0, cut_stamp_ = 0;
-  bool seen_all_ = false;
+  bool seen_all_ = false, after_gap_ = false;
   Gap doubted_;
   int doubts_ = 0, unstamped_ = 0;
 };

@@ -162,6 +162,12 @@ Status Store::admit() const {
   return {};
 }
 
+/// Told once, until documents are taken again: shippers ask every few seconds.
+std::unexpected<Error> Store::refuse(const Error& why) {
+  if (!std::exchange(refusing_, true)) log::error("logs", "no documents are taken: {}", why.context);
+  return fail(why);
+}
+
 Result<std::vector<Stored>> Store::ingest(std::vector<Document> documents) {
   std::vector<Stored> outcomes(documents.size());
   std::shared_lock gate(gate_);
@@ -170,14 +176,15 @@ Result<std::vector<Stored>> Store::ingest(std::vector<Document> documents) {
   std::uint64_t ticket = 0;
   {
     std::lock_guard lock(mutex_);
-    if (auto ok = admit(); !ok) return fail(ok.error());
+    if (auto ok = admit(); !ok) return refuse(ok.error());
     planned = plan(documents, outcomes);
     std::string bytes;
     std::size_t size = 0;
     for (const auto& p : planned) size += p.record.row.source.size() + p.record.row.id.size() + p.record.index.size() + 64;
     bytes.reserve(size);
     for (const auto& p : planned) append_wal_record(bytes, p.record);
-    if (auto ok = wal_->append(bytes); !ok) return fail(ok.error());
+    if (auto ok = wal_->append(bytes); !ok) return refuse(ok.error());
+    if (std::exchange(refusing_, false)) log::info("logs", "documents are taken again");
     for (const auto& p : planned) remember(p.record);
     wal = wal_;
     ticket = planned.empty() ? written_ : ++written_;  // a conflict is an acknowledgement too: what it conflicts with must be durable

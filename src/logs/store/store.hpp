@@ -151,6 +151,7 @@ class Store {
   std::vector<Planned> plan(std::vector<Document>& documents, std::vector<Stored>& outcomes);  // mutex_ held
   Status sync_up_to(std::uint64_t ticket, std::shared_ptr<WalFile> wal);
   Status admit() const;                                   // mutex_ held
+  std::unexpected<Error> refuse(const Error& why);        // mutex_ held
   void background();
   [[nodiscard]] std::uint64_t bytes_of(const Index& index) const;
 
@@ -180,7 +181,7 @@ class Store {
   std::mutex seal_mutex_;                                 // one seal or drop at a time
 
   std::condition_variable wake_;
-  bool stopping_ = false;                                 // mutex_
+  bool stopping_ = false, refusing_ = false;              // mutex_
   std::thread thread_;
   Counter &ingested_, &conflicts_;
   Histogram& sync_seconds_;

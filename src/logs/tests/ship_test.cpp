@@ -109,6 +109,7 @@ class FakeOutput {
       }
   }
   std::uint64_t total() const { return total_; }
+  void lose(std::uint64_t bytes) { total_ += bytes; }  ///< on a full disk; what comes next begins a file
 
  private:
   void stamp(const fs::path& file, std::int64_t at) const {
@@ -215,6 +216,29 @@ TEST_F(TailTest, WhatTheSpoolDroppedIsAGap) {
   EXPECT_EQ(read(tail), "line 2@2002 line 3@2003 line 4@2004 line 5@2005 last@3000 ");
   ASSERT_EQ(gaps_.size(), 1u);
   EXPECT_EQ(gaps_[0].to, 14u);
+}
+
+TEST_F(TailTest, AroundAGapPiecesOfLinesAreMarked) {
+  out_.write("one\nhal", 1000);
+  out_.lose(100);
+  out_.rotate(3);
+  out_.write("ter\nfour\n", 3000);
+  Tail tail(dir_.path(), "stdout", "", 0);
+  EXPECT_EQ(read(tail), "one@1000 hal@1000 ");
+  EXPECT_TRUE(last_.cut);
+  EXPECT_EQ(last_.end, 7u);
+  std::vector<Line> after;
+  for (int i = 0; i < 4; ++i)
+    for (auto& line : tail.read(1 << 20, false, gaps_)) after.push_back(std::move(line));
+  ASSERT_EQ(gaps_.size(), 1u);
+  EXPECT_EQ(gaps_[0].from, 7u);
+  EXPECT_EQ(gaps_[0].to, 107u);
+  ASSERT_EQ(after.size(), 2u);
+  EXPECT_EQ(after[0].text, "ter");
+  EXPECT_TRUE(after[0].cut);
+  EXPECT_EQ(after[1].text, "four");
+  EXPECT_FALSE(after[1].cut);
+  EXPECT_EQ(after[1].end, 116u);
 }
 
 TEST_F(TailTest, AFileThatWasCutShortGoesOnBehindItsOldEnd) {

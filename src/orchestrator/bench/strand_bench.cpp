@@ -30,8 +30,12 @@ using Steady = std::chrono::steady_clock;
 constexpr std::size_t apps = 100, per_app = 1000, agents = 100, per_agent = apps * per_app / agents;
 
 struct Sink final : net::StreamWriter {
-  asio::awaitable<bool> write(std::string) override { co_return true; }
+  asio::awaitable<bool> write(std::string piece) override {
+    bytes += piece.size();
+    co_return true;
+  }
   [[nodiscard]] bool closed() const override { return false; }
+  std::size_t bytes = 0;
 };
 
 class Bench {
@@ -111,10 +115,20 @@ class Bench {
     for (const auto& a : leader_->view()->agents) found_.push_back(*a);
   }
 
+  /// Its size.
+  std::size_t read_state() {
+    auto answer = call(mesos_, "GET", "/state");
+    if (!answer.stream) std::fprintf(stderr, "/state: %d, not in pieces\n", answer.status), std::abort();
+    auto sink = std::make_shared<Sink>();
+    auto work = answer.stream(sink);
+    asio::co_spawn(io_, std::move(work), asio::use_future).get();
+    return sink->bytes;
+  }
+
   /// Milliseconds.
   double longest_gap() {
     std::atomic<bool> done{false};
-    std::thread reader([&] { while (!done) (void)call(mesos_, "GET", "/state"); });
+    std::thread reader([&] { while (!done) (void)read_state(); });
     double longest = 0;
     for (auto before = Steady::now(), end = before + std::chrono::seconds(5); before < end;) {
       auto now = Steady::now();
@@ -151,7 +165,7 @@ class Bench {
     std::thread reader([&] {
       while (!done) {
         auto begun = Steady::now();
-        bytes = call(mesos_, "GET", "/state").body.size();
+        bytes = read_state();
         state_seconds += std::chrono::duration<double>(Steady::now() - begun).count();
         ++states;
       }

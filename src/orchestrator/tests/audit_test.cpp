@@ -5,15 +5,15 @@
 namespace croft::orchestrator {
 namespace {
 
-AuditRecord record(std::string what) { return {0, Wall(Millis(1'900'000'000'000)), "user ann", "10.0.0.9", std::move(what), {"/service/a"}}; }
+AuditRecord audit_line(std::string what) { return {0, Wall(Millis(1'900'000'000'000)), "user ann", "10.0.0.9", std::move(what), {"/service/a"}}; }
 
-const auto all = [](const AuditRecord&) { return true; };
+const auto every_line = [](const AuditRecord&) { return true; };
 
 TEST(AuditLog, ComesBackAsItWasStored) {
   AuditLog log;
   coordination::Batch batch;
   for (int i = 0; i < 3; ++i) {
-    auto entry = log.entry(record("PUT /v2/apps/service/a"));
+    auto entry = log.entry(audit_line("PUT /v2/apps/service/a"));
     entry.done = i != 1;
     entry.reason = i == 1 ? "\"quoted\"\nwhy" : "";
     log.put(entry, batch);
@@ -21,25 +21,25 @@ TEST(AuditLog, ComesBackAsItWasStored) {
   }
   AuditLog again;
   for (const auto& [key, text] : batch.put) ASSERT_TRUE(again.load(key, text)) << key;
-  auto page = again.page(0, 10, false, all);
+  auto page = again.page(0, 10, false, every_line);
   ASSERT_EQ(page.records.size(), 3u);
   EXPECT_EQ(page.newest, 3u);
   EXPECT_FALSE(page.records[1].done);
   EXPECT_EQ(page.records[1].reason, "\"quoted\"\nwhy");
   EXPECT_EQ(page.records[2].paths, std::vector<std::string>{"/service/a"});
-  EXPECT_EQ(again.entry(record("x")).number, 4u) << "numbers go on";
+  EXPECT_EQ(again.entry(audit_line("x")).number, 4u) << "numbers go on";
 }
 
 TEST(AuditLog, OldOnesGoWithTheCommitThatBringsANewOne) {
   AuditLog log;
-  for (std::size_t i = 0; i < AuditLog::records_max; ++i) log.keep(log.entry(record("x")));
+  for (std::size_t i = 0; i < AuditLog::records_max; ++i) log.keep(log.entry(audit_line("x")));
   coordination::Batch batch;
-  auto entry = log.entry(record("one more"));
+  auto entry = log.entry(audit_line("one more"));
   log.put(entry, batch);
   EXPECT_EQ(batch.remove, std::vector<std::string>{"audit/0000000000000001"});
   EXPECT_EQ(batch.put.count("audit/0000000000010001"), 1u);
   log.keep(entry);
-  EXPECT_EQ(log.page(0, 1, false, all).records[0].number, 2u);
+  EXPECT_EQ(log.page(0, 1, false, every_line).records[0].number, 2u);
 }
 
 TEST(AuditLog, PagesGoOnWhereTheLastOneEnded) {
@@ -68,7 +68,7 @@ TEST(AuditLog, WhatIsDamagedOrNewerIsNamed) {
 
 TEST(AuditLog, TextsAndListsAreBounded) {
   AuditLog log;
-  auto long_one = record(std::string(100'000, 'x'));
+  auto long_one = audit_line(std::string(100'000, 'x'));
   long_one.paths.assign(5'000, "/a");
   auto entry = log.entry(long_one);
   EXPECT_EQ(entry.what.size(), AuditLog::text_max);

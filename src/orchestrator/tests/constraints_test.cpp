@@ -6,7 +6,6 @@
 namespace croft::orchestrator::test {
 namespace {
 
-const AppId a("/a");
 using Spread = std::map<std::string, int>;
 
 std::string with(std::string_view constraints, int instances, std::string_view what = "x", std::string_view more = "") {

@@ -264,4 +264,17 @@ std::string Farm::explained(const AppId& app) const {
   return out;
 }
 
+std::string manifest(int instances, std::string_view more, std::string_view cmd) {
+  return fmt::format(R"({{"id":"/a","cmd":"{}","cpus":1,"mem":1,"ports":[0],"instances":{}{}}})", cmd, instances, more);
+}
+
+Farm on_hosts(int hosts, int instances, std::string_view more) {
+  Farm f;
+  for (int n = 1; n <= hosts; ++n) f.agent("h" + std::to_string(n));
+  f.put(manifest(instances, more));
+  f.settle(a, 5);
+  EXPECT_EQ(f.running(a), static_cast<std::size_t>(instances));
+  return f;
+}
+
 }  // namespace croft::orchestrator::test

@@ -17,6 +17,10 @@ namespace croft::orchestrator::test {
 /// An app from a manifest, checked; over `app` as an update is.
 App app_of(std::string_view manifest, App over = {});
 
+/// The app of most tests, with one port; `more` are further fields.
+inline const AppId a("/a");
+std::string manifest(int instances, std::string_view more = "", std::string_view cmd = "x");
+
 class Farm {
  public:
   explicit Farm(Options options = {});
@@ -90,5 +94,8 @@ class Farm {
   std::map<std::string, Agent> agents_;
   std::vector<BusEvent> events_;
 };
+
+/// Hosts h1, h2 and so on with /a running on them.
+Farm on_hosts(int hosts, int instances, std::string_view more = "");
 
 }  // namespace croft::orchestrator::test

@@ -6,25 +6,10 @@
 namespace croft::orchestrator::test {
 namespace {
 
-const AppId a("/a");
-
-std::string manifest(int instances, std::string_view more = "", std::string_view cmd = "x") {
-  return fmt::format(R"({{"id":"/a","cmd":"{}","cpus":1,"mem":1,"ports":[0],"instances":{}{}}})", cmd, instances, more);
-}
-
 constexpr std::string_view checked = R"(,"healthChecks":[{"protocol":"HTTP","gracePeriodSeconds":1}])";
 constexpr std::string_view patient = R"(,"unreachableStrategy":"disabled")";
 
-Farm on_hosts(int hosts, int instances, std::string_view more = "") {
-  Farm f;
-  for (int n = 1; n <= hosts; ++n) f.agent("h" + std::to_string(n));
-  f.put(manifest(instances, more));
-  f.settle(a, 3);
-  EXPECT_EQ(f.running(a), static_cast<std::size_t>(instances));
-  return f;
-}
-
-TaskId on(const Farm& f, const std::string& host) {
+TaskId task_on(const Farm& f, const std::string& host) {
   for (const auto* t : f.tasks(a))
     if (f.host_of(*t) == host) return t->spec.id;
   return {};
@@ -78,7 +63,7 @@ TEST(LostNodes, TheBrakeEndsByItselfAfterAMinute) {
 
 TEST(LostNodes, WhatNoLongerCountsLeavesTheCatalog) {
   auto f = on_hosts(3, 3, R"(,"unreachableStrategy":{"inactiveAfterSeconds":30,"expungeAfterSeconds":60})");
-  auto lost = on(f, "h2");
+  auto lost = task_on(f, "h2");
   f.silent("h2");
   f.pass(Millis(20'000));
   EXPECT_TRUE(f.catalog().content().endpoints.contains(lost)) << "it may well serve still";
@@ -112,7 +97,7 @@ TEST(Routed, ATaskOnASilentNodeIsDrainedAsAnyOtherWhetherItOrItsAppIsToGo) {
     SCOPED_TRACE(app_goes);
     auto f = on_hosts(3, 3, patient);
     balancer_confirms(f);
-    auto task = on(f, "h2");
+    auto task = task_on(f, "h2");
     f.silent("h2");
     for (int i = 0; i < 11; ++i) f.pass(Millis(1000)), balancer_confirms(f);
     ASSERT_EQ(f.cluster().task(task)->status.state, TaskState::unreachable);
@@ -132,14 +117,14 @@ TEST(Routed, ATaskOnASilentNodeIsDrainedAsAnyOtherWhetherItOrItsAppIsToGo) {
 TEST(Routed, OneThatHasJustFailedItsChecksEndsWhenTheBalancersKnow) {
   auto f = on_hosts(3, 3, checked);
   balancer_confirms(f);
-  auto task = on(f, "h1");
+  auto task = task_on(f, "h1");
   f.report(task, TaskState::running, false);
   f.core().kill_tasks({task}, f.now);
   f.turn();
   EXPECT_EQ(f.cluster().task(task)->goal, link::Goal::drain) << "the balancer has not heard of it yet";
   balancer_confirms(f);
   EXPECT_EQ(f.cluster().task(task)->goal, link::Goal::kill);
-  auto other = on(f, "h2");
+  auto other = task_on(f, "h2");
   f.report(other, TaskState::running, false);
   balancer_confirms(f);
   f.core().kill_tasks({other}, f.now);
@@ -149,7 +134,7 @@ TEST(Routed, OneThatHasJustFailedItsChecksEndsWhenTheBalancersKnow) {
 
 TEST(Routed, OneThatIsAskedAsALastResortIsDrained) {
   auto f = on_hosts(2, 2, checked);
-  auto one = on(f, "h1"), other = on(f, "h2");
+  auto one = task_on(f, "h1"), other = task_on(f, "h2");
   for (const auto& task : {one, other}) f.report(task, TaskState::running, false);
   balancer_confirms(f);
   f.core().kill_tasks({one}, f.now);
@@ -160,7 +145,7 @@ TEST(Routed, OneThatIsAskedAsALastResortIsDrained) {
 TEST(Routed, OneThatWasALastResortEndsWhenTheBalancersKnowOfABetterOne) {
   for (bool confirmed : {false, true}) {
     auto f = on_hosts(2, 2, checked);
-    auto one = on(f, "h1"), other = on(f, "h2");
+    auto one = task_on(f, "h1"), other = task_on(f, "h2");
     for (const auto& task : {one, other}) f.report(task, TaskState::running, false);
     balancer_confirms(f);
     f.report(other, TaskState::running, true);

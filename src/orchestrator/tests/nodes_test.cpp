@@ -6,21 +6,6 @@
 namespace croft::orchestrator::test {
 namespace {
 
-const AppId a("/a");
-
-std::string manifest(int instances, std::string_view more = "") {
-  return fmt::format(R"({{"id":"/a","cmd":"x","cpus":1,"mem":1,"ports":[0],"instances":{}{}}})", instances, more);
-}
-
-Farm on_hosts(int hosts, int instances, std::string_view more = "") {
-  Farm f;
-  for (int n = 1; n <= hosts; ++n) f.agent("h" + std::to_string(n));
-  f.put(manifest(instances, more));
-  f.settle(a, 5);
-  EXPECT_EQ(f.running(a), static_cast<std::size_t>(instances));
-  return f;
-}
-
 bool set(Farm& f, const std::string& host, NodeMode mode) {
   auto node = f.core().node(host, mode == NodeMode::down);
   if (!node) return false;
@@ -29,14 +14,14 @@ bool set(Farm& f, const std::string& host, NodeMode mode) {
   return f.change(std::move(intent)).has_value();
 }
 
-int on(const Farm& f, const std::string& host) {
+int count_on(const Farm& f, const std::string& host) {
   auto spread = f.spread(a);
   return spread.contains(host) ? spread[host] : 0;
 }
 
 TEST(DrainedNode, ItsTasksMoveAndNeverFewerServe) {
   auto f = on_hosts(3, 6);
-  ASSERT_EQ(on(f, "h1"), 2);
+  ASSERT_EQ(count_on(f, "h1"), 2);
   ASSERT_TRUE(set(f, "h1", NodeMode::draining));
   for (int round = 0; round < 20; ++round) {
     EXPECT_GE(f.running(a), 6u) << round;
@@ -44,12 +29,12 @@ TEST(DrainedNode, ItsTasksMoveAndNeverFewerServe) {
     f.obey();
     f.pass(Millis(1000));
   }
-  EXPECT_EQ(on(f, "h1"), 0);
+  EXPECT_EQ(count_on(f, "h1"), 0);
   EXPECT_EQ(f.running(a), 6u);
   f.put(manifest(9));
   f.settle(a, 5);
   EXPECT_EQ(f.running(a), 9u);
-  EXPECT_EQ(on(f, "h1"), 0) << "nothing new goes there";
+  EXPECT_EQ(count_on(f, "h1"), 0) << "nothing new goes there";
 }
 
 TEST(DrainedNode, OneGoesOnlyOnceAnotherIsHealthy) {
@@ -57,11 +42,11 @@ TEST(DrainedNode, OneGoesOnlyOnceAnotherIsHealthy) {
   ASSERT_TRUE(set(f, "h1", NodeMode::draining));
   f.run_only(a);
   f.pass(Millis(1000));
-  EXPECT_EQ(on(f, "h1"), 1) << "nobody has said yet that the new one is well";
+  EXPECT_EQ(count_on(f, "h1"), 1) << "nobody has said yet that the new one is well";
   for (const auto* t : f.tasks(a)) f.report(t->spec.id, TaskState::running, true);
   f.pass(Millis(1000));
   f.obey();
-  EXPECT_EQ(on(f, "h1"), 0);
+  EXPECT_EQ(count_on(f, "h1"), 0);
   EXPECT_EQ(f.running(a), 2u);
 }
 
@@ -70,18 +55,18 @@ TEST(DrainedNode, WithoutRoomElsewhereItsTasksStayAndItIsSaid) {
   ASSERT_TRUE(set(f, "h1", NodeMode::draining));
   f.settle(a, 10);
   EXPECT_EQ(f.running(a), 2u);
-  EXPECT_EQ(on(f, "h1"), 1);
+  EXPECT_EQ(count_on(f, "h1"), 1);
   auto said = f.explained(a);
   EXPECT_NE(said.find("h1 is draining: 1 of the instances stays there"), std::string::npos) << said;
   f.agent("h3");
   f.settle(a, 10);
-  EXPECT_EQ(on(f, "h1"), 0);
-  EXPECT_EQ(on(f, "h3"), 1);
+  EXPECT_EQ(count_on(f, "h1"), 0);
+  EXPECT_EQ(count_on(f, "h3"), 1);
 }
 
 TEST(DrainedNode, AnAppThatAllowsNoSecondOneAtOnceIsMovedByItsOwnStrategy) {
   auto f = on_hosts(2, 1, R"(,"upgradeStrategy":{"minimumHealthCapacity":0,"maximumOverCapacity":0})");
-  auto home = on(f, "h1") ? "h1" : "h2";
+  auto home = count_on(f, "h1") ? "h1" : "h2";
   ASSERT_TRUE(set(f, home, NodeMode::draining));
   for (int round = 0; round < 10; ++round) {
     EXPECT_LE(f.tasks(a).size(), 1u) << "never two at once";
@@ -90,7 +75,7 @@ TEST(DrainedNode, AnAppThatAllowsNoSecondOneAtOnceIsMovedByItsOwnStrategy) {
     f.pass(Millis(1000));
   }
   EXPECT_EQ(f.running(a), 1u);
-  EXPECT_EQ(on(f, home), 0);
+  EXPECT_EQ(count_on(f, home), 0);
 }
 
 TEST(DrainedNode, ItOutlivesTheLeader) {
@@ -100,12 +85,12 @@ TEST(DrainedNode, ItOutlivesTheLeader) {
   for (auto host : {"h1", "h2", "h3"}) f.back(host);
   f.agent("h4");
   f.settle(a, 15);
-  EXPECT_EQ(on(f, "h1"), 0);
+  EXPECT_EQ(count_on(f, "h1"), 0);
   EXPECT_EQ(f.running(a), 3u);
   ASSERT_TRUE(set(f, "h1", NodeMode::active));
   f.put(manifest(4, R"(,"constraints":[["hostname","UNIQUE"]])"));
   f.settle(a, 10);
-  EXPECT_EQ(on(f, "h1"), 1) << "it takes tasks again";
+  EXPECT_EQ(count_on(f, "h1"), 1) << "it takes tasks again";
 }
 
 TEST(DrainedNode, TakenBackItKeepsWhatIsThere) {

@@ -8,9 +8,7 @@
 namespace croft::orchestrator::test {
 namespace {
 
-const AppId a("/a");
-
-std::string manifest(int instances, double least, double over, std::string_view what, bool checked = false) {
+std::string capacity_manifest(int instances, double least, double over, std::string_view what, bool checked = false) {
   return fmt::format(R"({{"id":"/a","cmd":"{}","cpus":1,"mem":1,"ports":[0],"instances":{},"upgradeStrategy":{{"minimumHealthCapacity":{},"maximumOverCapacity":{}}}{}}})", what, instances, least, over,
                      checked ? R"(,"healthChecks":[{"protocol":"HTTP","gracePeriodSeconds":1}])" : "");
 }
@@ -18,7 +16,7 @@ std::string manifest(int instances, double least, double over, std::string_view 
 Farm with_running(int instances, double least, double over, bool checked = false) {
   Farm f;
   f.agent("h1");
-  f.put(manifest(instances, least, over, "old", checked));
+  f.put(capacity_manifest(instances, least, over, "old", checked));
   f.settle(a, 3);
   EXPECT_EQ(f.running(a), static_cast<std::size_t>(instances));
   EXPECT_FALSE(f.deploying());
@@ -41,7 +39,7 @@ std::vector<std::string> transcript(Farm& f) {
 
 TEST(RollingUpdate, TenInstancesWithHalfAndAFifthGoAsMarathonsDocumentationWorksItOut) {
   auto f = with_running(10, 0.5, 0.2);
-  f.put(manifest(10, 0.5, 0.2, "new"));
+  f.put(capacity_manifest(10, 0.5, 0.2, "new"));
   EXPECT_EQ(transcript(f), (std::vector<std::string>{
       "5 ending, 5 running | 2 staging",   // five may go at once, and two more fit
       "5 ending | 7 running",              // as the five end five more start; each that runs lets one old go
@@ -51,19 +49,19 @@ TEST(RollingUpdate, TenInstancesWithHalfAndAFifthGoAsMarathonsDocumentationWorks
 
 TEST(RollingUpdate, OneInstanceThatMayNeverBeMissingBorrowsOneMorePlace) {
   auto f = with_running(1, 1, 0);
-  f.put(manifest(1, 1, 0, "new"));
+  f.put(capacity_manifest(1, 1, 0, "new"));
   EXPECT_EQ(transcript(f), (std::vector<std::string>{"1 running | 1 staging", "1 ending | 1 running", "none | 1 running"}));
 }
 
 TEST(RollingUpdate, WithoutAMinimumAndWithoutRoomAllStopBeforeTheFirstStarts) {
   auto f = with_running(3, 0, 0);
-  f.put(manifest(3, 0, 0, "new"));
+  f.put(capacity_manifest(3, 0, 0, "new"));
   EXPECT_EQ(transcript(f), (std::vector<std::string>{"3 ending | none", "none | 3 running"}));
 }
 
 TEST(RollingUpdate, TwiceTheRoomStartsAllNewOnesAtOnce) {
   auto f = with_running(4, 1, 1);
-  f.put(manifest(4, 1, 1, "new"));
+  f.put(capacity_manifest(4, 1, 1, "new"));
   EXPECT_EQ(transcript(f), (std::vector<std::string>{"4 running | 4 staging", "4 ending | 4 running", "none | 4 running"}));
 }
 
@@ -72,7 +70,7 @@ TEST(RollingUpdate, TheMinimumAndTheCapacityHoldAtEveryMomentForEveryStrategy) {
     for (double least : {0.0, 0.3, 0.5, 0.99, 1.0})
       for (double over : {0.0, 0.2, 0.5, 1.0}) {
         auto f = with_running(n, least, over, true);
-        f.put(manifest(n, least, over, "new", true));
+        f.put(capacity_manifest(n, least, over, "new", true));
         auto floor = static_cast<int>(std::ceil(n * least - 1e-9)), ceiling = static_cast<int>(std::floor(n * (1 + over) + 1e-9));
         if (floor == ceiling) ++ceiling;
         for (int round = 0; round < 200 && f.deploying(); ++round) {
@@ -102,7 +100,7 @@ TEST(RollingUpdate, TheMinimumAndTheCapacityHoldAtEveryMomentForEveryStrategy) {
 
 TEST(RollingUpdate, AnUpdateWhoseTasksNeverBecomeHealthyKeepsTheOldOnes) {
   auto f = with_running(4, 0.5, 0.25, true);
-  f.put(manifest(4, 0.5, 0.25, "new", true));
+  f.put(capacity_manifest(4, 0.5, 0.25, "new", true));
   for (int i = 0; i < 20; ++i) f.obey(), f.run_only(a), f.pass(Millis(5000));
   EXPECT_TRUE(f.deploying());
   EXPECT_EQ(f.of_earlier(a), "2 running");
@@ -113,7 +111,7 @@ TEST(RollingUpdate, OldTasksThatAreUnhealthyGoFirst) {
   auto f = with_running(4, 0.75, 0, true);
   auto sick = f.tasks(a)[2]->spec.id;
   f.report(sick, TaskState::running, false);
-  f.put(manifest(4, 0.75, 0, "new", true));
+  f.put(capacity_manifest(4, 0.75, 0, "new", true));
   EXPECT_EQ(f.cluster().task(sick)->goal, link::Goal::kill);
   EXPECT_EQ(f.of_earlier(a), "1 ending, 3 running");
 }
@@ -121,11 +119,11 @@ TEST(RollingUpdate, OldTasksThatAreUnhealthyGoFirst) {
 TEST(RollingUpdate, AnOldTaskBehindADeadAgentHoldsNothingUp) {
   Farm f;
   f.agent("h1", 4), f.agent("h2", 4), f.agent("h3", 4);
-  f.put(manifest(3, 1, 0, "old"));
+  f.put(capacity_manifest(3, 1, 0, "old"));
   f.settle(a, 3);
   f.silent("h2");
   f.pass(Millis(11'000));
-  f.put(manifest(3, 1, 0, "new"));
+  f.put(capacity_manifest(3, 1, 0, "new"));
   f.settle(a, 20);
   EXPECT_FALSE(f.deploying());
   EXPECT_EQ(f.running(a), 3u);
@@ -137,7 +135,7 @@ TEST(RollingUpdate, AnOldTaskBehindADeadAgentHoldsNothingUp) {
 
 TEST(RollingUpdate, ToNoInstancesIsAPlainScaleDown) {
   auto f = with_running(3, 1, 1);
-  f.put(manifest(0, 1, 1, "new"));
+  f.put(capacity_manifest(0, 1, 1, "new"));
   ASSERT_EQ(f.core().deployments().size(), 1u);
   EXPECT_EQ(f.core().deployments().begin()->second->steps[0][0].kind, ActionKind::scale);
   f.settle(a, 3);
@@ -148,7 +146,7 @@ TEST(RollingUpdate, ToNoInstancesIsAPlainScaleDown) {
 TEST(RollingUpdate, ALabelAloneRestartsAndTheSameManifestDoesNot) {
   auto f = with_running(2, 1, 1);
   auto before = f.tasks(a)[0]->spec.id;
-  f.put(manifest(2, 1, 1, "old"));
+  f.put(capacity_manifest(2, 1, 1, "old"));
   EXPECT_FALSE(f.deploying());
   f.put(R"({"id":"/a","labels":{"x":"y"}})");
   ASSERT_TRUE(f.deploying());

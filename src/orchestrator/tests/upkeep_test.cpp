@@ -6,8 +6,6 @@
 namespace croft::orchestrator::test {
 namespace {
 
-const AppId a("/a");
-
 std::string simple(int instances = 1, std::string_view more = "") {
   return fmt::format(R"({{"id":"/a","cmd":"x","cpus":1,"mem":1,"ports":[],"instances":{}{}}})", instances, more);
 }
