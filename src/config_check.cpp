@@ -59,7 +59,7 @@ class Checker {
   [[nodiscard]] bool given(std::string_view key) const { return table_.contains(key); }
 
   void host() {
-    if (s_.auth != "none") wrong("auth", "'auth' must say \"none\" in so many words; logins and certificates are not there yet");
+    security();
     if (!s_.hostname.empty() && !is_host(s_.hostname)) wrong("hostname", "'hostname' is no name of a host: '{}'", s_.hostname);
     if (!is_address(s_.ip)) wrong("ip", "'ip' must be an IPv4 address: '{}'", s_.ip);
     else if (s_.ip == "0.0.0.0") wrong("ip", "'ip' is where others reach this host, so it cannot be 0.0.0.0; that belongs into 'bind'");
@@ -74,6 +74,21 @@ class Checker {
       if (!is_host_port(m, false)) wrong("masters", "'masters' must be \"host:port\": '{}'", m);
       if (!seen.insert(m).second) wrong("masters", "'masters' names '{}' twice", m);
     }
+  }
+
+  void security() {
+    if (!s_.auth.empty() && s_.auth != "none" && s_.auth != "login") wrong("auth", "'auth' is \"login\", or \"none\" in so many words, not '{}'", s_.auth);
+    for (const auto& group : s_.policies) {
+      if (!group.path.starts_with('/')) wrong("policy", "'policy.group' is a path that begins with /: '{}'", group.path);
+      for (const auto& path : group.host_paths)
+        if (!path.starts_with('/')) wrong("policy", "'policy.host_paths' are paths that begin with /: '{}'", path);
+    }
+    if (!s_.logins()) return;
+    if (s_.plain.contains("marathon")) wrong("listen", "'listen.marathon': other hosts prove who they are there, which takes TLS; it cannot be plain");
+    if (s_.plain.contains("logs")) wrong("listen", "'listen.logs': other hosts prove who they are there, which takes TLS; it cannot be plain");
+    std::error_code ec;
+    for (const auto& file : {s_.certificate_file(), s_.key_file(), s_.bundle_file()})
+      if (!fs::exists(file, ec)) return wrong("auth", "'auth' is \"login\", and {} is not there: this host has not joined a cluster (croft init, croft join)", file.string());
   }
 
   void ports() {

@@ -25,9 +25,11 @@
 #include "cli/cli.hpp"
 #include "config_check.hpp"
 #include "coordination/dead_session.hpp"
+#include "join_command.hpp"
 #include "net/async.hpp"
 #include "roles.hpp"
 #include "secure/cluster_files.hpp"
+#include "security.hpp"
 #include "sim/sim.hpp"
 #include "store_command.hpp"
 #include "version.hpp"
@@ -55,11 +57,25 @@ int run_roles(const Settings& settings, const std::vector<std::unique_ptr<Role> 
   asio::io_context io(io_threads);
   Metrics metrics;
   std::atomic<int> code{0};
+  std::shared_ptr<Security> security;
+  if (settings.logins()) {
+    auto opened = Security::open(settings, io.get_executor());
+    if (!opened) return std::fprintf(stderr, "croft: %s\n", opened.error().context.c_str()), cli::usage;
+    security = std::move(*opened);
+  }
+  // Sandboxes lie below it, and a task's user must reach its own; what is private has folders of its own.
+  if (auto ok = make_dirs(settings.data, 0755); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::failed;
   Host host{io, metrics, settings, [&](std::string words) {
               std::fprintf(stderr, "croft: %s\n", words.c_str());
               code = cli::failed;
               io.stop();
-            }};
+            }, security, {}};
+  // Open farms on other addresses than loopback may be called by any name.
+  if (security || settings.bind.starts_with("127.")) {
+    host.host_names = {"." + lower(settings.domain), lower(settings.hostname.empty() ? this_host() : settings.hostname)};
+    if (security) host.host_names.push_back(security->self().host);
+    for (const auto& name : settings.host_names) host.host_names.push_back(lower(name));
+  }
   std::vector<std::unique_ptr<Role>> roles;
   for (auto make : makers) {
     roles.push_back(make(host));
@@ -68,6 +84,7 @@ int run_roles(const Settings& settings, const std::vector<std::unique_ptr<Role> 
       return cli::failed;
     }
   }
+  if (security) security->start(settings.data / "access.json");
   net::spawn(io.get_executor(), "signals", until_told(io, roles));
   std::vector<std::thread> threads;
   for (int i = 1; i < io_threads; ++i) threads.emplace_back([&io] { io.run(); });
@@ -132,12 +149,11 @@ int down(const std::filesystem::path& data) {
 int serve(const cli::ServeOptions& o) {
   Settings s;
   if (auto ok = read_settings(o.config_file, s); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::usage;
-  if (s.auth != "none")
-    return std::fprintf(stderr, "croft: %s: auth: must say \"none\" in so many words; certificates and logins are not there yet\n", o.config_file.c_str()), cli::usage;
-  // Sandboxes lie below it, and a task's user must reach its own; what is private has folders of its own.
-  if (auto ok = make_dirs(s.data, 0755); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::failed;
+  if (!s.auth.empty() && s.auth != "none" && s.auth != "login")
+    return std::fprintf(stderr, "croft: %s: auth: is \"login\", or \"none\" in so many words, not \"%s\"\n", o.config_file.c_str(), s.auth.c_str()), cli::usage;
   log::setup(log::Level::info);
-  log::warn("croft", "auth is \"none\": everybody who reaches these ports can do everything");
+  s.warns_open = !s.logins();
+  if (s.warns_open) log::warn("croft", "auth is \"none\": everybody who reaches these ports can do everything");
   static const std::map<std::string, std::unique_ptr<Role> (*)(Host)> makers{{"master", make_master}, {"node", make_node}, {"balancer", make_balancer}, {"dns", make_dns}, {"log", make_log}};
   auto at = makers.find(o.role);
   if (at == makers.end()) return std::fprintf(stderr, "croft: --role %s is not there\n", o.role.c_str()), cli::usage;
@@ -257,6 +273,7 @@ int main(int argc, char** argv) {
   programs.end_session = croft::end_session;
   programs.store = croft::store_command;
   programs.init = croft::init;
+  programs.join = croft::join_command;
   programs.config_check = croft::config_check;
   programs.version = croft::croft_version;
   return croft::cli::run(argc, argv, programs);

@@ -5,6 +5,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <map>
+
 #include "agent/agent_service.hpp"
 #include "agent/cgroups.hpp"
 #include "agent/docker_runtime.hpp"
@@ -15,14 +18,18 @@
 #include "base/text.hpp"
 #include "cluster/mesos_api.hpp"
 #include "console/page.hpp"
+#include "coordination/sealed.hpp"
 #include "coordination/standalone.hpp"
 #include "coordination/zookeeper.hpp"
 #include "discovery/discovery_service.hpp"
 #include "logs/es_api.hpp"
 #include "logs/shipper.hpp"
 #include "orchestrator/leader_service.hpp"
+#include "orchestrator/access_api.hpp"
 #include "orchestrator/marathon_api.hpp"
 #include "orchestrator/standby.hpp"
+#include "secure/caller.hpp"
+#include "security.hpp"
 #include "version.hpp"
 
 namespace croft {
@@ -39,7 +46,8 @@ void add_common(net::Router& router, Metrics& metrics) {
   });
 }
 
-std::string hostname_of(const Settings& s) { return s.hostname.empty() ? this_host() : s.hostname; }
+/// Where hosts have certificates they are called as these say.
+std::string hostname_of(const Host& h) { return h.security ? h.security->self().host : h.settings.hostname.empty() ? this_host() : h.settings.hostname; }
 
 std::filesystem::path own_folder() {
   char path[4096];
@@ -47,20 +55,48 @@ std::filesystem::path own_folder() {
   return n > 0 ? std::filesystem::path(std::string(path, static_cast<std::size_t>(n))).parent_path() : ".";
 }
 
-/// Addresses for the faces that containers may read: this host's and the bridge's.
+/// Addresses for the faces that containers may read: this host's and the bridge's; where others log in, loopback too, whose tasks read without.
 std::vector<std::string> with_bridge(const Settings& s) {
   std::vector<std::string> out{s.bind};
+  if (s.logins()) {
+    if (s.bind == "0.0.0.0") out = {s.ip};
+    if (out[0] != "127.0.0.1") out.emplace_back("127.0.0.1");
+    if (!s.bridge.empty() && s.bridge != out[0]) out.push_back(s.bridge);
+    return out;
+  }
   if (!s.bridge.empty() && s.bridge != s.bind && s.bind != "0.0.0.0") out.push_back(s.bridge);
   return out;
 }
 
-net::Origin logs_origin(const Settings& s) {
-  if (!s.elasticsearch.empty())
-    if (auto url = net::Url::parse(s.elasticsearch[0])) return {.host = url->host, .port = url->port, .unix_path = {}};
-  return {.host = s.ip, .port = s.logs_port, .unix_path = {}};
+/// The log input knows no logins: where others log in, it is for this host's own tasks and containers, unless the settings say "plain" of it.
+std::vector<std::string> input_addresses(const Settings& s) {
+  if (!s.logins() || s.plain.contains("log_input")) return {s.bind};
+  std::vector<std::string> out{"127.0.0.1"};
+  if (!s.bridge.empty() && s.bridge != "127.0.0.1") out.push_back(s.bridge);
+  return out;
 }
 
-DockerPolicy policy_of(const Settings& s) { return {s.allow_privileged, s.allow_host_paths, s.allow_docker_parameters}; }
+net::Origin towards(const Host& h, net::Origin to, secure::HostRole role) { return h.security ? h.security->towards(std::move(to), role) : to; }
+
+std::vector<net::Origin> masters_of(const Host& h) {
+  std::vector<net::Origin> out;
+  for (auto& master : h.settings.master_origins()) out.push_back(towards(h, std::move(master), secure::HostRole::master));
+  return out;
+}
+
+net::Origin logs_origin(const Host& h) {
+  const auto& s = h.settings;
+  if (!s.elasticsearch.empty())
+    if (auto url = net::Url::parse(s.elasticsearch[0])) {
+      net::Origin to{.host = url->host, .port = url->port, .unix_path = {}};
+      return url->scheme == "https" ? towards(h, std::move(to), secure::HostRole::log) : to;
+    }
+  return towards(h, {.host = s.ip, .port = s.logs_port, .unix_path = {}}, secure::HostRole::log);
+}
+
+Status check_role(const Host& h, secure::HostRole role) { return h.security ? h.security->check_role(role) : Status{}; }
+
+DockerPolicy policy_of(const Settings& s) { return {s.allow_privileged, s.allow_host_paths, s.allow_docker_parameters, s.policies}; }
 
 // --- master ---
 
@@ -83,7 +119,7 @@ Result<Coordination> of_several(const Host& host, const std::filesystem::path& d
   if (!address) return fail(std::move(address).error().within("zookeeper"));
   auto session = coordination::ZookeeperSession::open(host.io.get_executor(), {.address = *address, .session_timeout = Millis(s.session_timeout_ms), .keep_in = dir});
   if (!session) return fail(std::move(session).error());
-  coordination::Leader self{.id = random_uuid(), .hostname = hostname_of(s), .ip = s.ip, .mesos_port = s.mesos_port, .marathon_port = s.marathon_port, .version = croft_version};
+  coordination::Leader self{.id = random_uuid(), .hostname = hostname_of(host), .ip = s.ip, .mesos_port = s.mesos_port, .marathon_port = s.marathon_port, .version = croft_version};
   auto election = coordination::zookeeper_election(*session, std::move(self));
   if (!election) return fail(std::move(election).error());
   auto store = coordination::zookeeper_store(*session, s.zookeeper_tree);
@@ -104,29 +140,38 @@ class MasterRole final : public Role {
 
   Status start() override {
     const auto& s = host_.settings;
+    if (auto ok = check_role(host_, secure::HostRole::master); !ok) return ok;
     auto dir = s.data / "master";
     if (auto ok = make_dirs(dir, 0750); !ok) return ok;
     auto advertised = fmt::format("{}:{}", s.ip, s.marathon_port);
     auto made = s.zookeeper.empty() ? standalone(dir, advertised) : of_several(host_, dir);
     if (!made) return fail(std::move(made).error());
     auto pool = host_.io.get_executor();
-    leader_ = orchestrator::LeaderService::make(pool, std::move(made->store), std::move(made->election), options(), host_.metrics);
+    auto settings = options();
+    if (auto ok = prepare_access(settings); !ok) return ok;
+    // ZooKeeper's disks and wires are other people's; a master's own disk has the keys beside the store anyway.
+    if (access_.files && !s.zookeeper.empty()) made->store = coordination::sealed_store(std::move(made->store), {access_.files, &access_.files->seal});
+    leader_ = orchestrator::LeaderService::make(pool, std::move(made->store), std::move(made->election), std::move(settings), host_.metrics);
     auto router = std::make_shared<net::Router>();
-    orchestrator::MarathonOptions marathon{.base_url = "http://" + advertised, .leader = advertised, .docker = policy_of(s)};
+    orchestrator::MarathonOptions marathon{.base_url = (host_.security ? "https://" : "http://") + advertised, .leader = advertised, .docker = policy_of(s)};
     orchestrator::add_marathon_routes(*router, leader_, marathon);
     leader_->add_link_routes(*router);
+    if (host_.security) {
+      orchestrator::add_access_routes(*router, leader_, access_);
+      judge_refusals();
+    }
     add_common(*router, host_.metrics);
-    console::add_page(*router, pool, s.master_origins(), logs_origin(s), true);
+    console::add_page(*router, pool, masters_of(host_), logs_origin(host_), true);
     auto mesos = std::make_shared<net::Router>();
     auto leader = leader_;
     cluster::MesosOptions face{.port = s.mesos_port, .elsewhere = {}};
     if (made->detector) face.elsewhere = [leader, detector = made->detector] { return mesos_leader(*leader, *detector); };
     cluster::add_mesos_routes(*mesos, [leader]() -> std::shared_ptr<const cluster::FarmView> { return leader->view(); }, face);
     add_common(*mesos, host_.metrics);
-    console::add_page(*mesos, pool, s.master_origins(), logs_origin(s), false);
+    console::add_page(*mesos, pool, masters_of(host_), logs_origin(host_), false);
     if (made->detector) {
       auto leading = [leader] { return leader->leading(); };
-      orchestrator::pass_on_to_leader(router, pool, {.own = advertised, .leading = leading, .detector = made->detector});
+      orchestrator::pass_on_to_leader(router, pool, {.own = advertised, .leading = leading, .detector = made->detector, .like = towards(host_, {}, secure::HostRole::master)});
     }
     orchestrator::mark_refusals(*router, marathon);
     if (auto ok = listeners_.add("mesos", {s.bind}, s.mesos_port, mesos); !ok) return ok;
@@ -141,10 +186,37 @@ class MasterRole final : public Role {
   }
 
  private:
+  /// Users, tokens and CAs: what a master needs of them when it leads, and its logins follow its own records then.
+  Status prepare_access(orchestrator::LeaderOptions& o) {
+    if (!host_.security) return {};
+    auto files = secure::read_cluster(host_.settings.cluster_folder);
+    if (!files) return fail(std::move(files).error());
+    auto shared = std::make_shared<const secure::ClusterFiles>(std::move(*files));
+    auto secrets = secure::master_secrets(host_.settings.cluster_folder);
+    if (!secrets) return fail(std::move(secrets).error());
+    access_ = {shared, host_.security->self().cluster, std::make_shared<net::BlockingPool>(2), std::move(*secrets)};
+    o.seed = [shared](const orchestrator::Records& records) { return orchestrator::seed_access(records, *shared, system_now().wall); };
+    o.records_changed = [security = host_.security, shared](std::shared_ptr<const orchestrator::Records> records) {
+      auto accounts = orchestrator::stored_accounts(*records);
+      if (!accounts) return log::error("security", "{}", accounts.error().context);
+      security->set_accounts(std::move(*accounts));
+      if (auto trust = orchestrator::stored_trust(*records, shared->seal)) security->set_bundle(trust->bundle());
+    };
+    return {};
+  }
+
+  /// Refusals go to the audit log where this master leads.
+  void judge_refusals() {
+    host_.security->set_leads([leader = leader_] { return leader->leading(); });
+    listeners_.on_denied([leader = leader_](const secure::Caller& caller, const net::Request& request, const std::string& reason) {
+      leader->note({0, {}, caller.who.str(), caller.source, request.method + " " + request.path, {}, false, reason});
+    });
+  }
+
   [[nodiscard]] orchestrator::LeaderOptions options() const {
     const auto& s = host_.settings;
     orchestrator::LeaderOptions o;
-    o.hostname = hostname_of(s);
+    o.hostname = hostname_of(host_);
     o.ip = s.ip;
     o.marathon_port = s.marathon_port;
     o.mesos_port = s.mesos_port;
@@ -160,6 +232,7 @@ class MasterRole final : public Role {
   Host host_;
   Listeners listeners_;
   std::shared_ptr<orchestrator::LeaderService> leader_;
+  orchestrator::AccessOptions access_;
 };
 
 // --- node ---
@@ -193,16 +266,17 @@ class NodeRole final : public Role {
 
   Status start() override {
     const auto& s = host_.settings;
+    if (auto ok = check_role(host_, secure::HostRole::node); !ok) return ok;
     agent::AgentOptions o;
     o.work_dir = s.data / "node";
     if (auto ok = make_dirs(o.work_dir, 0755); !ok) return ok;
     o.executor = own_folder() / "croft-executor";
     if (::access(o.executor.c_str(), X_OK) != 0) return fail(Errc::not_found, "{}: the executor must stand beside croft", o.executor.string());
-    o.masters = s.master_origins();
+    o.masters = masters_of(host_);
     auto cgroup_parent = s.cgroup.empty() ? s.instance : s.cgroup;
     // Executors inherit it. Where the tasks' cgroups have a unit of their own, what holds them goes there too.
     if (!s.cgroup.empty()) ::setenv("CROFT_EXECUTOR_CGROUPS", join(agent::executor_cgroups(agent::CgroupHost::find(), cgroup_parent), ":").c_str(), 1);
-    o.info.hostname = hostname_of(s);
+    o.info.hostname = hostname_of(host_);
     o.info.ip = s.ip;
     o.info.port = s.agent_port;
     o.info.attributes = s.attributes;
@@ -226,14 +300,14 @@ class NodeRole final : public Role {
     agent_ = agent::AgentService::make(host_.io.get_executor(), o, agent::make_native_runtime(native, blocking_), std::move(docker), host_.metrics);
     if (auto ok = agent_->start(); !ok) return ok;
     logs::ShipperOptions ship;
-    ship.targets = {logs_origin(s)};
+    ship.targets = {logs_origin(host_)};
     ship.host = o.info.hostname;
     ship.state = o.work_dir / "shipper.json";
     ship.spool = o.work_dir / "spool";
     ship.spool_bytes = s.log_spool_bytes;
     ship.unshipped = unshipped;
     ship.sources = [agent = agent_] { return sources_of(agent); };
-    ship.input_address = s.bind;
+    ship.input_addresses = input_addresses(s);
     ship.input_port = s.log_input_port;
     shipper_ = std::make_unique<logs::Shipper>(host_.io.get_executor(), ship, host_.metrics);
     if (auto ok = shipper_->start(); !ok) return ok;
@@ -265,11 +339,12 @@ class BalancerRole final : public Role {
 
   Status start() override {
     const auto& s = host_.settings;
+    if (auto ok = check_role(host_, secure::HostRole::balancer); !ok) return ok;
     balancer::BalancerOptions o;
-    o.masters = s.master_origins();
+    o.masters = masters_of(host_);
     o.run_dir = s.data / "balancer";
     o.saved = s.data / "balancer" / "catalog.json";
-    o.host = hostname_of(s);
+    o.host = hostname_of(host_);
     o.ip = s.ip;
     o.api_port = s.bamboo_port;
     o.address = s.bind == "0.0.0.0" ? "" : s.bind;
@@ -282,7 +357,7 @@ class BalancerRole final : public Role {
     auto router = std::make_shared<net::Router>();
     balancer_->add_routes(*router);
     add_common(*router, host_.metrics);
-    console::add_page(*router, host_.io.get_executor(), s.master_origins(), logs_origin(s), false);
+    console::add_page(*router, host_.io.get_executor(), masters_of(host_), logs_origin(host_), false);
     return listeners_.add("bamboo", {s.bind}, s.bamboo_port, router);
   }
 
@@ -305,8 +380,9 @@ class DnsRole final : public Role {
 
   Status start() override {
     const auto& s = host_.settings;
+    if (auto ok = check_role(host_, secure::HostRole::dns); !ok) return ok;
     discovery::DiscoveryOptions o;
-    o.masters = s.master_origins();
+    o.masters = masters_of(host_);
     auto dir = s.data / "dns";
     if (auto ok = make_dirs(dir, 0750); !ok) return ok;
     o.saved = dir / "catalog.json";
@@ -347,6 +423,7 @@ class LogRole final : public Role {
 
   Status start() override {
     const auto& s = host_.settings;
+    if (auto ok = check_role(host_, secure::HostRole::log); !ok) return ok;
     logs::StoreOptions o;
     o.dir = s.data / "log";
     o.retain_days = s.log_retain_days;
@@ -355,11 +432,11 @@ class LogRole final : public Role {
     if (!store) return fail(std::move(store).error());
     store_ = std::move(*store);
     auto router = std::make_shared<net::Router>();
-    logs::add_es_routes(*router, *store_, blocking_, {hostname_of(s), "7.17.28"});
+    logs::add_es_routes(*router, *store_, blocking_, {hostname_of(host_), "7.17.28"});
     add_common(*router, host_.metrics);
     if (auto ok = listeners_.add("logs", {s.bind}, s.logs_port, router); !ok) return ok;
     auto page = std::make_shared<net::Router>();
-    console::add_page(*page, host_.io.get_executor(), s.master_origins(), logs_origin(s), false);
+    console::add_page(*page, host_.io.get_executor(), masters_of(host_), logs_origin(host_), false);
     add_common(*page, host_.metrics);
     return listeners_.add("console", {s.console_bind.empty() ? s.bind : s.console_bind}, s.console_port, page);
   }
@@ -376,12 +453,29 @@ class LogRole final : public Role {
 }  // namespace
 
 Status Listeners::add(const std::string& name, const std::vector<std::string>& addresses, std::uint16_t port, std::shared_ptr<net::Router> router, std::size_t body_max) {
-  net::ServerOptions options;
-  options.name = name;
-  options.body_max = body_max;
-  auto server = std::make_shared<net::HttpServer>(host_.io.get_executor(), std::shared_ptr<const net::Router>(router), options, &host_.metrics);
-  for (const auto& address : addresses)
-    if (auto ok = server->listen(address, port); !ok) return fail(std::move(ok).error().within(name));
+  using gate::Face;
+  static const std::map<std::string_view, Face> faces{{"marathon", Face::marathon}, {"mesos", Face::mesos}, {"agent", Face::agent}, {"bamboo", Face::bamboo},
+                                                      {"discovery", Face::discovery}, {"logs", Face::logs}, {"console", Face::console}};
+  const auto& s = host_.settings;
+  std::vector<std::string> near{"127.0.0.1", "::1"};
+  if (!s.bridge.empty()) near.push_back(s.bridge);
+  auto is_near = [&](const std::string& address) { return std::find(near.begin(), near.end(), address) != near.end(); };
+  auto options = host_.security ? host_.security->gate_options() : gate::GateOptions{};
+  options.host_names = host_.host_names;
+  options.near = near;
+  options.denied = denied_;
+  gate::Gate(std::move(options)).add(*router, faces.at(name));
+  net::ServerOptions serving;
+  serving.name = name;
+  serving.body_max = body_max;
+  if (s.warns_open) serving.headers.emplace_back("X-Croft-Auth", "none");
+  auto server = std::make_shared<net::HttpServer>(host_.io.get_executor(), std::shared_ptr<const net::Router>(router), serving, &host_.metrics);
+  for (const auto& address : addresses) {
+    // Tasks and containers of this host read names without TLS.
+    bool plain = !host_.security || s.plain.contains(name) || (name == "discovery" && is_near(address));
+    auto ok = plain ? server->listen(address, port) : server->listen_tls(address, port, host_.security->server());
+    if (!ok) return fail(std::move(ok).error().within(name));
+  }
   servers_.push_back(std::move(server));
   return {};
 }

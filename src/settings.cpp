@@ -30,7 +30,7 @@ namespace {
 /// Takes known keys out of a table; what is left over is a mistake. All mistakes are kept, to be mended in one go.
 class Keys {
  public:
-  Keys(toml::table& table, std::string file) : table_(table), file_(std::move(file)) {}
+  Keys(toml::table& table, std::string file, std::string within = {}) : table_(table), file_(std::move(file)), within_(std::move(within)) {}
 
   template <class T, class Into>
   void take(std::string_view key, Into& into) {
@@ -75,13 +75,47 @@ class Keys {
     else wrong(*node, "'{}' must be a table", key);
     table_.erase(key);
   }
+  /// A table of its own, "[tls]"; `read` takes its keys.
+  template <class F>
+  void table(std::string_view key, F&& read) {
+    auto* node = table_.get(key);
+    if (!node) return;
+    if (auto* inner = node->as_table()) nested(*inner, fmt::format("{}{}.", within_, key), read);
+    else wrong(*node, "'{}{}' must be a table", within_, key);
+    table_.erase(key);
+  }
+  /// Tables in a row, "[[policy]]".
+  template <class F>
+  void tables(std::string_view key, F&& read) {
+    auto* node = table_.get(key);
+    if (!node) return;
+    auto* list = node->as_array();
+    if (!list) wrong(*node, "'{}' must be written as [[{}]]", key, key);
+    else
+      for (auto& one : *list) {
+        if (auto* inner = one.as_table()) nested(*inner, fmt::format("{}.", key), read);
+        else wrong(one, "'{}' must be written as [[{}]]", key, key);
+      }
+    table_.erase(key);
+  }
   Status done() {
-    for (auto& [k, v] : table_) wrong(v, "'{}' is not a setting of croft", k.str());
+    unknown();
     if (!mistakes_.empty()) return fail(Errc::invalid, "{}", join(mistakes_, "\n"));
     return {};
   }
 
  private:
+  void unknown() {
+    for (auto& [k, v] : table_) wrong(v, "'{}{}' is not a setting of croft", within_, k.str());
+  }
+  template <class F>
+  void nested(toml::table& inner, std::string within, F& read) {
+    Keys keys(inner, file_, std::move(within));
+    read(keys);
+    keys.unknown();
+    mistakes_.insert(mistakes_.end(), keys.mistakes_.begin(), keys.mistakes_.end());
+  }
+
   template <class T>
   static constexpr const char* kind() {
     if constexpr (std::is_same_v<T, std::string>) return "a text in quotation marks";
@@ -95,9 +129,41 @@ class Keys {
   }
 
   toml::table& table_;
-  std::string file_;
+  std::string file_, within_;
   std::vector<std::string> mistakes_;
 };
+
+void read_security(Keys& k, Settings& s) {
+  k.take<std::string>("auth", s.auth);
+  auto path = [](Keys& from, std::string_view key, std::filesystem::path& into) {
+    std::string text = into.string();
+    from.take<std::string>(key, text);
+    into = text;
+  };
+  k.table("tls", [&](Keys& tls) {
+    path(tls, "cluster", s.cluster_folder);
+    path(tls, "cert", s.tls_cert);
+    path(tls, "key", s.tls_key);
+    path(tls, "ca", s.tls_ca);
+  });
+  k.table("listen", [&](Keys& all) {
+    for (auto name : listener_names)
+      all.table(name, [&](Keys& one) {
+        bool plain = false;
+        one.take<bool>("plain", plain);
+        if (plain) s.plain.emplace(name);
+      });
+  });
+  k.take("host_names", s.host_names);
+  k.tables("policy", [&](Keys& one) {
+    DockerPolicy::Group group;
+    one.take<std::string>("group", group.path);
+    one.take<bool>("privileged", group.privileged);
+    one.take("host_paths", group.host_paths);
+    one.take("docker_parameters", group.parameters);
+    s.policies.push_back(std::move(group));
+  });
+}
 
 }  // namespace
 
@@ -148,7 +214,7 @@ Status read_settings(const std::filesystem::path& file, Settings& s) {
   k.take<std::int64_t>("log_retain_days", s.log_retain_days);
   k.take<std::int64_t>("log_retain_bytes", s.log_retain_bytes);
   k.take<std::int64_t>("log_spool_bytes", s.log_spool_bytes);
-  k.take<std::string>("auth", s.auth);
+  read_security(k, s);
   return k.done();
 }
 
@@ -165,6 +231,17 @@ std::string find_bridge() {
   }
   ::freeifaddrs(all);
   return found;
+}
+
+std::vector<std::string> certificate_names(const Settings& s) {
+  std::vector<std::string> out{"localhost", "127.0.0.1"};
+  auto add = [&](const std::string& name) {
+    if (!name.empty() && name != "0.0.0.0" && !name.starts_with('.') && std::find(out.begin(), out.end(), name) == out.end()) out.push_back(name);
+  };
+  add(s.ip);
+  add(lower(s.hostname));
+  for (const auto& name : s.host_names) add(lower(name));
+  return out;
 }
 
 std::string this_host() {

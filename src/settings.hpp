@@ -4,14 +4,20 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
+#include "model/docker_policy.hpp"
 #include "model/task.hpp"
 #include "net/http_client.hpp"
 
 namespace croft {
+
+/// Listeners by their names in [listen.NAME].
+inline constexpr std::string_view listener_names[] = {"marathon", "mesos", "agent", "bamboo", "discovery", "logs", "console", "log_input"};
 
 struct Settings {
   std::filesystem::path data = "/var/lib/croft";     ///< state of all roles, a folder each
@@ -44,7 +50,19 @@ struct Settings {
   std::uint64_t log_retain_bytes = 0;
   std::uint64_t log_spool_bytes = 2ull << 30;        ///< of a node: what waits for the log host
   std::vector<std::string> elasticsearch;            ///< instead of the embedded store
-  std::string auth;                                  ///< must say "none" until certificates come
+  std::string auth;                                  ///< "" or "login": TLS, certificates and logins; "none", in so many words: nobody is asked anything
+  bool warns_open = false;                           ///< said by every answer: set by `croft serve` where nobody logs in
+  std::filesystem::path cluster_folder = "/etc/croft/cluster";  ///< of `croft init` or `croft join`: certificate, key, CA; on masters the cluster's keys
+  std::filesystem::path tls_cert, tls_key, tls_ca;   ///< instead of host.pem, host.key and ca.pem there
+  std::set<std::string> plain;                       ///< listeners that speak plain HTTP all the same, by name
+  std::vector<std::string> host_names;               ///< further names by which clients reach this host: in its certificate, and taken in Host
+  std::vector<DockerPolicy::Group> policies;         ///< what admins of a group may ask of Docker beyond the rest
+
+  [[nodiscard]] bool logins() const { return auth != "none"; }
+  /// One of tls_cert, tls_key, tls_ca, or its default.
+  [[nodiscard]] std::filesystem::path certificate_file() const { return tls_cert.empty() ? cluster_folder / "host.pem" : tls_cert; }
+  [[nodiscard]] std::filesystem::path key_file() const { return tls_key.empty() ? cluster_folder / "host.key" : tls_key; }
+  [[nodiscard]] std::filesystem::path bundle_file() const { return tls_ca.empty() ? cluster_folder / "ca.pem" : tls_ca; }
 
   [[nodiscard]] std::vector<net::Origin> master_origins() const;
 };
@@ -54,5 +72,7 @@ Status read_settings(const std::filesystem::path& file, Settings& into);
 /// The address of docker0 or the first container bridge; "" when there is none.
 std::string find_bridge();
 std::string this_host();
+/// What a host's certificate names beside the host itself: where clients reach it.
+std::vector<std::string> certificate_names(const Settings& settings);
 
 }  // namespace croft

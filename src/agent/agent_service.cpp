@@ -147,7 +147,10 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master, bool pointe
   }
   std::shared_ptr<net::StreamReader> reader(std::move(*opened));
   if (reader->head().status != 200) {
-    if (auto there = net::Url::parse(fmt::format("http://{}", reader->head().headers.get("X-Croft-Leader")))) pointed_at = net::Origin{.host = there->host, .port = there->port, .unix_path = {}};
+    if (auto there = net::Url::parse(fmt::format("http://{}", reader->head().headers.get("X-Croft-Leader")))) {
+      pointed_at = master;  // with what this one has to prove
+      pointed_at->host = there->host, pointed_at->port = there->port;
+    }
     auto said = co_await reader->read_some();
     if (reader->head().status != 503) log::warn("agent", "master={} answered {}: {}", master.str(), reader->head().status, said.value_or(""));
     co_return false;

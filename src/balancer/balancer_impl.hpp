@@ -29,7 +29,7 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
   void tell_left_out();                              ///< blocking pool
   void look_again();                                 ///< the apply loop is to see what HAProxy has
   void watch_worker(int pid);                        ///< its end is noticed at once; strand
-  asio::awaitable<net::Response> send_rule(std::string method, AppId app, std::string acl);
+  asio::awaitable<net::Response> send_rule(net::Request from, std::string method, AppId app, std::string acl);
   asio::awaitable<void> until_routed(AppId app, std::optional<std::string> acl);
   asio::awaitable<void> until_applied(catalog::Index at);  ///< strand
 

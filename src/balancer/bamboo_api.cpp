@@ -7,6 +7,8 @@
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "net/http_client.hpp"
+#include "secure/caller.hpp"
 
 namespace croft::balancer {
 
@@ -33,9 +35,10 @@ void write_rule(JsonWriter& w, const catalog::Rule& r) {
   w.begin_object().field("Id", r.app).field("Acl", r.acl).key("Config").begin_object().field("Acl", r.acl).end_object().end_object();
 }
 
-void write_rules(JsonWriter& w, const catalog::Content& c) {
+void write_rules(JsonWriter& w, const catalog::Content& c, const secure::CallerPtr& caller) {
   w.begin_object();
   for (const auto& [app, rule] : c.rules) {
+    if (!secure::sees(caller, app.str())) continue;
     w.key(app.str());
     write_rule(w, rule);
   }
@@ -88,9 +91,11 @@ Response bad(std::string text) { return Response::text(std::move(text) + "\n", 4
 
 }  // namespace
 
-asio::awaitable<Response> BalancerService::Impl::send_rule(std::string method, AppId app, std::string acl) {
+/// In the name of who asked: the leader judges his rights.
+asio::awaitable<Response> BalancerService::Impl::send_rule(Request from, std::string method, AppId app, std::string acl) {
   auto self = shared_from_this();
   Request request;
+  net::pass_credentials(from, request);
   request.method = method;
   request.target = "/croft/v1/rules";
   for (const auto& part : split(app.str().substr(1), '/')) request.target += "/" + url_encode(part);
@@ -110,6 +115,8 @@ asio::awaitable<Response> BalancerService::Impl::send_rule(std::string method, A
     if (answer->status < 300) co_return Response{};
     auto parsed = json::parse(answer->body);
     words = parsed ? json::text(*parsed, "message", answer->body) : answer->body;
+    if (auto details = parsed ? json::text(*parsed, "details") : std::string(); !details.empty()) words += ": " + details;
+    if (answer->status == 401 || answer->status == 403) co_return Response::text(words + "\n", answer->status);
     if (answer->status != 503) co_return bad(answer->status == 404 ? "zk: node does not exist" : words);
   }
   co_return Response::text(words + "\n", 503);
@@ -188,7 +195,7 @@ static asio::awaitable<Response> put_service(std::shared_ptr<BalancerService::Im
   co_await impl->blocking.run(check);
   if (!*verdict && verdict->error().code != Errc::invalid) co_return Response::text("the rule cannot be tried: " + verdict->error().context + "\n", 503);
   if (!*verdict) co_return bad("HAProxy refuses this rule: " + verdict->error().context);
-  auto answer = co_await impl->send_rule("PUT", app, acl);
+  auto answer = co_await impl->send_rule(r, "PUT", app, acl);
   if (answer.status != 200) co_return answer;
   co_await impl->until_routed(app, acl);
   auto said = echo(app, *body);
@@ -200,7 +207,7 @@ static asio::awaitable<Response> delete_service(std::shared_ptr<BalancerService:
   auto id = at == r.params.end() ? "" : absolute(at->second);
   if (id.empty()) co_return bad("can not use empty ID");
   AppId app(id);
-  auto answer = co_await impl->send_rule("DELETE", app, "");
+  auto answer = co_await impl->send_rule(r, "DELETE", app, "");
   if (answer.status != 200) co_return answer;
   std::optional<std::string> gone;
   co_await impl->until_routed(app, gone);
@@ -209,27 +216,28 @@ static asio::awaitable<Response> delete_service(std::shared_ptr<BalancerService:
 
 void BalancerService::add_routes(net::Router& router) {
   auto impl = impl_;
-  auto get = [&](std::string_view pattern, std::function<Response(const catalog::Content&)> write) {
-    router.on("GET", pattern, [impl, write](Request) -> asio::awaitable<Response> {
+  auto get = [&](std::string_view pattern, std::function<Response(const catalog::Content&, const secure::CallerPtr&)> write) {
+    router.on("GET", pattern, [impl, write](Request r) -> asio::awaitable<Response> {
       static const catalog::Content nothing;
       auto c = impl->content();
-      co_return write(c ? *c : nothing);
+      co_return write(c ? *c : nothing, r.caller);
     });
   };
-  get("/status", [](const catalog::Content&) { return Response::text("OK"); });
-  get("/api/services", [](const catalog::Content& c) {
+  get("/status", [](const catalog::Content&, const secure::CallerPtr&) { return Response::text("OK"); });
+  get("/api/services", [](const catalog::Content& c, const secure::CallerPtr& caller) {
     JsonWriter w;
-    write_rules(w, c);
+    write_rules(w, c, caller);
     return Response::json(std::move(w).take());
   });
-  get("/api/state", [](const catalog::Content& c) {
+  get("/api/state", [](const catalog::Content& c, const secure::CallerPtr& caller) {
     std::map<AppId, std::vector<const catalog::Endpoint*>> by_app;
     for (const auto& [id, e] : c.endpoints) by_app[e.app].push_back(&e);
     JsonWriter w;
     w.begin_object().key("Apps").begin_array();
-    for (const auto& [app, s] : c.services) write_app(w, s, by_app[app]);
+    for (const auto& [app, s] : c.services)
+      if (secure::sees(caller, app.str())) write_app(w, s, by_app[app]);
     w.end_array().key("Services");
-    write_rules(w, c);
+    write_rules(w, c, caller);
     w.end_object();
     return Response::json(std::move(w).take());
   });

@@ -18,6 +18,8 @@ struct Arguments {
   ServeOptions serve;
   StoreOptions store;
   InitOptions init;
+  JoinOptions join;
+  AccountOptions account;
   SimOptions sim;
   DeployOptions deploy;
   ChangeOptions change;
@@ -123,6 +125,54 @@ void add_farm_commands(CLI::App& root, Arguments& a, Action& chosen) {
   why->add_option("app", a.app, "the app, such as /service/fibonacci")->required();
 }
 
+void add_access_commands(CLI::App& root, Arguments& a, Action& chosen) {
+  auto& o = a.account;
+  auto* user = group(root, "user", "who may log in, and what they may do");
+  auto* add = command(*user, "add", "a user; the password is asked for, or read from stdin", chosen, [&a] { Session s(a.common); return user_add(s, a.account); },
+                      "croft user add ann --grant operator:/service --grant viewer:/");
+  command(*user, "list", "all users", chosen, [&a] { Session s(a.common); return user_list(s); });
+  auto* grant = command(*user, "grant", "what a user may do, instead of what he might before", chosen, [&a] { Session s(a.common); return user_grant(s, a.account); });
+  auto* remove = command(*user, "remove", "a user, and what he logged in with", chosen, [&a] { Session s(a.common); return user_remove(s, a.account); });
+  auto* passwd = command(*user, "passwd", "another password, asked for or read from stdin; without a name your own", chosen, [&a] { Session s(a.common); return user_passwd(s, a.account); });
+  for (auto* sub : {add, grant, remove}) sub->add_option("name", o.name, "letters, digits, '.', '_', '-', '@'")->required();
+  passwd->add_option("name", o.name, "the user");
+  auto* token = group(root, "token", "what scripts log in with, and hosts join with");
+  auto* create = command(*token, "create", "a bearer token, shown once", chosen, [&a] { Session s(a.common); return token_create(s, a.account); }, "croft token create --label ci --grant operator:/service --hours 720");
+  command(*token, "list", "all tokens, without their secrets", chosen, [&a] { Session s(a.common); return token_list(s); });
+  auto* revoke = command(*token, "revoke", "it serves no longer, from this moment", chosen, [&a] { Session s(a.common); return token_revoke(s, a.account); });
+  revoke->add_option("id", o.name, "as croft token list shows it")->required();
+  auto* join = command(*token, "join", "a token with which a host joins: croft join MASTER TOKEN", chosen, [&a] { Session s(a.common); return token_join(s, a.account); },
+                       "croft token join --role node --role balancer --host web1");
+  join->add_option("--role", o.roles, "what the host may act as; may be given several times")->required()->check(CLI::IsMember({"master", "node", "balancer", "dns", "log"}));
+  join->add_option("--host", o.host, "only this host, and only once; without it any new host until the token expires");
+  for (auto* sub : {add, grant, create}) sub->add_option("--grant", o.grants, "viewer, operator or admin, of all or of a group: operator:/service; may be given several times")->required();
+  create->add_option("--label", o.label, "what it is for");
+  for (auto* sub : {create, join}) sub->add_option("--hours", o.hours, "until it expires; of a bearer token: never, of a join token: 24")->check(CLI::Range(1, 87'840));
+  auto* in = command(root, "login", "keep a token for this command line, in a file that only you can read", chosen, [&a] { Session s(a.common); return login(s, a.account); },
+                     "croft login --url https://master1:8080 --ca ca.pem --user ann");
+  in->add_option("--user", o.name, "log in as this user; the password is asked for, or read from stdin");
+  in->add_flag("--with-token", o.with_token, "keep a token that is read from stdin instead");
+  command(root, "logout", "forget the kept token", chosen, [] { return logout(); });
+  command(root, "whoami", "who you are for the farm, and what you may do", chosen, [&a] { Session s(a.common); return whoami(s); });
+  auto* log = command(*group(root, "audit", "who changed what, when and from where"), "log", "the newest changes, and attempts that were refused", chosen,
+                      [&a] { Session s(a.common); return audit_log(s, a.account); }, "croft audit log -f --path /service");
+  log->add_flag("-f,--follow", o.follow, "go on with new ones");
+  log->add_option("-n,--lines", o.lines, "how many of the newest first")->capture_default_str()->check(CLI::Range(0, 1000));
+  log->add_option("--path", o.path, "only what concerns apps at or below this one");
+  log->add_option("--who", o.who, "only by those whose name holds this");
+}
+
+void add_join(CLI::App& root, Arguments& a, Action& chosen, const Programs& programs) {
+  auto* join = command(root, "join", "bring this host into a cluster: its certificate, with a token of croft token join", chosen, [&a, &programs] { return programs.join(a.join); },
+                       "croft join https://master1:8080 croft-join-1.…");
+  join->add_option("master", a.join.master, "a master's API")->required();
+  join->add_option("token", a.join.token, "the join token; - reads it from stdin")->required();
+  join->add_option("--folder", a.join.folder, "where certificate and key are put, mode 0700")->default_val("/etc/croft/cluster");
+  join->add_option("--host", a.join.host, "the name in the certificate; default: the token's, else this host's own");
+  join->add_option("--role", a.join.roles, "only these of the token's roles")->check(CLI::IsMember({"master", "node", "balancer", "dns", "log"}));
+  join->add_option("--name", a.join.names, "another name or address by which clients reach this host; may be given several times");
+}
+
 void add_store(CLI::App& root, Arguments& a, Action& chosen, const Programs& programs) {
   using Do = StoreOptions::Action;
   auto* store = group(root, "store", "the farm's store: back up, bring back, accept");
@@ -221,17 +271,21 @@ int run(int argc, char** argv, const Programs& programs) {
   root.require_subcommand(1);
   root.set_help_all_flag("--help-all", "help of all subcommands");
   root.footer("Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 not found, 4 locked by a deployment, 5 no farm answers, 6 timed out.");
-  root.add_option("--url", a.common.url, "a master's API")->envname("CROFT_URL")->capture_default_str();
-  root.add_option("--logs-url", a.common.logs_url, "the log host's API")->envname("CROFT_LOGS_URL")->capture_default_str();
+  auto* url = root.add_option("--url", a.common.url, "a master's API")->envname("CROFT_URL")->capture_default_str();
+  auto* logs_url = root.add_option("--logs-url", a.common.logs_url, "the log host's API")->envname("CROFT_LOGS_URL")->capture_default_str();
+  root.add_option("--ca", a.common.ca, "the CAs to trust; default: those of the login, or of this host's cluster")->envname("CROFT_CA");
+  root.add_option("--token-file", a.common.token_file, "a bearer token's file; default: CROFT_TOKEN, or the login's");
   root.add_flag("--json", a.common.json, "print the API's JSON instead of tables");
   root.add_flag("-q,--quiet", a.common.quiet, "no progress on stderr");
-  root.add_option("--balancer-url", a.common.balancer_url, "a balancer's API, for rules")->envname("CROFT_BAMBOO_URL")->capture_default_str();
+  auto* balancer_url = root.add_option("--balancer-url", a.common.balancer_url, "a balancer's API, for rules")->envname("CROFT_BAMBOO_URL")->capture_default_str();
   add_app_commands(root, a, chosen);
   add_rule_commands(root, a, chosen);
   add_farm_commands(root, a, chosen);
   add_programs(root, a, chosen, programs);
   add_store(root, a, chosen, programs);
   add_init(root, a, chosen, programs);
+  add_join(root, a, chosen, programs);
+  add_access_commands(root, a, chosen);
   command(root, "version", "this program's version", chosen, [&] {
     std::printf(a.common.json ? "{\"version\":\"%s\"}\n" : "croft %s\n", programs.version.c_str());
     return ok;
@@ -241,6 +295,7 @@ int run(int argc, char** argv, const Programs& programs) {
   } catch (const CLI::ParseError& e) {
     return tell_parse_error(root, e);
   }
+  a.common.url_given = url->count() > 0, a.common.logs_url_given = logs_url->count() > 0, a.common.balancer_url_given = balancer_url->count() > 0;
   try {
     return chosen();
   } catch (const Ended& e) {

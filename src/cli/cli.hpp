@@ -61,7 +61,14 @@ struct InitOptions {
   std::vector<std::string> roles, names;
 };
 
+struct JoinOptions {
+  std::filesystem::path folder;
+  std::string master, token, host;
+  std::vector<std::string> roles, names;
+};
+
 struct Programs {
+  std::function<int(const JoinOptions&)> join;
   std::function<int(const InitOptions&)> init;
   std::function<int(const SimOptions&)> sim;
   std::function<int(const std::filesystem::path& data)> down;

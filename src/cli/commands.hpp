@@ -42,6 +42,29 @@ int deployment_rollback(Session& s, const std::string& id, const ChangeOptions& 
 int logs(Session& s, const std::string& app, bool follow, int lines, const std::string& query);
 int explain(Session& s, const std::string& app);
 
+struct AccountOptions {
+  std::string name, label, path, who, host;
+  std::vector<std::string> grants, roles;
+  int hours = 0, lines = 50;
+  bool follow = false, with_token = false;
+};
+int user_add(Session& s, const AccountOptions& o);
+int user_list(Session& s);
+int user_grant(Session& s, const AccountOptions& o);
+int user_remove(Session& s, const AccountOptions& o);
+/// Of `name`, or without it the caller's own.
+int user_passwd(Session& s, const AccountOptions& o);
+int token_create(Session& s, const AccountOptions& o);
+int token_list(Session& s);
+int token_revoke(Session& s, const AccountOptions& o);
+/// A token with which a host joins.
+int token_join(Session& s, const AccountOptions& o);
+/// With a name and its password, or with a token that is read from stdin; kept in login_file().
+int login(Session& s, const AccountOptions& o);
+int logout();
+int whoami(Session& s);
+int audit_log(Session& s, const AccountOptions& o);
+
 /// Waits until a deployment is over and shows how it goes on stderr. Throws Ended when it is not over in time.
 void await_deployment(Session& s, const std::string& deployment, const std::string& app, int limit_s);
 /// Fills {{name}} in; throws Ended for a name without a value and a value without a name.

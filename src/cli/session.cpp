@@ -4,10 +4,14 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
 
+#include <sys/stat.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <future>
 
+#include "base/files.hpp"
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
@@ -31,17 +35,71 @@ struct Target {
   std::string path;
 };
 
-Target target_of(const std::string& base, const std::string& path) {
+Target target_of(const std::string& base, const std::string& path, const std::string& bundle) {
   auto url = net::Url::parse(base);
   if (!url) throw Ended{usage, base + ": " + url.error().context};
-  if (url->scheme != "http") throw Ended{usage, base + ": only http:// is there yet"};
+  if (url->scheme != "http" && url->scheme != "https") throw Ended{usage, base + ": must begin with http:// or https://"};
   auto prefix = url->target == "/" ? std::string() : url->target;
-  return {{.host = url->host, .port = url->port, .unix_path = {}}, prefix + path};
+  Target out{{.host = url->host, .port = url->port, .unix_path = {}}, prefix + path};
+  if (url->scheme == "http") return out;
+  auto tls = net::TlsClient::make({bundle, {}});
+  if (!tls) throw Ended{usage, "the CAs to trust: " + tls.error().context};
+  out.origin.tls = *tls;
+  return out;
+}
+
+bool on_loopback(const std::string& host) { return host == "localhost" || host.starts_with("127.") || host == "::1"; }
+
+std::string first_line(const std::filesystem::path& file) {
+  auto text = read_file(file, 4096);
+  if (!text) throw Ended{usage, text.error().context};
+  return std::string(trim(std::string_view(*text).substr(0, text->find('\n'))));
 }
 
 }  // namespace
 
-Session::Session(const Common& common) : common_(common) {}
+std::filesystem::path login_file() {
+  const char* config = std::getenv("XDG_CONFIG_HOME");
+  const char* home = std::getenv("HOME");
+  if (config && *config == '/') return std::filesystem::path(config) / "croft/login.json";
+  return std::filesystem::path(home && *home == '/' ? home : "/root") / ".config/croft/login.json";
+}
+
+std::optional<Login> read_login() {
+  auto file = login_file();
+  struct stat st{};
+  if (::stat(file.c_str(), &st) != 0) return std::nullopt;
+  if (st.st_mode & 077) throw Ended{usage, fmt::format("{}: others may read it (mode {:o}); it must be 600", file.string(), st.st_mode & 0777)};
+  auto text = read_file(file, 1u << 20);
+  auto parsed = text ? json::parse(*text) : Result<json::value>(fail(std::move(text).error()));
+  if (!parsed) throw Ended{usage, file.string() + ": " + parsed.error().context};
+  return Login{json::text(*parsed, "url"), json::text(*parsed, "logs_url"), json::text(*parsed, "balancer_url"), json::text(*parsed, "ca"), json::text(*parsed, "token")};
+}
+
+Session::Session(const Common& common) : common_(common) {
+  auto login = read_login();
+  if (login) {
+    if (!common_.url_given && !login->url.empty()) common_.url = login->url;
+    if (!common_.logs_url_given && !login->logs_url.empty()) common_.logs_url = login->logs_url;
+    if (!common_.balancer_url_given && !login->balancer_url.empty()) common_.balancer_url = login->balancer_url;
+  }
+  constexpr const char* cluster_ca = "/etc/croft/cluster/ca.pem";
+  if (!common_.ca.empty()) {
+    auto text = read_file(common_.ca, 1u << 20);
+    if (!text) throw Ended{usage, "--ca: " + text.error().context};
+    bundle_ = *text;
+  } else if (login && !login->ca_pem.empty()) {
+    bundle_ = login->ca_pem;
+  } else if (auto text = read_file(cluster_ca, 1u << 20)) {
+    bundle_ = *text;
+  }
+  const char* given = std::getenv("CROFT_TOKEN");
+  std::string token;
+  if (!common_.token_file.empty()) token = first_line(common_.token_file);
+  else if (given && *given) token = given;
+  else if (login) token = login->token, kept_ = login;
+  if (!token.empty()) authorization_ = "Bearer " + token;
+}
 Session::~Session() = default;
 
 boost::json::value Session::Answer::json() const {
@@ -55,11 +113,15 @@ Session::Answer Session::send(const std::string& base, std::string_view setting,
   net::ClientOptions options;
   options.keep_alive = false;
   net::HttpClient client(io.get_executor(), options);
-  auto to = target_of(base, target);
+  auto to = target_of(base, target, bundle_);
   net::Request request;
   request.method = method;
   request.target = to.path;
   request.headers.set("Accept", "application/json");
+  // A token goes where the other side has proved who it is, or no further than this machine.
+  bool proved = to.origin.tls || on_loopback(to.origin.host);
+  if (kept_) proved = proved && (base == kept_->url || base == kept_->logs_url || base == kept_->balancer_url || (to.origin.tls && !bundle_.empty() && bundle_ == kept_->ca_pem));
+  if (!authorization_.empty() && proved) request.headers.set("Authorization", authorization_);
   if (!body.empty()) request.headers.set("Content-Type", "application/json");
   request.body = std::move(body);
   auto answer = wait_for(io, client.request(to.origin, std::move(request)));
@@ -72,6 +134,15 @@ Session::Answer Session::send(const std::string& base, std::string_view setting,
 
 Session::Answer Session::call(std::string_view method, const std::string& target, std::string body) {
   return send(common_.url, "Another address: --url or CROFT_URL", method, target, std::move(body));
+}
+
+Session::Answer Session::call_as(const std::string& user, const std::string& password, std::string_view method, const std::string& target, std::string body) {
+  auto before = std::exchange(authorization_, "Basic " + base64_encode(user + ":" + password));
+  auto kept = std::exchange(kept_, std::nullopt);
+  auto answer = call(method, target, std::move(body));
+  authorization_ = before;
+  kept_ = std::move(kept);
+  return answer;
 }
 
 Session::Answer Session::logs(std::string_view method, const std::string& target, std::string body) {

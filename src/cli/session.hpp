@@ -3,6 +3,8 @@
 
 #include <boost/json/value.hpp>
 
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,8 +24,19 @@ struct Common {
   std::string url = "http://127.0.0.1:8080";   ///< of a master's Marathon face
   std::string logs_url = "http://127.0.0.1:9200";   ///< of the log host
   std::string balancer_url = "http://127.0.0.1:8000";   ///< of a balancer's Bamboo face
+  std::string ca;                              ///< file of the CAs to trust; "": those of the login, of this host's cluster, the system's
+  std::string token_file;                      ///< "": CROFT_TOKEN, or the login's
+  bool url_given = false, logs_url_given = false, balancer_url_given = false;
   bool json = false, quiet = false;
 };
+
+/// What `croft login` keeps, in a file of mode 0600.
+struct Login {
+  std::string url, logs_url, balancer_url, ca_pem, token;
+};
+std::filesystem::path login_file();
+/// Nothing where there is none. Throws Ended for one that others may read.
+std::optional<Login> read_login();
 
 /// Errors   throws Ended; the subcommands are plain top-down programs.
 class Session {
@@ -41,6 +54,10 @@ class Session {
   /// As call, and an Ended for every status from 400 on, with the farm's own words.
   Answer must(std::string_view method, const std::string& target, std::string body = {});
   Answer logs(std::string_view method, const std::string& target, std::string body);
+  /// With a password instead of the kept token.
+  Answer call_as(const std::string& user, const std::string& password, std::string_view method, const std::string& target, std::string body = {});
+  /// The CAs that are trusted, as text; "" for the system's.
+  [[nodiscard]] const std::string& bundle() const { return bundle_; }
   Answer balancer(std::string_view method, const std::string& target, std::string body = {});
   [[nodiscard]] const Common& common() const { return common_; }
 
@@ -48,6 +65,8 @@ class Session {
   /// `setting` names where `base` comes from, for the words of an error.
   Answer send(const std::string& base, std::string_view setting, std::string_view method, const std::string& target, std::string body);
   Common common_;
+  std::string bundle_, authorization_;
+  std::optional<Login> kept_;    ///< where the token is from a login: it goes to that farm only
 };
 
 /// What a refusal says that a deployment holds the app, in this program's own words instead of the API's; "" when it says something else.

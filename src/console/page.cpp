@@ -14,6 +14,7 @@ namespace {
 constexpr const char* page = R"html(<!doctype html><html lang="en"><head><meta charset="utf-8"><title>croft</title>
 <meta name="viewport" content="width=device-width,initial-scale=1"><link rel="stylesheet" href="/croft.css"></head><body>
 <header><h1>croft</h1><p id="farm" role="status">reading the farm</p></header>
+<p id="open" class="bad" role="alert" hidden>auth is "none": everybody who reaches this page can change everything, and that is root on the hosts.</p>
 <main><section><h2>Apps</h2><div id="apps"></div></section><section><h2>Hosts</h2><div id="hosts"></div></section>
 <section><h2>Balancer rules</h2><div id="rules"></div></section>
 <section><h2>Logs</h2><form id="search"><label>Search <input name="q" placeholder='took_ms:[10 TO *] AND app:"/service/fibonacci"' size="60"></label> <button>Search</button></form><div id="logs"></div></section></main>
@@ -31,7 +32,7 @@ function table(head,rows){const t=el('table'),h=el('tr');head.forEach(x=>h.appen
 function show(id,node,empty){const d=document.getElementById(id);d.replaceChildren(node||el('p',empty))}
 const health=t=>{const r=(t.healthCheckResults||[])[0];return r===undefined?el('span','no verdict'):r.alive?el('span','healthy','good'):el('span','unhealthy','bad')};
 async function refresh(){try{const r=await fetch('/croft/v1/overview');if(!r.ok)throw new Error(r.status);const f=await r.json();
- document.body.classList.remove('stale');document.getElementById('farm').textContent=`leader ${f.leader}, ${f.hosts.length} hosts, ${f.apps.length} apps, ${f.deployments.length} deployments under way`;
+ document.body.classList.remove('stale');document.getElementById('open').hidden=r.headers.get('X-Croft-Auth')!=='none';document.getElementById('farm').textContent=`leader ${f.leader}, ${f.hosts.length} hosts, ${f.apps.length} apps, ${f.deployments.length} deployments under way`;
  const rows=[];f.apps.forEach(a=>{rows.push([el('strong',a.id),`${a.running} of ${a.instances}${a.waiting?`, ${a.waiting} waiting`:''}${a.deploying?', deploying':''}`,'','','']);
   a.tasks.forEach(t=>rows.push(['',el('code',t.id),`${t.host}:${t.ports.join(',')}`,t.state.replace('TASK_','').toLowerCase()+(t.draining?', draining':''),health(t)]))});
  show('apps',rows.length?table(['App','Instances','Where','State','Health'],rows):null,'No apps yet.');
@@ -49,16 +50,30 @@ Response asset(const char* text, std::string_view type) {
   Response r;
   r.body = text;
   r.headers.set("Content-Type", type);
-  r.headers.set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'");
+  r.headers.set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'");
   r.headers.set("X-Content-Type-Options", "nosniff");
+  r.headers.set("X-Frame-Options", "DENY");
+  r.headers.set("Referrer-Policy", "no-referrer");
   r.headers.set("Cache-Control", "no-cache");
   return r;
 }
 
-asio::awaitable<Response> overview(std::shared_ptr<net::HttpClient> client, std::vector<net::Origin> masters) {
+Request asking(const Request& from, std::string target) {
+  Request to;
+  to.method = "GET";
+  to.target = std::move(target);
+  net::pass_credentials(from, to);
+  return to;
+}
+
+asio::awaitable<Response> overview(std::shared_ptr<net::HttpClient> client, std::vector<net::Origin> masters, Request r) {
   for (const auto& master : masters) {
-    auto answer = co_await client->get(master, "/croft/v1/overview");
-    if (answer && answer->status == 200) co_return Response::json(std::move(answer->body));
+    auto request = asking(r, "/croft/v1/overview");
+    auto answer = co_await client->request(master, std::move(request));
+    if (!answer || (answer->status != 200 && answer->status != 401 && answer->status != 403)) continue;
+    auto response = Response::json(std::move(answer->body), answer->status);
+    if (auto open = answer->headers.get("X-Croft-Auth"); !open.empty()) response.headers.set("X-Croft-Auth", open);
+    co_return response;
   }
   co_return Response::message(503, "no master answers");
 }
@@ -66,7 +81,8 @@ asio::awaitable<Response> overview(std::shared_ptr<net::HttpClient> client, std:
 asio::awaitable<Response> find_logs(std::shared_ptr<net::HttpClient> client, net::Origin logs, Request r) {
   auto q = r.query.get("q").value_or("");
   auto target = "/logstash-*/_search?size=50&sort=@timestamp:desc" + (trim(q).empty() ? std::string() : "&q=" + url_encode(q));
-  auto answer = co_await client->get(logs, std::move(target));
+  auto request = asking(r, std::move(target));
+  auto answer = co_await client->request(logs, std::move(request));
   if (!answer) co_return Response::message(503, answer.error().context);
   co_return Response::json(std::move(answer->body), answer->status);
 }
@@ -82,7 +98,7 @@ void add_page(net::Router& router, asio::any_io_executor executor, std::vector<n
   serve("/", page, "text/html; charset=utf-8");
   serve("/croft.css", style, "text/css; charset=utf-8");
   serve("/croft.js", script, "text/javascript; charset=utf-8");
-  if (!is_master) router.on("GET", "/croft/v1/overview", [client, masters](Request) { return overview(client, masters); });
+  if (!is_master) router.on("GET", "/croft/v1/overview", [client, masters](Request r) { return overview(client, masters, std::move(r)); });
   router.on("GET", "/croft/v1/logs", [client, logs](Request r) { return find_logs(client, logs, std::move(r)); });
 }
 

@@ -53,7 +53,7 @@ struct ShipperOptions {
   std::chrono::milliseconds pause_max{5000};    ///< between two tries while the log host takes nothing
   std::function<boost::asio::awaitable<std::vector<LogSource>>()> sources;
   std::shared_ptr<Unshipped> unshipped;         ///< kept up to date when given
-  std::string input_address;                    ///< JSON lines over TCP; "" for none
+  std::vector<std::string> input_addresses;     ///< JSON lines over TCP; none: no input
   std::uint16_t input_port = 5959;              ///< 0: any free one
 };
 

@@ -26,6 +26,16 @@ constexpr DockerOption options[] = {
 constexpr std::pair<std::string_view, std::string_view> aliases[] = {{"e", "env"}, {"h", "hostname"}, {"l", "label"}, {"u", "user"}, {"w", "workdir"}, {"v", "volume"},
                                                                      {"net", "network"}, {"net-alias", "network-alias"}, {"dns-opt", "dns-option"}, {"c", "cpu-shares"}};
 
+/// Whoever speaks to the Engine is root on its host, whatever else the policy says: its socket, and the folders whose only use would be the socket.
+constexpr std::string_view no_engine = "the container engine's socket is given to nobody";
+bool names_engine(std::string_view value) {
+  for (auto socket : {"docker.sock", "containerd.sock"})
+    if (value.find(socket) != std::string_view::npos) return true;
+  auto path = std::filesystem::path(value.substr(0, value.find(':'))).lexically_normal().string();
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path == "/run" || path == "/var/run" || path.starts_with("/run/docker") || path.starts_with("/var/run/docker") || path.starts_with("/run/containerd") || path.starts_with("/var/run/containerd");
+}
+
 std::string joined(const std::vector<std::string>& all) {
   std::string out;
   for (const auto& one : all) out += (out.empty() ? "" : ", ") + one;
@@ -56,6 +66,19 @@ bool path_within(std::string_view path, const std::vector<std::string>& folders)
   });
 }
 
+DockerPolicy policy_at(const DockerPolicy& policy, std::string_view app, bool admin) {
+  DockerPolicy out{policy.privileged, policy.host_paths, policy.parameters, {}};
+  if (!admin) return out;
+  for (const auto& g : policy.groups) {
+    bool covers = g.path == "/" || (app.starts_with(g.path) && (app.size() == g.path.size() || app[g.path.size()] == '/'));
+    if (!covers) continue;
+    out.privileged = out.privileged || g.privileged;
+    out.host_paths.insert(out.host_paths.end(), g.host_paths.begin(), g.host_paths.end());
+    out.parameters.insert(out.parameters.end(), g.parameters.begin(), g.parameters.end());
+  }
+  return out;
+}
+
 std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vector<Volume>& volumes, const DockerPolicy& policy) {
   std::vector<PolicyProblem> out;
   if (docker.privileged && !policy.privileged) out.push_back({"/container/docker/privileged", "privileged containers are not allowed on this farm (allow_privileged)"});
@@ -65,6 +88,7 @@ std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vec
     const auto* option = find_docker_option(key);
     auto allowed = [&](std::string_view name) { return std::any_of(policy.parameters.begin(), policy.parameters.end(), [&](const auto& p) { return p == "*" || p == name; }); };
     if (!option) out.push_back({path, fmt::format("'{}' is not a parameter that croft can give to Docker", key)});
+    else if (option->beyond && names_engine(docker.parameters[i].second)) out.push_back({fmt::format("/container/docker/parameters({})/value", i), std::string(no_engine)});
     else if (option->beyond && !allowed(option->name)) out.push_back({path, fmt::format("'{}' reaches beyond the container and is not allowed on this farm (allow_docker_parameters)", key)});
   }
   for (std::size_t i = 0; i < volumes.size(); ++i) {
@@ -73,7 +97,8 @@ std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vec
     auto steps = std::filesystem::path(host).lexically_normal();
     if (host.empty()) continue;
     if (!host.starts_with('/') && steps.begin() != steps.end() && *steps.begin() == "..") out.push_back({path, "must not leave the sandbox"});
-    if (host.starts_with('/') && !path_within(host, policy.host_paths))
+    if (names_engine(host)) out.push_back({path, std::string(no_engine)});
+    else if (host.starts_with('/') && !path_within(host, policy.host_paths))
       out.push_back({path, fmt::format("'{}' is in none of the folders that may be mounted on this farm (allow_host_paths): {}", host, joined(policy.host_paths))});
   }
   return out;

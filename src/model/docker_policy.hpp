@@ -23,7 +23,16 @@ struct DockerPolicy {
   bool privileged = false;
   std::vector<std::string> host_paths;   ///< folders that may be mounted, with what is below; "/" allows all
   std::vector<std::string> parameters;   ///< long names of options beyond the container; "*" allows all
+  struct Group;
+  std::vector<Group> groups;             ///< what more is allowed to admins, for apps at or below a group
 };
+struct DockerPolicy::Group {
+  std::string path;                      ///< "/infra"
+  bool privileged = false;
+  std::vector<std::string> host_paths, parameters;
+};
+/// What holds for an app: the farm's part, and for `admin` that of every group above it.
+DockerPolicy policy_at(const DockerPolicy& policy, std::string_view app, bool admin);
 
 struct PolicyProblem {
   std::string path;           ///< in the manifest: "/container/docker/parameters(0)/key"

@@ -60,6 +60,13 @@ bool Query::flag(std::string_view name, bool fallback) const {
   return value->empty() || iequals(*value, "true") || *value == "1";
 }
 
+void pass_credentials(const Request& from, Request& to) {
+  auto credentials = from.headers.get("Authorization");
+  if (credentials.empty()) return;
+  to.headers.set("Authorization", credentials);
+  to.headers.set("X-Forwarded-For", from.peer);
+}
+
 static Response with_type(std::string body, int status, std::string_view type) {
   Response r;
   r.status = status;

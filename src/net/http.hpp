@@ -17,6 +17,10 @@
 #include "base/error.hpp"
 #include "secure/certificate.hpp"
 
+namespace croft::secure {
+struct Caller;
+}
+
 namespace croft::net {
 
 namespace asio = boost::asio;
@@ -62,6 +66,7 @@ struct Request {
   std::map<std::string, std::string> params;  ///< filled by the Router: "{id}" -> params["id"]
   bool tls = false;                         ///< whether it came in over TLS
   std::shared_ptr<const secure::Certificate> certificate;  ///< which croft host the other side has proved to be; nothing: none
+  std::shared_ptr<const secure::Caller> caller;  ///< who asks, found out by the router's guard; nothing: there is none, and all is allowed
 };
 
 /// The writing end of a streamed response; used by one coroutine. Each write goes out at once as one chunk.
@@ -92,6 +97,9 @@ struct Response {
   static Response message(int status, std::string_view message);
 };
 
+/// Lets `to` ask in the name of who asked `from`: his credentials and his address.
+void pass_credentials(const Request& from, Request& to);
+
 using Handler = std::function<asio::awaitable<Response>(Request)>;
 
 std::string_view reason_phrase(int status);
@@ -107,6 +115,12 @@ class Router {
   void body_limit(std::string_view pattern, std::size_t bytes);
   /// Requests for which `when` holds are answered by `to`, before any pattern is looked at. `when` is asked on every request: quick, from any thread.
   void divert(std::function<bool(const Request&)> when, Handler to);
+  /// Asked when the route is known (its pattern; "" for what nothing answers) and before its handler: an answer instead of the handler's, or nothing. It fills
+  /// in the request's caller.
+  using Guard = std::function<asio::awaitable<std::optional<Response>>(Request&, std::string_view pattern)>;
+  /// `logins`: whoever brings no credentials may send small bodies only.
+  void guard(Guard guard, bool logins) { guard_ = std::move(guard), logins_ = logins; }
+  [[nodiscard]] bool wants_logins() const { return logins_; }
   /// For what nothing matches; default: 404 {"message":"URI not found: /path"}; 405 with Allow where only the method is wrong.
   void fallback(Handler handler);
 
@@ -120,6 +134,8 @@ class Router {
   std::vector<Route> routes_;
   std::vector<std::pair<std::string, std::size_t>> limits_;
   Handler fallback_;
+  Guard guard_;
+  bool logins_ = false;
   std::vector<std::pair<std::function<bool(const Request&)>, Handler>> diversions_;
 };
 

@@ -39,6 +39,7 @@ using error_code = boost::system::error_code;
 namespace {
 
 constexpr std::size_t gzip_from = 1024;
+constexpr std::size_t strangers_body_max = 64u << 10;          // of who brings no credentials where a login is wanted: nobody fills memory before he says who he is
 constexpr std::size_t buffer_spare = 64u << 10;                // read ahead of what is parsed
 constexpr std::size_t drained_max = 256u << 20;               // of a body that was refused, so that the peer can read why
 constexpr std::chrono::milliseconds drain_limit{5000};
@@ -254,6 +255,9 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   asio::awaitable<bool> send(std::shared_ptr<Connection> c, Response response, unsigned version, bool head, bool keep, bool gzip_ok);
   asio::awaitable<void> send_stream(std::shared_ptr<Connection> c, Response response, unsigned version);
   asio::awaitable<Response> call(Request request);
+  [[nodiscard]] bool is_stranger(const Connection& c, const http::fields& fields) const {
+    return router && router->wants_logins() && !c.certificate && fields.count(http::field::authorization) == 0;
+  }
 
   asio::any_io_executor executor;
   Handler handler;
@@ -373,6 +377,7 @@ asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> 
   auto path = url_decode(target.substr(0, target.find('?'))).value_or("");
   std::string method(parser.get().method_string());
   auto limit = router ? router->limit_for(method, path, options.body_max) : options.body_max;
+  if (is_stranger(*c, parser.get())) limit = std::min(limit, strangers_body_max);
   if (auto length = parser.content_length(); length && *length > limit) co_return 413;
   parser.body_limit(limit);
   if (parser.is_done()) co_return 0;
@@ -435,7 +440,7 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
   request.body = std::move(message.body());
   if (iequals(request.headers.get("Content-Encoding"), "gzip")) {
     auto limit = router ? router->limit_for(request.method, request.path, options.body_max) : options.body_max;
-    auto plain = gunzip(request.body, limit);
+    auto plain = gunzip(request.body, is_stranger(*c, message) ? std::min(limit, strangers_body_max) : limit);
     if (!plain) co_return co_await answer_badly(c, 400, "the body is not gzip, or too large unpacked");
     request.body = std::move(*plain);
     request.headers.erase("Content-Encoding");
@@ -448,6 +453,7 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
   bool gzip_ok = options.gzip && accepts_gzip(request.headers.get("Accept-Encoding"));
   c->stream.expires_never();
   auto response = co_await call(std::move(request));
+  for (const auto& [name, value] : options.headers) response.headers.add(name, value);
   if (auto* counter = by_class[std::clamp(response.status / 100, 1, 5)]) counter->add();
   if (response.stream && !head) {
     co_await send_stream(c, std::move(response), message.version());

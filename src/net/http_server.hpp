@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/metrics.hpp"
 #include "net/http.hpp"
@@ -21,6 +23,7 @@ struct ServerOptions {
   std::chrono::milliseconds body_timeout{30'000};
   std::chrono::milliseconds idle_timeout{75'000};     ///< between requests
   std::chrono::milliseconds write_timeout{30'000};    ///< a peer that does not read
+  std::vector<std::pair<std::string, std::string>> headers;  ///< of every answer
   bool gzip = true;                             ///< for whole bodies above 1 KiB when accepted
 };
 

@@ -109,6 +109,8 @@ asio::awaitable<Response> Router::handle_here(Request request) const {
     if (method == route.methods.end()) method = route.methods.find("*");
     if (method != route.methods.end()) {
       request.params = std::move(params);
+      if (guard_)
+        if (auto refused = co_await guard_(request, route.pattern)) co_return std::move(*refused);
       co_return co_await method->second(std::move(request));
     }
     for (const auto& [name, handler] : route.methods) {
@@ -117,6 +119,8 @@ asio::awaitable<Response> Router::handle_here(Request request) const {
       if (name == "GET") allowed += ", HEAD";
     }
   }
+  if (guard_)
+    if (auto refused = co_await guard_(request, "")) co_return std::move(*refused);
   if (!allowed.empty()) {
     auto response = request.method == "OPTIONS" ? Response{.status = 200, .headers = {}, .body = {}, .stream = {}} : Response::message(405, "Method Not Allowed");
     response.headers.set("Allow", allowed + ", OPTIONS");

@@ -134,6 +134,7 @@ std::shared_ptr<ssl_ctx_st> TlsServer::context() const {
 
 Result<std::shared_ptr<TlsClient>> TlsClient::make(TlsClientOptions options) {
   auto out = std::make_shared<TlsClient>();
+  out->unproved_ = options.unproved;
   auto done = out->swap(std::move(options.identity), std::move(options.bundle));
   if (!done) return fail(std::move(done).error());
   return out;

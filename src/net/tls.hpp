@@ -54,6 +54,7 @@ class TlsServer {
 struct TlsClientOptions {
   std::string bundle;                    ///< "": the system's CAs
   TlsIdentity identity;                  ///< our own, shown when the server asks; empty: none
+  bool unproved = false;                 ///< whoever is there is taken: only to ask for a CA that is then known by its hash
 };
 
 /// The same for connections that go out.
@@ -62,8 +63,10 @@ class TlsClient {
   static Result<std::shared_ptr<TlsClient>> make(TlsClientOptions options);
   Status swap(TlsIdentity identity, std::string bundle);
   [[nodiscard]] std::shared_ptr<ssl_ctx_st> context() const;
+  [[nodiscard]] bool unproved() const { return unproved_; }
 
  private:
+  bool unproved_ = false;
   mutable std::mutex mutex_;
   std::shared_ptr<ssl_ctx_st> context_;  // mutex_
 };

@@ -1,6 +1,6 @@
 #pragma once
-// The inside of LeaderService, split over leader_service.cpp (life, turns, changes), leader_view.cpp (what readers see) and
-// leader_link.cpp (the HTTP face for agents and followers). Private to these three.
+// The inside of LeaderService, split over leader_service.cpp (life, turns, changes), leader_records.cpp (users, the audit log), leader_view.cpp
+// (what readers see) and leader_link.cpp (the HTTP face for agents and followers). Private to these.
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -19,6 +19,7 @@
 #include "base/log.hpp"
 #include "catalog/catalog_stream.hpp"
 #include "net/async.hpp"
+#include "orchestrator/audit_log.hpp"
 #include "orchestrator/leader_service.hpp"
 
 namespace croft::orchestrator {
@@ -47,6 +48,8 @@ struct LeaderTerm {
   catalog::Publisher catalog;
   Orchestrator core;
   std::map<std::string, std::shared_ptr<AgentStream>> streams;  ///< by subscription
+  std::shared_ptr<const Records> records = std::make_shared<const Records>();
+  AuditLog audit;
 };
 
 /// When a piece of work began on the strand, by the wall's clock and by its thread's: the difference is what other programs took.
@@ -78,6 +81,17 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   asio::awaitable<void> lock();          ///< one commit at a time
   void unlock();
 
+  // --- records and the audit log (leader_records.cpp) ---
+  Status load_records(const std::map<std::string, std::string>& stored);
+  asio::awaitable<Status> seed_records();
+  void publish_records();
+  asio::awaitable<std::expected<void, Refusal>> change_records_on_strand(RecordKeeper::MakeRecords make, AuditRecord audit);
+  /// Whether the intent's caller may do all of it; the reason where he may not.
+  [[nodiscard]] Status check_rights(const Intent& intent) const;
+  /// What the audit log says of a change; nothing where nobody logs in.
+  [[nodiscard]] std::optional<AuditRecord> audit_of(const Intent& intent, Now now);
+  void note_on_strand(AuditRecord record);
+
   // --- views (leader_view.cpp) ---
   void note(const std::vector<cluster::Event>& events);
   void publish(Now now);
@@ -92,7 +106,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   asio::awaitable<net::Response> put_rule(net::Request request);
   asio::awaitable<net::Response> delete_rule(net::Request request);
   asio::awaitable<net::Response> change_node(net::Request request);
-  asio::awaitable<net::Response> change_rule(AppId app, std::optional<catalog::Rule> rule);
+  asio::awaitable<net::Response> change_rule(net::Request request, AppId app, std::optional<catalog::Rule> rule);
   asio::awaitable<void> feed_agent(AgentId agent, std::string subscription, std::shared_ptr<AgentStream> stream, std::shared_ptr<net::StreamWriter> out);
   asio::awaitable<net::Response> follow_catalog(net::Request request);
   asio::awaitable<catalog::Batch> catalog_after(std::optional<catalog::Index> after);
@@ -158,6 +172,12 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   std::atomic<std::uint64_t> bus_newest{0};
   std::shared_ptr<net::Signal> bus_signal = net::Signal::make();
   std::shared_ptr<net::Signal> catalog_signal = net::Signal::make();
+
+  std::shared_ptr<const Records> records;              // view_mutex; nothing outside of a term
+  std::uint64_t records_turn = 0;                      // view_mutex
+  std::shared_ptr<net::Signal> records_signal = net::Signal::make();
+  Mono refusals_since{};                               // strand
+  std::size_t refusals_noted = 0;                      // strand: since then
 
   Counter &changes, &terms;
   Histogram &commit_seconds, &strand_hold;

@@ -7,6 +7,7 @@
 #include "model/catalog_json.hpp"
 #include "model/link_json.hpp"
 #include "orchestrator/leader_impl.hpp"
+#include "secure/caller.hpp"
 
 namespace croft::orchestrator {
 
@@ -62,10 +63,13 @@ asio::awaitable<net::Response> LeaderService::Impl::register_agent(net::Request 
   auto self = shared_from_this();
   auto registration = link::decode_registration(request.body);
   if (!registration) co_return answer(registration.error());
+  if (auto ok = secure::check_speaks_for(request.caller, registration->info.hostname); !ok) co_return answer(ok.error());
   if (registration->info.ip.empty()) registration->info.ip = request.peer;
   struct Opened { std::optional<Error> error; AgentId agent; std::string subscription; std::shared_ptr<AgentStream> stream; };
-  auto work = [this, &registration]() -> Opened {
+  auto work = [this, &registration, &request]() -> Opened {
     if (!leads || !term) return {Error{Errc::unavailable, "this master does not lead"}, {}, {}, {}};
+    if (const auto* known = term->cluster.agent(registration->id))
+      if (auto ok = secure::check_speaks_for(request.caller, known->info.hostname); !ok) return {ok.error(), {}, {}, {}};
     auto now = system_now();
     auto agent = term->cluster.register_agent(*registration, now);
     if (!agent) return {agent.error(), {}, {}, {}};
@@ -123,8 +127,10 @@ asio::awaitable<net::Response> LeaderService::Impl::report(net::Request request)
   if (!report) co_return answer(report.error());
   if (report->agent.empty()) report->agent = AgentId(request.params["id"]);
   if (report->agent.str() != request.params["id"]) co_return net::Response::message(422, "the report's agent is not the path's");
-  auto work = [this, &report]() -> Status {
+  auto work = [this, &report, &request]() -> Status {
     if (!leads || !term) return fail(Errc::unavailable, "this master does not lead");
+    if (const auto* known = term->cluster.agent(report->agent))
+      if (auto ok = secure::check_speaks_for(request.caller, known->info.hostname); !ok) return ok;
     auto now = system_now();
     auto done = term->cluster.report(*report, now);
     turn(now);
@@ -136,7 +142,7 @@ asio::awaitable<net::Response> LeaderService::Impl::report(net::Request request)
 }
 
 /// Hands over: answered first, so that who asked hears of it; then the next candidate leads.
-asio::awaitable<net::Response> LeaderService::Impl::abdicate(net::Request) {
+asio::awaitable<net::Response> LeaderService::Impl::abdicate(net::Request request) {
   if (!leads) co_return net::Response::message(404, "There is no leader");
   auto leave = [](std::shared_ptr<Impl> self) -> asio::awaitable<void> {
     co_await net::sleep_for(abdicate_after);
@@ -145,6 +151,10 @@ asio::awaitable<net::Response> LeaderService::Impl::abdicate(net::Request) {
     co_await self->election->resign();
   };
   log::warn("leader", "asked to hand over");
+  if (request.caller) {
+    auto told = [self = shared_from_this(), caller = request.caller] { self->note_on_strand({0, {}, caller->who.str(), caller->source, "DELETE /v2/leader", {}}); };
+    co_await on_strand(told);
+  }
   auto leaving = leave(shared_from_this());
   net::spawn(strand, "abdicate", std::move(leaving));
   co_return net::Response::message(200, "Leadership abdicated");
@@ -154,6 +164,7 @@ asio::awaitable<net::Response> LeaderService::Impl::confirm(net::Request request
   auto self = shared_from_this();
   auto confirmation = catalog::decode_confirmation(request.body);
   if (!confirmation) co_return answer(confirmation.error());
+  if (auto ok = secure::check_speaks_for(request.caller, confirmation->balancer.host); !ok) co_return answer(ok.error());
   if (confirmation->balancer.ip.empty()) confirmation->balancer.ip = request.peer;
   auto work = [this, &confirmation]() -> Status {
     if (!leads || !term) return fail(Errc::unavailable, "this master does not lead");
@@ -193,18 +204,20 @@ asio::awaitable<net::Response> LeaderService::Impl::put_rule(net::Request reques
   if (acl.size() > acl_max) co_return net::Response::message(413, "acl: longer than 4096 bytes");
   if (acl.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) co_return net::Response::message(422, "acl: must be one line");
   std::optional<catalog::Rule> rule(catalog::Rule{app, acl});
-  co_return co_await change_rule(app, std::move(rule));
+  co_return co_await change_rule(std::move(request), app, std::move(rule));
 }
 
 asio::awaitable<net::Response> LeaderService::Impl::delete_rule(net::Request request) {
   AppId app("/" + request.params["app"]);
-  co_return co_await change_rule(app, std::nullopt);
+  co_return co_await change_rule(std::move(request), app, std::nullopt);
 }
 
-asio::awaitable<net::Response> LeaderService::Impl::change_rule(AppId app, std::optional<catalog::Rule> rule) {
+asio::awaitable<net::Response> LeaderService::Impl::change_rule(net::Request request, AppId app, std::optional<catalog::Rule> rule) {
   Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
     if (!rule && !state.rules().contains(app)) return std::unexpected(Refusal{{Errc::not_found, fmt::format("there is no rule for {}", app)}, {}});
     Intent intent;
+    intent.caller = request.caller;
+    intent.what = request.method + " " + request.path;
     intent.rules[app] = rule;
     return intent;
   };
@@ -232,6 +245,8 @@ asio::awaitable<net::Response> LeaderService::Impl::change_node(net::Request req
     auto found = state.node(name, mode->second == NodeMode::down);
     if (!found) return std::unexpected(Refusal{{Errc::not_found, fmt::format("There is no node {}", name)}, {}});
     Intent intent;
+    intent.caller = request.caller;
+    intent.what = fmt::format("POST {} {}", request.path, word);
     intent.nodes[node = *found] = mode->second;
     return intent;
   };

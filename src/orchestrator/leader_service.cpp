@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "orchestrator/leader_impl.hpp"
+#include "secure/caller.hpp"
 
 namespace croft::orchestrator {
 
@@ -45,6 +46,12 @@ asio::awaitable<Status> LeaderService::Impl::take_over() {
     term.reset();
     co_return fail(Error(loaded.error()).within("loading the intent"));
   }
+  auto kept = load_records(*stored);
+  if (kept) kept = co_await seed_records();
+  if (!kept) {
+    term.reset();
+    co_return kept;
+  }
   std::vector<catalog::Master> masters{{options.hostname, options.ip, options.mesos_port, true}};
   for (const auto& other : options.other_masters) masters.push_back({other.hostname, other.ip, options.mesos_port, false});
   term->catalog.set_masters(std::move(masters));
@@ -60,6 +67,7 @@ asio::awaitable<Status> LeaderService::Impl::take_over() {
   for (const auto& [id, app] : term->core.apps()) building.apps.set(id, std::make_shared<AppView>(term->core.view(id, now)));
   view_dirty = true;
   leads = true;
+  publish_records();
   terms.add();
   log::info("leader", "epoch={} commit={} apps={} leading", taken->epoch, taken->head, term->core.apps().size());
   turn(now);
@@ -101,6 +109,7 @@ void LeaderService::Impl::step_down() {
     stream->signal->notify();
   }
   term.reset();
+  publish_records();
   background = {};
   background_after = {};
   changed_apps.clear();
@@ -248,11 +257,18 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
     unlock();
     co_return std::unexpected(std::move(intent).error());
   }
+  if (auto allowed = check_rights(*intent); !allowed) {
+    unlock();
+    note_on_strand({0, now.wall, intent->caller->who.str(), intent->caller->source, intent->what, {}, false, allowed.error().context});
+    co_return std::unexpected(Refusal{std::move(allowed).error(), {}, {}, true});
+  }
   auto proposal = term->core.propose(*intent, now);
   if (!proposal) {
     unlock();
     co_return std::unexpected(std::move(proposal).error());
   }
+  auto audit = audit_of(*intent, now);
+  if (audit) term->audit.put(*audit, proposal->batch);
   held_since(begun);
   auto epoch = term->term.epoch;
   auto number = co_await commit(proposal->batch);
@@ -263,6 +279,7 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
   }
   now = system_now();
   begun = HoldClock();
+  if (audit) term->audit.keep(std::move(*audit));
   term->core.apply(*proposal, now);
   changes.add();
   turn(now);

@@ -22,12 +22,16 @@ struct LeaderOptions {
   std::vector<Other> other_masters;         ///< named in DNS beside this one
   Millis agent_timeout{10'000}, heartbeat{1'000}, balancer_lease{3'000};
   Options orchestrator;
+  /// Records that shall be there from the first term on (the first operator's token, the CAs), worked out of those that are.
+  std::function<Result<coordination::Batch>(const Records&)> seed;
+  /// At the begin of a term and after each change; from the strand, quick.
+  std::function<void(std::shared_ptr<const Records>)> records_changed;
 };
 
 /// Shape    start(), then campaigns and leads, term after term, until stop(). Leader's calls outside of a term answer `unavailable`.
 /// Threads  every method from any executor; the cores only on the service's own strand.
 /// Errors   a store that is corrupt, of a newer format or closed to this master is told by `failed`; one that is away is waited for.
-class LeaderService final : public Leader, public std::enable_shared_from_this<LeaderService> {
+class LeaderService final : public Leader, public RecordKeeper, public std::enable_shared_from_this<LeaderService> {
  public:
   static std::shared_ptr<LeaderService> make(boost::asio::any_io_executor pool, std::unique_ptr<coordination::Store> store,
                                              std::unique_ptr<coordination::Election> election, LeaderOptions options, Metrics& metrics);
@@ -51,6 +55,12 @@ class LeaderService final : public Leader, public std::enable_shared_from_this<L
   boost::asio::awaitable<void> read(std::function<void(const Orchestrator&, Now)> reader) override;
   boost::asio::awaitable<std::optional<std::vector<BusEvent>>> events_after(std::uint64_t sequence, Millis limit) override;
   [[nodiscard]] std::uint64_t newest_event() const override;
+  void note(AuditRecord record) override;
+
+  [[nodiscard]] Seen records() const override;
+  boost::asio::awaitable<Seen> records_changed(std::uint64_t seen, Millis limit) override;
+  boost::asio::awaitable<std::expected<void, Refusal>> change_records(MakeRecords make, AuditRecord audit) override;
+  boost::asio::awaitable<std::optional<AuditPage>> audit(std::uint64_t after, std::size_t limit, bool last, std::function<bool(const AuditRecord&)> shows) override;
 
   struct Impl;
 

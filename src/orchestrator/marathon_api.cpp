@@ -20,10 +20,16 @@ AppId path_id(const net::Request& r) {
   return AppId("/" + join(parts, "/"));
 }
 
+void ask(Intent& intent, const net::Request& r) {
+  intent.origin = r.peer;
+  intent.caller = r.caller;
+  intent.what = r.method + " " + r.path;
+}
+
 Intent intent_of(const net::Request& r) {
   Intent intent;
   intent.force = r.query.flag("force");
-  intent.origin = r.peer;
+  ask(intent, r);
   intent.path = r.path;
   return intent;
 }
@@ -74,7 +80,7 @@ std::expected<App, Refusal> read_app(const DockerPolicy& policy, const json::val
   }
   if (!problems.any()) validate(app, problems);
   if (app.docker)
-    for (auto& [path, words] : check_policy(*app.docker, app.volumes, policy)) problems.meaning(path, words);
+    for (auto& [path, words] : check_policy(*app.docker, app.volumes, policy_at(policy, app.id.str(), true))) problems.meaning(path, words);
   if (problems.any()) return std::unexpected(Refusal{{Errc::invalid, problems.json()}, {}});
   return app;
 }
@@ -93,7 +99,7 @@ using net::Request;
 using net::Response;
 
 asio::awaitable<Response> list_apps(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   auto embed = embed_of(r);
   std::function<bool(const Labels&)> selects = [](const Labels&) { return true; };
   if (auto label = r.query.get("label"); label && !label->empty()) {
@@ -127,7 +133,7 @@ asio::awaitable<Response> create_app(FacePtr face, Request r) {
     intent.apps[id] = std::move(*app);
     return intent;
   };
-  auto done = co_await face->leader->change(make);
+  auto done = co_await change(face, r, make);
   if (!done) co_return refused(done.error());
   const auto* stored = done->after->apps.find(id);
   if (!stored) co_return deployed(*done, 201);
@@ -192,7 +198,7 @@ asio::awaitable<Response> update_app(FacePtr face, Request r) {
     intent.apps[app->id] = std::move(*app);
     return intent;
   };
-  auto done = co_await face->leader->change(make);
+  auto done = co_await change(face, r, make);
   if (!done) co_return refused(done.error());
   auto response = deployed(*done, created ? 201 : 200);
   if (created) response.headers.set("Location", face->options.base_url + "/v2/apps" + id.str());
@@ -221,12 +227,12 @@ asio::awaitable<Response> update_apps(FacePtr face, Request r) {
     }
     return intent;
   };
-  auto done = co_await face->leader->change(make);
+  auto done = co_await change(face, r, make);
   co_return done ? deployed(*done) : refused(done.error());
 }
 
 asio::awaitable<Response> read_one(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   auto id = path_id(r);
   JsonWriter w;
   if (id.str().ends_with("/*")) {
@@ -258,7 +264,7 @@ asio::awaitable<Response> delete_app(FacePtr face, Request r) {
     intent.apps[id] = std::nullopt;
     return intent;
   };
-  auto done = co_await face->leader->change(make);
+  auto done = co_await change(face, r, make);
   co_return done ? deployed(*done) : refused(done.error());
 }
 
@@ -270,12 +276,12 @@ asio::awaitable<Response> restart_app(FacePtr face, Request r) {
     intent.restart.insert(id);
     return intent;
   };
-  auto done = co_await face->leader->change(make);
+  auto done = co_await change(face, r, make);
   co_return done ? deployed(*done) : refused(done.error());
 }
 
 asio::awaitable<Response> list_versions(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   auto id = path_id(r);
   const auto* app = view->apps.find(id);
   if (!app) co_return no_app(id);

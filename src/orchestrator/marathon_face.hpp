@@ -35,6 +35,12 @@ void mark(net::Response& response, const std::string& base_url);
 /// "/a//b/" -> "/a/b"; "/" when nothing is left. Whether such an id may exist is not asked.
 AppId path_id(const net::Request& r);
 net::Response no_app(const AppId& id);
+/// A view that has everything acknowledged before, less what the caller may not see.
+asio::awaitable<std::shared_ptr<const View>> fresh_view(FacePtr face, const net::Request& r);
+/// Leader::change, with what only admins may ask for refused to others.
+asio::awaitable<std::expected<Accepted, Refusal>> change(FacePtr face, const net::Request& r, Leader::Make make);
+/// Who asks for it and how, in every intent.
+void ask(Intent& intent, const net::Request& r);
 /// What every change says of itself: who asked for it, where, and whether by force.
 Intent intent_of(const net::Request& r);
 /// What is asked for by `embed`, with Marathon's interchangeable prefixes. The rest of the words goes to `others`.

@@ -13,6 +13,7 @@
 #include "orchestrator/marathon_app.hpp"
 #include "orchestrator/marathon_face.hpp"
 #include "orchestrator/marathon_json.hpp"
+#include "secure/caller.hpp"
 
 namespace croft::orchestrator {
 
@@ -21,8 +22,8 @@ namespace {
 using net::Request;
 using net::Response;
 
-asio::awaitable<Response> list_deployments(FacePtr face, Request) {
-  auto view = co_await face->leader->fresh_view();
+asio::awaitable<Response> list_deployments(FacePtr face, Request r) {
+  auto view = co_await fresh_view(face, r);
   JsonWriter w;
   w.begin_array();
   for (const auto& d : view->deployments) write_deployment(w, *view, *d);
@@ -37,10 +38,10 @@ asio::awaitable<Response> cancel_deployment(FacePtr face, Request r) {
     Intent intent;
     intent.cancel = id;
     intent.force = force;
-    intent.origin = r.peer;
+    ask(intent, r);
     return intent;
   };
-  auto done = co_await face->leader->change(make);
+  auto done = co_await change(face, r, make);
   if (!done) co_return refused(done.error());
   if (force) co_return Response{.status = 202, .headers = {}, .body = {}, .stream = {}};
   co_return deployed(*done);
@@ -49,7 +50,7 @@ asio::awaitable<Response> cancel_deployment(FacePtr face, Request r) {
 asio::awaitable<Response> list_queue(FacePtr face, Request r) {
   auto asked = r.query.all("embed");
   bool unused_offers = std::find(asked.begin(), asked.end(), "lastUnusedOffers") != asked.end();
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   JsonWriter w;
   w.begin_object().key("queue").begin_array();
   view->apps.for_each([&](const AppId&, const auto& app) {
@@ -63,6 +64,7 @@ asio::awaitable<Response> reset_delay(FacePtr face, Request r) {
   auto id = path_id(r);
   auto queued = co_await face->leader->reset_delay(id);
   if (!queued) co_return Response::message(404, fmt::format("Application {} not found in tasks queue.", id));
+  if (r.caller) face->leader->note({0, {}, r.caller->who.str(), r.caller->source, r.method + " " + r.path, {id.str()}});
   co_return Response{.status = 204, .headers = {}, .body = {}, .stream = {}};
 }
 
@@ -98,7 +100,7 @@ asio::awaitable<Response> ping(FacePtr, Request r) {
 
 asio::awaitable<Response> explain(FacePtr face, Request r) {
   auto id = path_id(r);
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   auto reasons = co_await face->leader->explain(id);
   JsonWriter w;
   w.begin_object().field("app", id).key("reasons").begin_array();
@@ -107,14 +109,26 @@ asio::awaitable<Response> explain(FacePtr face, Request r) {
   co_return Response::json(std::move(w).take(), view->apps.find(id) ? 200 : 404);
 }
 
-asio::awaitable<Response> overview(FacePtr face, Request) {
-  auto view = co_await face->leader->fresh_view();
+asio::awaitable<Response> overview(FacePtr face, Request r) {
+  auto view = co_await fresh_view(face, r);
   JsonWriter w;
-  write_overview(w, *view);
+  write_overview(w, *view, secure::sees_all(r.caller));
   co_return Response::json(std::move(w).take());
 }
 
-asio::awaitable<void> feed_events(FacePtr face, std::set<std::string> types, std::string peer, std::shared_ptr<net::StreamWriter> out) {
+/// An event is shown to who may see all that it tells of.
+bool shows(const secure::CallerPtr& caller, const BusEvent& e) {
+  if (secure::sees_all(caller)) return true;
+  bool all = true, any = false;
+  auto look = [&](const AppId& app) { any = true, all = all && secure::sees(caller, app.str()); };
+  if (!e.app.empty()) look(e.app);
+  if (e.task) look(e.task->spec.app);
+  if (e.deployment)
+    for (const auto& [app, target] : e.deployment->target) look(app);
+  return any && all;
+}
+
+asio::awaitable<void> feed_events(FacePtr face, std::set<std::string> types, std::string peer, secure::CallerPtr caller, std::shared_ptr<net::StreamWriter> out) {
   auto frame = [](const std::string& type, const std::string& data) { return "event: " + type + "\r\ndata: " + data + "\r\n\r\n"; };
   auto newest = face->leader->newest_event();
   if (types.empty() || types.contains("event_stream_attached")) {
@@ -130,6 +144,7 @@ asio::awaitable<void> feed_events(FacePtr face, std::set<std::string> types, std
     std::string chunk;
     for (const auto& e : *events) {
       newest = e.sequence;
+      if (!shows(caller, e)) continue;
       for (const auto& wire : wire_events(e))
         if (types.empty() || types.contains(wire.type)) chunk += frame(wire.type, wire.data);
     }
@@ -145,7 +160,7 @@ asio::awaitable<Response> events(FacePtr face, Request r) {
   std::set<std::string> types(asked.begin(), asked.end());
   Response response;
   response.headers.set("Content-Type", "text/event-stream;charset=UTF-8");
-  response.stream = [face, types, peer = r.peer](std::shared_ptr<net::StreamWriter> out) { return feed_events(face, types, peer, std::move(out)); };
+  response.stream = [face, types, peer = r.peer, caller = r.caller](std::shared_ptr<net::StreamWriter> out) { return feed_events(face, types, peer, caller, std::move(out)); };
   co_return response;
 }
 

@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "orchestrator/marathon_app.hpp"
 #include "orchestrator/marathon_face.hpp"
+#include "secure/caller.hpp"
 
 namespace croft::orchestrator {
 
@@ -43,7 +44,7 @@ bool is_group(const View& view, const AppId& id) {
 }
 
 asio::awaitable<Response> read_group(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   auto id = path_id(r);
   if (!is_group(*view, id)) co_return no_group(id);
   JsonWriter w;
@@ -52,7 +53,7 @@ asio::awaitable<Response> read_group(FacePtr face, Request r) {
 }
 
 asio::awaitable<Response> group_apps(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   auto id = path_id(r);
   if (!is_group(*view, id)) co_return no_group(id);
   auto embed = embed_of(r);
@@ -72,7 +73,7 @@ std::set<std::string> versions_of(const View& view, const AppId& group) {
 }
 
 asio::awaitable<Response> group_versions(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   auto id = path_id(r);
   if (!is_group(*view, id)) co_return no_group(id);
   auto versions = versions_of(*view, id);
@@ -85,7 +86,7 @@ asio::awaitable<Response> group_versions(FacePtr face, Request r) {
 
 /// The apps that are there today, each as it was then.
 asio::awaitable<Response> group_version(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   auto id = path_id(r);
   auto when = from_iso8601(r.params.at("version"));
   if (!when) co_return Response::message(422, fmt::format("Invalid timestamp provided '{}'. Expecting ISO-8601 datetime string.", r.params.at("version")));
@@ -259,6 +260,8 @@ asio::awaitable<Response> write_to_group(FacePtr face, Request r) {
     std::function<void(const Orchestrator&, Now)> reader = [&](const Orchestrator& state, Now now) {
       auto intent = make(state, now);
       if (!intent) return void(wrong = intent.error());
+      for (const auto& [app, definition] : intent->apps)
+        if (!secure::sees(r.caller, app.str())) return void(wrong = Refusal{{Errc::forbidden, fmt::format("{} is none of yours", app)}, {}});
       intent->force = true;
       auto proposal = state.propose(*intent, now);
       if (!proposal) return void(wrong = proposal.error());
@@ -269,7 +272,7 @@ asio::awaitable<Response> write_to_group(FacePtr face, Request r) {
     co_await face->leader->read(reader);
     co_return wrong ? refused(*wrong) : Response::json(std::move(w).take());
   }
-  auto done = co_await face->leader->change(make);
+  auto done = co_await change(face, r, make);
   if (!done) co_return refused(done.error());
   auto response = deployed(*done, made ? 201 : 200);
   if (made) response.headers.set("Location", face->options.base_url + "/v2/groups" + id.str());
@@ -284,7 +287,7 @@ asio::awaitable<Response> delete_group(FacePtr face, Request r) {
     each_stored_below(state, id, [&](const AppId& app, const App&) { intent.apps[app] = std::nullopt; });
     return intent;
   };
-  auto done = co_await face->leader->change(make);
+  auto done = co_await change(face, r, make);
   co_return done ? deployed(*done) : refused(done.error());
 }
 

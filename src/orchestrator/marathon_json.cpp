@@ -204,13 +204,14 @@ void write_group(JsonWriter& w, const View& view, const std::string& path, const
   w.key("dependencies").begin_array().end_array().field("version", view.group_version).end_object();
 }
 
-void write_overview(JsonWriter& w, const View& view) {
+void write_overview(JsonWriter& w, const View& view, bool hosts) {
   auto resources = [&](std::string_view key, const Resources& r) {
     w.key(key).begin_object().field("cpus", from_milli(r.cpus)).field("mem", from_milli(r.mem)).field("disk", from_milli(r.disk)).end_object();
   };
   w.begin_object().field("cluster", view.cluster_id).field("leader", view.leader).field("version", view.version).field("epoch", view.epoch);
   w.key("hosts").begin_array();
   for (const auto& a : view.agents) {
+    if (!hosts) break;
     w.begin_object().field("id", a->id).field("hostname", a->info.hostname).field("ip", a->info.ip).field("port", a->info.port).field("reachable", a->reachable).field("draining", a->draining);
     w.field("tasks", a->tasks).field("docker", a->info.docker);
     resources("resources", a->info.total);
@@ -258,6 +259,11 @@ net::Response refused(const Refusal& refusal) {
     case Errc::too_large: status = 413; break;
     case Errc::unavailable: case Errc::not_leader: case Errc::timeout: case Errc::unknown_outcome: status = 503; break;
     default: break;
+  }
+  if (refusal.of_rights) {
+    JsonWriter w;
+    w.begin_object().field("message", "Not Authorized to perform this action!").field("details", refusal.error.context).end_object();
+    return net::Response::json(std::move(w).take(), status);
   }
   if (refusal.locked_by.empty()) {
     if (refusal.error.code == Errc::invalid && refusal.error.context.starts_with('{')) return net::Response::json(refusal.error.context, status);

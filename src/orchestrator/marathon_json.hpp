@@ -24,7 +24,8 @@ void write_step(JsonWriter& w, const Step& step, bool both);
 void write_deployment(JsonWriter& w, const View& view, const Deployment& d);
 void write_queue_item(JsonWriter& w, const View& view, const AppView& app, bool unused_offers);
 void write_group(JsonWriter& w, const View& view, const std::string& path, const GroupEmbed& embed);
-void write_overview(JsonWriter& w, const View& view);
+/// `hosts`: whether the hosts are shown, which are the whole farm's.
+void write_overview(JsonWriter& w, const View& view, bool hosts = true);
 /// The event's Marathon name and its JSON; nothing for events that Marathon does not have.
 struct WireEvent { std::string type, data; };
 std::vector<WireEvent> wire_events(const BusEvent& e);

@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "orchestrator/marathon_face.hpp"
 #include "orchestrator/marathon_json.hpp"
+#include "secure/caller.hpp"
 #include "orchestrator/problems.hpp"
 
 namespace croft::orchestrator {
@@ -46,7 +47,7 @@ std::string text_list(const View& view, const std::function<bool(const AppId&)>&
 }
 
 asio::awaitable<Response> app_tasks(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   auto id = path_id(r);
   bool group = id.str().ends_with("/*");
   auto prefix = group ? id.str().substr(0, id.str().size() - 1) : std::string();
@@ -70,7 +71,7 @@ asio::awaitable<Response> app_tasks(FacePtr face, Request r) {
 }
 
 asio::awaitable<Response> all_tasks(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   if (wants_text(r)) co_return Response::text(text_list(*view, [](const AppId&) { return true; }));
   auto states = r.query.all("status");
   for (auto& more : r.query.all("status[]")) states.push_back(std::move(more));
@@ -87,15 +88,35 @@ asio::awaitable<Response> all_tasks(FacePtr face, Request r) {
   co_return Response::json(std::move(w).take());
 }
 
+/// A kill is no change of intent: whether it may be is judged here, and the audit log told.
+std::optional<Response> not_allowed(Face& face, const View& view, const Request& r, const std::vector<TaskId>& tasks) {
+  if (!r.caller) return std::nullopt;
+  AuditRecord record{0, {}, r.caller->who.str(), r.caller->source, r.method + " " + r.path, {}};
+  for (const auto& id : tasks) {
+    const auto* task = view.tasks.find(id);
+    if (!task) continue;
+    const auto& app = (*task)->spec.app.str();
+    auto decision = secure::may(r.caller, secure::Verb::change, {secure::Kind::app, app});
+    if (std::find(record.paths.begin(), record.paths.end(), app) == record.paths.end()) record.paths.push_back(app);
+    if (decision.allowed) continue;
+    record.done = false;
+    record.reason = decision.reason;
+    face.leader->note(std::move(record));
+    return refused({{Errc::forbidden, decision.reason}, {}, {}, true});
+  }
+  if (!tasks.empty()) face.leader->note(std::move(record));
+  return std::nullopt;
+}
+
 /// Kills; with scale also lowers the apps' instances, in a deployment.
 asio::awaitable<Response> kill(FacePtr face, Request r, std::vector<TaskId> tasks, bool one) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   if (r.query.flag("scale") && r.query.flag("wipe")) co_return Response::message(400, "You cannot use scale and wipe at the same time.");
   if (r.query.flag("scale")) {
     Leader::Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
       Intent intent;
       intent.force = r.query.flag("force");
-      intent.origin = r.peer;
+      ask(intent, r);
       for (const auto& id : tasks) {
         const auto* task = view->tasks.find(id);
         const auto* app = task ? state.app((*task)->spec.app) : nullptr;
@@ -106,9 +127,10 @@ asio::awaitable<Response> kill(FacePtr face, Request r, std::vector<TaskId> task
       }
       return intent;
     };
-    auto done = co_await face->leader->change(make);
+    auto done = co_await change(face, r, make);
     co_return done ? deployed(*done) : refused(done.error());
   }
+  if (auto refusal = not_allowed(*face, *view, r, tasks)) co_return std::move(*refusal);
   auto asked = tasks.empty() ? TaskId() : tasks[0];
   auto killed = co_await face->leader->kill_tasks(std::move(tasks));
   JsonWriter w;
@@ -127,7 +149,7 @@ asio::awaitable<Response> kill(FacePtr face, Request r, std::vector<TaskId> task
 }
 
 asio::awaitable<Response> kill_app_tasks(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   auto id = path_id(r);
   const auto* app = view->apps.find(id);
   if (!app) co_return no_app(id);
@@ -145,7 +167,7 @@ asio::awaitable<Response> kill_app_tasks(FacePtr face, Request r) {
 }
 
 asio::awaitable<Response> kill_app_task(FacePtr face, Request r) {
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   auto id = path_id(r);
   const auto* app = view->apps.find(id);
   if (!app) co_return no_app(id);
@@ -168,7 +190,7 @@ asio::awaitable<Response> delete_tasks(FacePtr face, Request r) {
     for (std::size_t i = 0; i < ids->get_array().size(); ++i)
       if (!ids->get_array()[i].is_string()) problems.shape(fmt::format("/ids({})", i), "error.expected.jsstring");
   if (problems.any()) co_return Response::json(problems.json(), 422);
-  auto view = co_await face->leader->fresh_view();
+  auto view = co_await fresh_view(face, r);
   std::vector<TaskId> tasks;
   for (const auto& id : json::texts(*body, "ids")) {
     auto dot = id.find('.');

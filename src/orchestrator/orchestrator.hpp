@@ -15,6 +15,10 @@
 #include "coordination/store.hpp"
 #include "orchestrator/deployment.hpp"
 
+namespace croft::secure {
+struct Caller;
+}
+
 namespace croft::orchestrator {
 
 /// What an operator wants of a node.
@@ -34,7 +38,9 @@ struct Intent {
   std::optional<DeploymentId> cancel;                   ///< with force: just dropped; else rolled back
   bool force = false;
   bool announce = false;                                ///< tell each app's definition by an api_post_event, as Marathon did for single writes
-  std::string origin, path;                             ///< who asked, for the audit and api_post_event
+  std::string origin, path;                             ///< from where and by which path it was asked, for api_post_event
+  std::shared_ptr<const secure::Caller> caller;         ///< must be allowed all of it; nothing: nobody logs in here
+  std::string what;                                     ///< for the audit log: "PUT /v2/apps/service/fibonacci"
 };
 
 /// Why an intent is not taken. code conflict with `locked_by` filled is Marathon's "App is locked by …".
@@ -42,6 +48,7 @@ struct Refusal {
   Error error;
   std::vector<DeploymentId> locked_by;
   std::string field = {};                               ///< of the definition, when one is at fault: "/id"; "/" is the whole
+  bool of_rights = false;                               ///< the caller may not; the error says why
 };
 inline std::unexpected<Refusal> refuse(Errc code, std::string text, std::string field = {}) { return std::unexpected(Refusal{{code, std::move(text)}, {}, std::move(field)}); }
 

@@ -151,7 +151,9 @@ asio::awaitable<net::Response> pass_on(std::shared_ptr<Standby> s, net::Request 
     auto left = std::chrono::duration_cast<Millis>(end - Steady::now());
     bool known = seen.leader && seen.leader->marathon_port != 0 && seen.leader->address() != s->options.own;
     if (known) {
-      net::Origin to{.host = seen.leader->ip, .port = seen.leader->marathon_port, .unix_path = {}};
+      auto to = s->options.like;
+      to.host = seen.leader->ip;
+      to.port = seen.leader->marathon_port;
       auto what = forwarded(*s, request);
       if (is_stream(request)) co_return co_await pass_stream(passage, std::move(to), std::move(what));
       auto answer = co_await answer_of(passage, to, std::move(what));

@@ -9,6 +9,7 @@
 
 #include "coordination/store.hpp"
 #include "net/http.hpp"
+#include "net/http_client.hpp"
 
 namespace croft::orchestrator {
 
@@ -16,6 +17,7 @@ struct StandbyOptions {
   std::string own;                      ///< "host:port" of this master's Marathon face: stands in Via, tells a loop
   std::function<bool()> leading;        ///< asked for every request
   std::shared_ptr<coordination::Detector> detector;
+  net::Origin like;                     ///< TLS and expectation of the way to the leader; address and port are the leader's
 };
 
 /// Diverts `/v2/…` and `/croft/v1/…`, and `/ping` when another master asks. A request that comes between two leaders waits up to 2.5 s for the next

@@ -109,12 +109,27 @@ Status check_authority(const Authority& authority) {
   return check_pair(authority.certificate_pem, authority.key_pem);
 }
 
+namespace {
+
+std::string request_for(EVP_PKEY* key) {
+  RequestPtr request(X509_REQ_new());
+  CROFT_ASSERT(request && X509_REQ_set_version(request.get(), 0) == 1 && X509_REQ_set_pubkey(request.get(), key) == 1);
+  // Ed25519 hashes by itself.
+  CROFT_ASSERT(X509_REQ_sign(request.get(), key, EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519 ? nullptr : EVP_sha256()) > 0);
+  return to_pem(PEM_write_bio_X509_REQ, request.get());
+}
+
+}  // namespace
+
 KeyAndRequest make_key_and_request() {
   auto key = new_key();
-  RequestPtr request(X509_REQ_new());
-  CROFT_ASSERT(request && X509_REQ_set_version(request.get(), 0) == 1 && X509_REQ_set_pubkey(request.get(), key.get()) == 1);
-  CROFT_ASSERT(X509_REQ_sign(request.get(), key.get(), EVP_sha256()) > 0);
-  return {key_pem(key.get()), to_pem(PEM_write_bio_X509_REQ, request.get())};
+  return {key_pem(key.get()), request_for(key.get())};
+}
+
+Result<std::string> make_request(std::string_view pem) {
+  auto key = parse_key(pem);
+  if (!key) return fail(std::move(key).error());
+  return request_for(key->get());
 }
 
 Result<std::string> issue(const Authority& authority, std::string_view request_pem, const Subject& subject, Wall now, Wall::duration life) {

@@ -33,6 +33,9 @@ struct KeyAndRequest {
 };
 KeyAndRequest make_key_and_request();
 
+/// A request for a key that is there: a certificate anew, which then is one file to replace. Errors: invalid.
+Result<std::string> make_request(std::string_view key_pem);
+
 /// What goes into a certificate beside the public key.
 struct Subject {
   HostIdentity identity;

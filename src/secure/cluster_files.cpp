@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/files.hpp"
+#include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "secure/bytes.hpp"
 #include "secure/join_token.hpp"
@@ -27,6 +28,8 @@ Status check_empty(const fs::path& folder) {
   return {};
 }
 
+}  // namespace
+
 Result<std::string> read_secret(const fs::path& file, std::size_t max) {
   struct stat s {};
   if (::lstat(file.c_str(), &s) != 0) return fail(errno == ENOENT ? Errc::not_found : Errc::io, "{}: {}", file.string(), errno_error("", errno).context);
@@ -34,8 +37,6 @@ Result<std::string> read_secret(const fs::path& file, std::size_t max) {
   if (s.st_mode & 077) return fail(Errc::forbidden, "{}: others may read or write it (mode {:o}); it must be 600", file.string(), s.st_mode & 0777);
   return read_file(file, max);
 }
-
-}  // namespace
 
 Result<Founded> found_cluster(const fs::path& folder, const FoundOptions& options, Wall now) {
   auto cluster = options.cluster.empty() ? random_uuid() : options.cluster;
@@ -74,6 +75,18 @@ Result<Founded> found_cluster(const fs::path& folder, const FoundOptions& option
     return fail(std::move(done).error());
   }
   return Founded{cluster, read_bundle(trust->bundle())->front().fingerprint, secret.text};
+}
+
+Result<std::string> master_secrets(const fs::path& folder) {
+  JsonWriter w;
+  w.begin_object();
+  for (auto name : master_files) {
+    auto text = read_secret(folder / name, 1u << 20);
+    if (!text) return fail(std::move(text).error());
+    w.field(name, *text);
+  }
+  w.end_object();
+  return std::move(w).take();
 }
 
 Result<ClusterFiles> read_cluster(const fs::path& folder) {

@@ -21,6 +21,7 @@ namespace croft::secure {
 ///   seal.json      keys of the store's values
 ///   operator.json  the first operator's token, as its hash: an account of the store to be
 ///   host.pem, host.key   this host's own certificate and key (0644, 0600)
+inline constexpr std::string_view master_files[] = {"ca.json", "join.key", "seal.json", "operator.json"};
 struct ClusterFiles {
   Trust trust;
   std::string join_key;
@@ -44,7 +45,12 @@ struct Founded {
 /// Errors   conflict (the folder is there and not empty: nothing is touched), invalid (a name), io.
 Result<Founded> found_cluster(const std::filesystem::path& folder, const FoundOptions& options, Wall now);
 
+/// A file that nobody else may read or write. Errors: not_found, io, forbidden (its mode, or no plain file), too_large.
+Result<std::string> read_secret(const std::filesystem::path& file, std::size_t max);
+
 /// Errors   not_found, io, forbidden (a secret that others may read or write), corrupt, invalid, naming the file.
+/// What another master needs of this one's folder, as a JSON object of file names and texts. Errors: as read_cluster().
+Result<std::string> master_secrets(const std::filesystem::path& folder);
 Result<ClusterFiles> read_cluster(const std::filesystem::path& folder);
 
 }  // namespace croft::secure

@@ -17,6 +17,7 @@
 #include "base/error.hpp"
 #include "base/time.hpp"
 #include "secure/accounts.hpp"
+#include "secure/password.hpp"
 
 namespace croft::secure {
 
@@ -57,6 +58,7 @@ struct LoginOptions {
   std::uint32_t user_free = 20;           ///< wrong tries for a user, from wherever, before unknown sources have to wait
   Millis wait_first{1000}, wait_last{60'000};
   Seconds forgiven{10 * 60};              ///< without a wrong try
+  PasswordCost cost;                      ///< that new passwords have: of a try for a user who is not there
   double share = 0.25;                    ///< of one core, for tries that fail
 };
 

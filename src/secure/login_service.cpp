@@ -26,7 +26,7 @@ Millis thread_time() {
 }  // namespace
 
 struct LoginService::Impl {
-  explicit Impl(LoginOptions options) : core(options), accounts(std::make_shared<const Accounts>()), thread([this] { work(); }) {}
+  explicit Impl(LoginOptions options) : core(options), cost(options.cost), accounts(std::make_shared<const Accounts>()), thread([this] { work(); }) {}
 
   void work() {
     ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), 19);
@@ -41,7 +41,7 @@ struct LoginService::Impl {
       lock.unlock();
       auto began = thread_time();
       bool matched = false;
-      if (job->record.empty()) waste_a_try(job->password);
+      if (job->record.empty()) waste_a_try(job->password, cost);
       else matched = password_matches(job->record, job->password).value_or(false);
       wipe(job->password);
       auto took = thread_time() - began;
@@ -71,6 +71,7 @@ struct LoginService::Impl {
   mutable std::mutex mutex;
   std::condition_variable changed;
   LoginCore core;                                                            // mutex
+  const PasswordCost cost;
   std::shared_ptr<const Accounts> accounts;                                  // mutex
   std::unordered_map<LoginCore::Waiter, std::function<void(Verdict)>> waiting;  // mutex
   LoginCore::Waiter last = 0;                                                // mutex

@@ -75,9 +75,9 @@ Status check_password_record(std::string_view record) {
   return {};
 }
 
-void waste_a_try(std::string_view password) {
+void waste_a_try(std::string_view password, PasswordCost cost) {
   static const std::string salt = random_bytes(salt_bytes);
-  (void)derive(password.substr(0, password_bytes_max), salt, {});
+  (void)derive(password.substr(0, password_bytes_max), salt, cost);
 }
 
 BearerToken new_bearer_token() {

@@ -25,8 +25,8 @@ std::string hash_password(std::string_view password, PasswordCost cost = {});
 Result<bool> password_matches(std::string_view record, std::string_view password);
 /// Whether the record can be tried at all. Errors: corrupt.
 Status check_password_record(std::string_view record);
-/// Does the work of a try with the default cost for nobody: an unknown user takes as long as a known one.
-void waste_a_try(std::string_view password);
+/// Does the work of a try for nobody: an unknown user takes as long as a known one.
+void waste_a_try(std::string_view password, PasswordCost cost = {});
 
 /// A bearer token: 256 random bits, shown once. What is kept is the SHA-256 of the whole text; slow hashing would add nothing to 256 bits.
 struct BearerToken {

@@ -108,7 +108,7 @@ def test_bad_words(farm):
                         (("frob", "--help"), "'frob' is not known to croft"), (("rule", "frob", "--help"), "'frob' is not known to croft rule"), (("--help", "frob"), "'frob' is not known to croft"),
                         (("rule", "frob"), "'frob' is not a subcommand of croft rule"), (("rule", "set", "/x"), "acl is required"), (("app", "rollback"), "id is required"),
                         (("app", "scale", "/x"), "instances is required"), (("app", "show", ""), "not an app's id"), (("app", "show", "///"), "not an app's id"),
-                        (("logs", "/x", "-n", "100000"), "--lines"), (("app", "list", "--url", "nowhere"), "nowhere"), (("app", "list", "--url", "https://127.0.0.1:8080"), "http://"),
+                        (("logs", "/x", "-n", "100000"), "--lines"), (("app", "list", "--url", "nowhere"), "nowhere"), (("app", "list", "--url", "ftp://127.0.0.1:8080"), "http://"),
                         (("app", "remove", "/x", "--timeout", "0"), "--timeout"), (("serve",), "--role"), (("dev",), "--data")):
         _, err = said(farm, USAGE, *words)
         assert hint in err, (words, err)

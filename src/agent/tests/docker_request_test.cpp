@@ -140,5 +140,28 @@ TEST(Policy, WhatGivesTheHostIsRefused) {
   EXPECT_EQ(check_policy(d, {}, {.privileged = true, .host_paths = {}, .parameters = {"cap-add", "volume"}}).size(), 0u);
 }
 
+TEST(Policy, AGroupsPartIsForItsAdminsAndItsApps) {
+  DockerPolicy policy{.privileged = false, .host_paths = {"/srv"}, .parameters = {}, .groups = {{"/infra", true, {"/var/log"}, {"cap-add"}}, {"/", false, {"/opt"}, {}}}};
+  EXPECT_FALSE(policy_at(policy, "/infra/a", false).privileged);
+  auto here = policy_at(policy, "/infra/a", true);
+  EXPECT_TRUE(here.privileged);
+  EXPECT_EQ(here.host_paths, (std::vector<std::string>{"/srv", "/var/log", "/opt"}));
+  EXPECT_EQ(here.parameters, std::vector<std::string>{"cap-add"});
+  auto beside = policy_at(policy, "/infrastructure", true);
+  EXPECT_FALSE(beside.privileged);
+  EXPECT_EQ(beside.host_paths, (std::vector<std::string>{"/srv", "/opt"}));
+}
+
+TEST(Policy, TheEnginesSocketIsGivenToNobody) {
+  DockerPolicy all{.privileged = true, .host_paths = {"/"}, .parameters = {"*"}, .groups = {}};
+  for (auto path : {"/var/run/docker.sock", "/run/docker.sock", "/run", "/var/run/", "/var/run/../run", "/srv/link/docker.sock", "/run/containerd/containerd.sock", "/var/run/docker"})
+    EXPECT_EQ(check_policy({}, {{"/x", path, "RO"}}, all).size(), 1u) << path;
+  DockerSpec d;
+  d.parameters = {{"volume", "/var/run/docker.sock:/x"}};
+  EXPECT_EQ(check_policy(d, {}, all).size(), 1u);
+  d.parameters = {{"env", "DOCKER_HOST=unix:///x/docker.sock"}, {"workdir", "/run"}};
+  EXPECT_EQ(check_policy(d, {{"/x", "/runs", "RO"}}, all).size(), 0u);
+}
+
 }  // namespace
 }  // namespace croft::agent

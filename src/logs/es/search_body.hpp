@@ -3,6 +3,7 @@
 
 #include "logs/es/face.hpp"
 #include "logs/es/hits.hpp"
+#include "secure/caller.hpp"
 
 namespace croft::logs {
 
@@ -16,6 +17,8 @@ struct SearchBody {
 
 /// `text`: the body as it came, for places in errors.
 Es<SearchBody> read_search(const boost::json::value& body, std::string_view text, const net::Query& url, Wall now);
+/// Leaves the caller what he may see: lines of the apps in his groups. Errors: a form of search that would look past them.
+std::optional<EsError> restrict_to(SearchBody& body, const secure::CallerPtr& caller);
 /// "1m", "30s", "500ms"; nothing when it is none.
 std::optional<std::chrono::milliseconds> read_duration(std::string_view text);
 

@@ -94,6 +94,7 @@ asio::awaitable<Response> search_face(ApiPtr api, Request r) {
   if (!body) co_return error(body.error());
   auto read = read_search(*body, r.body, r.query, system_now().wall);
   if (!read) co_return error(read.error());
+  if (auto refused = restrict_to(*read, r.caller)) co_return error(*refused);
   if (read->pit && !index_param(r).empty()) co_return error(400, "action_request_validation_exception", "Validation Failed: 1: [indices] cannot be used with point in time;");
   auto target = target_of(*api, r);
   if (!target) co_return error(target.error());
@@ -122,6 +123,7 @@ asio::awaitable<Response> count_face(ApiPtr api, Request r) {
     if (m.key() != "query") co_return error(parsing_error(fmt::format("request does not support [{}]", std::string_view(m.key())), r.body));
   auto read = read_search(*body, r.body, r.query, system_now().wall);
   if (!read) co_return error(read.error());
+  if (auto refused = restrict_to(*read, r.caller)) co_return error(*refused);
   auto target = target_of(*api, r);
   if (!target) co_return error(target.error());
   read->request.count_only = true;
@@ -174,12 +176,13 @@ std::string index_of_header(const json::value& header, const std::string& fallba
   return fallback;
 }
 
-Es<Shown> search_pair(Api& api, const Pair& pair, const std::string& fallback, const net::Query& url) {
+Es<Shown> search_pair(Api& api, const Pair& pair, const std::string& fallback, const net::Query& url, const secure::CallerPtr& caller) {
   auto body = trim(pair.body).empty() ? Result<json::value>(json::value(json::object())) : json::parse(pair.body);
   if (!body) return std::unexpected(EsError{400, "json_parse_exception", body.error().context, {}, false});
   if (!body->is_object()) return std::unexpected(EsError{400, "parsing_exception", "Expected [START_OBJECT]", {{"line", "1"}, {"col", "1"}}, false});
   auto read = read_search(*body, pair.body, url, system_now().wall);
   if (!read) return std::unexpected(std::move(read).error());
+  if (auto refused = restrict_to(*read, caller)) return std::unexpected(std::move(*refused));
   TargetOptions options{json::boolean(pair.header, "ignore_unavailable"), json::boolean(pair.header, "allow_no_indices", true)};
   auto target = target_of(api, index_of_header(pair.header, fallback), options);
   if (!target) return std::unexpected(std::move(target).error());
@@ -196,7 +199,7 @@ asio::awaitable<Response> several(ApiPtr api, Request r) {
     JsonWriter list;
     list.begin_array();
     for (const auto& pair : *pairs) {
-      auto shown = search_pair(*api, pair, fallback, r.query);
+      auto shown = search_pair(*api, pair, fallback, r.query, r.caller);
       if (!shown) {
         write_error(list, shown.error());
         continue;

@@ -40,26 +40,27 @@ LogInput::LogInput(asio::any_io_executor pool, std::string host, InputSpool& spo
 Status LogInput::listen(const std::string& address, std::uint16_t port) {
   boost::system::error_code ec;
   tcp::endpoint endpoint(asio::ip::make_address(address, ec), port);
-  acceptor_ = std::make_shared<tcp::acceptor>(asio::make_strand(pool_));
-  if (!ec) acceptor_->open(endpoint.protocol(), ec);
-  if (!ec) acceptor_->set_option(tcp::acceptor::reuse_address(true), ec);
-  if (!ec) acceptor_->bind(endpoint, ec);
-  if (!ec) acceptor_->listen(1024, ec);
-  if (!ec) port_ = acceptor_->local_endpoint(ec).port();
+  auto acceptor = std::make_shared<tcp::acceptor>(asio::make_strand(pool_));
+  if (!ec) acceptor->open(endpoint.protocol(), ec);
+  if (!ec) acceptor->set_option(tcp::acceptor::reuse_address(true), ec);
+  if (!ec) acceptor->bind(endpoint, ec);
+  if (!ec) acceptor->listen(1024, ec);
+  if (!ec) port_ = acceptor->local_endpoint(ec).port();
   if (ec) return fail(Errc::io, "log input: bind {}:{}: {}", address, port, ec.message());
-  auto loop = accept();
-  net::spawn(acceptor_->get_executor(), "log input", std::move(loop));
+  acceptors_.push_back(acceptor);
+  auto loop = accept(acceptor);
+  net::spawn(acceptor->get_executor(), "log input", std::move(loop));
   return {};
 }
 
-asio::awaitable<void> LogInput::accept() {
+asio::awaitable<void> LogInput::accept(Acceptor acceptor) {
   auto self = shared_from_this();
   while (!stopping_) {
     boost::system::error_code ec;
     auto own = asio::make_strand(pool_);
     auto socket = std::make_shared<tcp::socket>(asio::any_io_executor(own));
-    co_await acceptor_->async_accept(*socket, redirect_error(use_awaitable, ec));
-    if (ec == asio::error::operation_aborted || !acceptor_->is_open()) break;
+    co_await acceptor->async_accept(*socket, redirect_error(use_awaitable, ec));
+    if (ec == asio::error::operation_aborted || !acceptor->is_open()) break;
     if (ec) {  // no descriptors left, most likely
       co_await net::sleep_for(std::chrono::milliseconds(50));
       continue;
@@ -132,7 +133,7 @@ void LogInput::tell_gap(const std::string& source, std::uint64_t from, std::uint
 
 void LogInput::stop() {
   stopping_ = true;
-  if (acceptor_) asio::post(acceptor_->get_executor(), [acceptor = acceptor_] { boost::system::error_code ec; acceptor->close(ec); });
+  for (const auto& one : acceptors_) asio::post(one->get_executor(), [acceptor = one] { boost::system::error_code ec; acceptor->close(ec); });
   std::lock_guard lock(mutex_);
   for (const auto& socket : open_) asio::post(socket->get_executor(), [socket] { boost::system::error_code ec; socket->close(ec); });
 }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <vector>
 
 #include "base/metrics.hpp"
 #include "logs/ship/input_spool.hpp"
@@ -16,7 +17,7 @@
 
 namespace croft::logs {
 
-/// Shape    listen, then stop. Each connection is on a strand of its own; a line is in the spool when the next bytes are read.
+/// Shape    listen, as often as there are addresses, then stop. Each connection is on a strand of its own; a line is in the spool when the next bytes are read.
 /// Bounds   1,000 connections, 1 MiB a line (longer ones are cut and tagged), 64 MiB of unfinished lines altogether.
 /// Errors   what cannot be kept (the disk is full) is counted, and a gap record says so when there is room again.
 class LogInput : public std::enable_shared_from_this<LogInput> {
@@ -29,14 +30,15 @@ class LogInput : public std::enable_shared_from_this<LogInput> {
   void tell_gap(const std::string& source, std::uint64_t from, std::uint64_t to);
 
  private:
-  boost::asio::awaitable<void> accept();
+  using Acceptor = std::shared_ptr<boost::asio::ip::tcp::acceptor>;
+  boost::asio::awaitable<void> accept(Acceptor acceptor);
   boost::asio::awaitable<void> receive(std::shared_ptr<boost::asio::ip::tcp::socket> socket);
   void take(std::string_view line, bool cut);
 
   boost::asio::any_io_executor pool_;
   std::string host_;
   InputSpool& spool_;
-  std::shared_ptr<boost::asio::ip::tcp::acceptor> acceptor_;
+  std::vector<Acceptor> acceptors_;
   std::uint16_t port_ = 0;
   std::atomic<bool> stopping_{false};
   std::atomic<std::size_t> held_{0};

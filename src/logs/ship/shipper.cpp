@@ -283,8 +283,8 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
       if (auto ok = spool.open(offsets); !ok) return ok;
       std::erase_if(offsets, [&](const auto& o) { return o.first.starts_with("input/") && !spool.holds(o.first); });
     }
-    if (!options.input_address.empty())
-      if (auto ok = input->listen(options.input_address, options.input_port); !ok) return ok;
+    for (const auto& address : options.input_addresses)
+      if (auto ok = input->listen(address, options.input_port); !ok) return ok;
     running = 2;
     auto loop = run(), care = tend();
     net::spawn(strand, "shipper", std::move(loop));

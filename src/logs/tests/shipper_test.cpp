@@ -63,7 +63,7 @@ class ShipperTest : public StoreTest {
     o.look_every = std::chrono::milliseconds(10);
     o.save_every = std::chrono::milliseconds(50);
     o.pause_max = std::chrono::milliseconds(100);
-    o.input_address = "127.0.0.1";
+    o.input_addresses = {"127.0.0.1"};
     o.input_port = 0;
     o.unshipped = unshipped_;
     o.sources = [this]() -> asio::awaitable<std::vector<LogSource>> {

@@ -1,0 +1,215 @@
+// Users, tokens, logins and the audit log.
+
+#include <termios.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <thread>
+
+#include "base/files.hpp"
+#include "base/json.hpp"
+#include "base/json_writer.hpp"
+#include "base/text.hpp"
+#include "cli/commands.hpp"
+
+namespace croft::cli {
+
+namespace {
+
+/// One line of stdin; at a terminal it is asked for and not shown.
+std::string secret_line(const char* what) {
+  bool terminal = ::isatty(STDIN_FILENO) == 1;
+  termios before{};
+  if (terminal) {
+    std::fprintf(stderr, "%s: ", what);
+    ::tcgetattr(STDIN_FILENO, &before);
+    auto silent = before;
+    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+  }
+  std::string line;
+  std::getline(std::cin, line);
+  if (terminal) {
+    ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+    std::fprintf(stderr, "\n");
+  }
+  if (line.empty()) throw Ended{usage, fmt::format("{}: nothing was given", what)};
+  return line;
+}
+
+std::string new_password() {
+  auto first = secret_line("new password");
+  if (::isatty(STDIN_FILENO) == 1 && secret_line("again") != first) throw Ended{usage, "the two passwords differ"};
+  return first;
+}
+
+void put_list(JsonWriter& w, std::string_view key, const std::vector<std::string>& texts) {
+  w.key(key).begin_array();
+  for (const auto& text : texts) w.value(text);
+  w.end_array();
+}
+
+std::string grants_in(const json::value& v) { return join(json::texts(v, "grants"), " "); }
+
+std::string user_path(const std::string& name) { return "/croft/v1/users/" + url_encode(name); }
+
+void keep(const Login& login) {
+  JsonWriter w;
+  w.begin_object().field("url", login.url).field("logs_url", login.logs_url).field("balancer_url", login.balancer_url).field("ca", login.ca_pem).field("token", login.token).end_object();
+  auto file = login_file();
+  if (auto ok = make_dirs(file.parent_path(), 0700); !ok) throw Ended{failed, ok.error().context};
+  if (auto ok = write_file_atomic(file, w.str(), 0600); !ok) throw Ended{failed, ok.error().context};
+  std::fprintf(stderr, "kept in %s\n", file.c_str());
+}
+
+/// Others' words, which must not steer this terminal.
+std::string plain(std::string text) {
+  for (auto& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return text;
+}
+
+void print_audit(const Session& s, const json::value& page) {
+  for (const auto& a : json::list(page, "records")) {
+    if (s.common().json) {
+      print(json::print(a) + "\n");
+      continue;
+    }
+    auto done = json::boolean(a, "done", true);
+    auto line = fmt::format("{}  {}  {}  {}  {}{}", json::text(a, "when"), json::text(a, "who"), json::text(a, "from"), json::text(a, "what"), join(json::texts(a, "paths"), " "),
+                            done ? "" : fmt::format("  REFUSED: {}", json::text(a, "reason")));
+    print(plain(std::move(line)) + "\n");
+  }
+}
+
+}  // namespace
+
+int user_add(Session& s, const AccountOptions& o) {
+  JsonWriter w;
+  w.begin_object().field("name", o.name).field("password", new_password());
+  put_list(w, "grants", o.grants);
+  w.end_object();
+  s.must("POST", "/croft/v1/users", std::move(w).take());
+  if (!s.common().quiet) std::fprintf(stderr, "user %s is made\n", o.name.c_str());
+  return ok;
+}
+
+int user_list(Session& s) {
+  auto answer = s.must("GET", "/croft/v1/users");
+  if (s.common().json) return print(answer.body + "\n"), ok;
+  std::vector<std::vector<std::string>> rows{{"NAME", "GRANTS", "SINCE", "BY"}};
+  auto body = answer.json();
+  for (const auto& u : json::list(body, "users")) rows.push_back({json::text(u, "name"), grants_in(u), json::text(u, "created"), json::text(u, "created_by")});
+  print(table(rows));
+  return ok;
+}
+
+int user_grant(Session& s, const AccountOptions& o) {
+  JsonWriter w;
+  w.begin_object();
+  put_list(w, "grants", o.grants);
+  w.end_object();
+  s.must("PUT", user_path(o.name), std::move(w).take());
+  return ok;
+}
+
+int user_remove(Session& s, const AccountOptions& o) {
+  s.must("DELETE", user_path(o.name));
+  return ok;
+}
+
+int user_passwd(Session& s, const AccountOptions& o) {
+  JsonWriter w;
+  w.begin_object().field("password", new_password()).end_object();
+  s.must("PUT", o.name.empty() ? std::string("/croft/v1/password") : user_path(o.name), std::move(w).take());
+  return ok;
+}
+
+int token_create(Session& s, const AccountOptions& o) {
+  JsonWriter w;
+  w.begin_object().field("label", o.label);
+  put_list(w, "grants", o.grants);
+  if (o.hours > 0) w.field("hours", o.hours);
+  w.end_object();
+  auto answer = s.must("POST", "/croft/v1/tokens", std::move(w).take());
+  if (s.common().json) return print(answer.body + "\n"), ok;
+  if (!s.common().quiet) std::fprintf(stderr, "it is not shown again:\n");
+  print(json::text(answer.json(), "token") + "\n");
+  return ok;
+}
+
+int token_list(Session& s) {
+  auto answer = s.must("GET", "/croft/v1/tokens");
+  if (s.common().json) return print(answer.body + "\n"), ok;
+  std::vector<std::vector<std::string>> rows{{"ID", "LABEL", "GRANTS", "EXPIRES", "BY"}};
+  auto body = answer.json();
+  for (const auto& t : json::list(body, "tokens")) rows.push_back({json::text(t, "id"), json::text(t, "label"), grants_in(t), json::text(t, "expires", "never"), json::text(t, "created_by")});
+  print(table(rows));
+  return ok;
+}
+
+int token_revoke(Session& s, const AccountOptions& o) {
+  s.must("DELETE", "/croft/v1/tokens/" + url_encode(o.name));
+  return ok;
+}
+
+int token_join(Session& s, const AccountOptions& o) {
+  JsonWriter w;
+  w.begin_object();
+  put_list(w, "roles", o.roles);
+  if (!o.host.empty()) w.field("host", o.host);
+  if (o.hours > 0) w.field("hours", o.hours);
+  w.end_object();
+  auto answer = s.must("POST", "/croft/v1/join-tokens", std::move(w).take());
+  if (s.common().json) return print(answer.body + "\n"), ok;
+  print(json::text(answer.json(), "token") + "\n");
+  return ok;
+}
+
+int login(Session& s, const AccountOptions& o) {
+  const auto& c = s.common();
+  Login kept{c.url, c.logs_url_given ? c.logs_url : "", c.balancer_url_given ? c.balancer_url : "", s.bundle(), {}};
+  if (o.with_token) {
+    kept.token = secret_line("token");
+  } else {
+    if (o.name.empty()) throw Ended{usage, "login: --user NAME, or --with-token"};
+    auto answer = s.call_as(o.name, secret_line("password"), "POST", "/croft/v1/login", "{}");
+    if (answer.status >= 400) throw Ended{failed, words_of(answer)};
+    kept.token = json::text(answer.json(), "token");
+  }
+  keep(kept);
+  return ok;
+}
+
+int logout() {
+  std::error_code ec;
+  std::filesystem::remove(login_file(), ec);
+  if (ec) throw Ended{failed, login_file().string() + ": " + ec.message()};
+  return ok;
+}
+
+int whoami(Session& s) {
+  auto answer = s.must("GET", "/croft/v1/whoami");
+  if (s.common().json) return print(answer.body + "\n"), ok;
+  auto me = answer.json();
+  auto label = json::text(me, "label");
+  print(fmt::format("{} {}{}: {}\n", json::text(me, "kind"), json::text(me, "name"), label.empty() ? "" : " (" + label + ")", grants_in(me)));
+  return ok;
+}
+
+int audit_log(Session& s, const AccountOptions& o) {
+  auto more = fmt::format("{}{}", o.path.empty() ? "" : "&path=" + url_encode(o.path), o.who.empty() ? "" : "&who=" + url_encode(o.who));
+  auto first = s.must("GET", fmt::format("/croft/v1/audit?last={}{}", std::max(1, o.lines), more)).json();
+  if (o.lines > 0) print_audit(s, first);
+  auto newest = json::integer(first, "newest");
+  while (o.follow) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    auto page = s.must("GET", fmt::format("/croft/v1/audit?after={}&limit=1000{}", newest, more)).json();
+    print_audit(s, page);
+    newest = std::max(newest, json::integer(page, "newest"));
+  }
+  return ok;
+}
+
+}  // namespace croft::cli

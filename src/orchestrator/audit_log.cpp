@@ -1,0 +1,93 @@
+#include "orchestrator/audit_log.hpp"
+
+#include <algorithm>
+
+#include "base/json.hpp"
+#include "base/json_writer.hpp"
+#include "base/text.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+
+constexpr std::int64_t audit_format = 1;
+
+std::string audit_key(std::uint64_t number) { return fmt::format("{}{:016}", AuditLog::prefix, number); }
+
+}  // namespace
+
+std::string encode_audit(const AuditRecord& r) {
+  JsonWriter w;
+  w.begin_object().field("format", audit_format).field("number", r.number).field("when", to_iso8601(r.when)).field("who", r.who).field("from", r.from).field("what", r.what);
+  w.key("paths").begin_array();
+  for (const auto& path : r.paths) w.value(path);
+  w.end_array().field("done", r.done);
+  if (!r.reason.empty()) w.field("reason", r.reason);
+  w.end_object();
+  return std::move(w).take();
+}
+
+Result<AuditRecord> decode_audit(std::string_view text) {
+  auto parsed = json::parse(text);
+  if (!parsed) return fail(Errc::corrupt, "audit record: not JSON");
+  if (json::integer(*parsed, "format") > audit_format) return fail(Errc::invalid, "written by a newer croft (format {})", json::integer(*parsed, "format"));
+  AuditRecord r;
+  r.number = static_cast<std::uint64_t>(json::integer(*parsed, "number"));
+  auto when = from_iso8601(json::text(*parsed, "when"));
+  if (!when || r.number == 0) return fail(Errc::corrupt, "audit record: when, number");
+  r.when = *when;
+  r.who = json::text(*parsed, "who"), r.from = json::text(*parsed, "from"), r.what = json::text(*parsed, "what"), r.reason = json::text(*parsed, "reason");
+  r.paths = json::texts(*parsed, "paths");
+  r.done = json::boolean(*parsed, "done", true);
+  return r;
+}
+
+Status AuditLog::load(const std::string& key, const std::string& text) {
+  auto record = decode_audit(text);
+  if (!record) return fail(std::move(record).error().within(key));
+  keep(std::move(*record));
+  return {};
+}
+
+AuditRecord AuditLog::entry(AuditRecord r) {
+  r.number = ++last_;
+  if (r.paths.size() > paths_max) r.paths.resize(paths_max);
+  for (auto* text : {&r.who, &r.from, &r.what, &r.reason}) text->resize(std::min(text->size(), text_max));
+  return r;
+}
+
+void AuditLog::put(const AuditRecord& r, coordination::Batch& batch) const {
+  batch.put[audit_key(r.number)] = encode_audit(r);
+  if (records_.size() >= records_max) batch.remove.push_back(audit_key(records_.front().number));
+}
+
+void AuditLog::keep(AuditRecord r) {
+  last_ = std::max(last_, r.number);
+  auto at = std::find_if(records_.rbegin(), records_.rend(), [&](const auto& known) { return known.number <= r.number; });
+  if (at != records_.rend() && at->number == r.number) return;
+  records_.insert(at.base(), std::move(r));
+  if (records_.size() > records_max) records_.pop_front();
+}
+
+AuditPage AuditLog::page(std::uint64_t after, std::size_t limit, bool last, const std::function<bool(const AuditRecord&)>& shows) const {
+  AuditPage out;
+  out.newest = newest();
+  if (last) {
+    for (auto at = records_.rbegin(); at != records_.rend() && out.records.size() < limit && at->number > after; ++at)
+      if (shows(*at)) out.records.push_back(*at);
+    std::reverse(out.records.begin(), out.records.end());
+    return out;
+  }
+  auto at = std::upper_bound(records_.begin(), records_.end(), after, [](std::uint64_t n, const AuditRecord& r) { return n < r.number; });
+  for (; at != records_.end(); ++at) {
+    if (!shows(*at)) continue;
+    if (out.records.size() == limit) {
+      out.newest = out.records.back().number;
+      break;
+    }
+    out.records.push_back(*at);
+  }
+  return out;
+}
+
+}  // namespace croft::orchestrator

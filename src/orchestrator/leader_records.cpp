@@ -1,0 +1,191 @@
+// The leader's records that are none of the orchestrator's, and the audit log.
+
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+
+#include "orchestrator/leader_impl.hpp"
+#include "secure/caller.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+
+constexpr std::string_view kept_prefixes[] = {"users/", "tokens/", "trust/", "hosts/", "joins/"};
+/// Somebody who tries what he may not must not fill the store.
+constexpr std::size_t refusals_a_minute = 60;
+
+bool is_kept(std::string_view key) {
+  return std::any_of(std::begin(kept_prefixes), std::end(kept_prefixes), [&](auto prefix) { return key.starts_with(prefix); });
+}
+
+std::shared_ptr<const Records> records_after(const Records& before, const coordination::Batch& batch) {
+  auto out = std::make_shared<Records>(before);
+  for (const auto& key : batch.remove) out->erase(key);
+  for (const auto& [key, value] : batch.put)
+    if (is_kept(key)) (*out)[key] = value;
+  return out;
+}
+
+}  // namespace
+
+Status LeaderService::Impl::load_records(const std::map<std::string, std::string>& stored) {
+  auto kept = std::make_shared<Records>();
+  for (const auto& [key, value] : stored) {
+    if (is_kept(key)) kept->emplace(key, value);
+    if (!key.starts_with(AuditLog::prefix)) continue;
+    if (auto ok = term->audit.load(key, value); !ok) return ok;
+  }
+  term->records = std::move(kept);
+  return {};
+}
+
+asio::awaitable<Status> LeaderService::Impl::seed_records() {
+  if (!options.seed) co_return Status{};
+  auto batch = options.seed(*term->records);
+  if (!batch) co_return fail(std::move(batch).error());
+  if (batch->empty()) co_return Status{};
+  auto number = co_await store->commit(*batch);
+  if (!number) co_return fail(std::move(number).error());
+  head = *number;
+  term->cluster.committed(head);
+  term->records = records_after(*term->records, *batch);
+  co_return Status{};
+}
+
+/// Those of the term, or none outside of one.
+void LeaderService::Impl::publish_records() {
+  auto now = term ? term->records : nullptr;
+  {
+    std::lock_guard guard(view_mutex);
+    records = now;
+    ++records_turn;
+  }
+  records_signal->notify();
+  if (now && options.records_changed) options.records_changed(now);
+}
+
+asio::awaitable<std::expected<void, Refusal>> LeaderService::Impl::change_records_on_strand(RecordKeeper::MakeRecords make, AuditRecord audit) {
+  auto self = shared_from_this();
+  auto refuse = [](Errc code, std::string text) { return std::unexpected(Refusal{{code, std::move(text)}, {}}); };
+  if (!leads || !term) co_return refuse(Errc::unavailable, "this master does not lead yet");
+  co_await lock();
+  if (!leads || !term) {
+    unlock();
+    co_return refuse(Errc::unavailable, "this master no longer leads");
+  }
+  auto now = system_now();
+  auto batch = make(*term->records, now);
+  if (!batch || batch->empty()) {
+    unlock();
+    if (!batch) co_return std::unexpected(std::move(batch).error());
+    co_return std::expected<void, Refusal>{};
+  }
+  auto next = records_after(*term->records, *batch);
+  audit.when = now.wall;
+  audit = term->audit.entry(std::move(audit));
+  term->audit.put(audit, *batch);
+  auto epoch = term->term.epoch;
+  auto number = co_await commit(std::move(*batch));
+  if (number && !in_term(epoch)) number = fail(Errc::unavailable, "this master no longer leads");
+  if (number) {
+    term->records = std::move(next);
+    term->audit.keep(std::move(audit));
+    publish_records();
+  }
+  unlock();
+  if (!number) co_return std::unexpected(Refusal{std::move(number).error(), {}});
+  co_return std::expected<void, Refusal>{};
+}
+
+Status LeaderService::Impl::check_rights(const Intent& intent) const {
+  if (!intent.caller) return {};
+  auto check = [&](secure::Verb verb, secure::Target what) -> Status {
+    auto decision = secure::may(intent.caller, verb, what);
+    return decision.allowed ? Status{} : fail(Errc::forbidden, "{}", decision.reason);
+  };
+  std::set<AppId> apps = intent.restart;
+  for (const auto& [app, definition] : intent.apps) apps.insert(app);
+  for (const auto& [app, tasks] : intent.victims) apps.insert(app);
+  for (const auto& [app, rule] : intent.rules) apps.insert(app);
+  if (intent.cancel)
+    if (auto at = term->core.deployments().find(*intent.cancel); at != term->core.deployments().end())
+      for (const auto& [app, target] : at->second->target) apps.insert(app);
+  for (const auto& app : apps)
+    if (auto ok = check(secure::Verb::change, {secure::Kind::app, app.str()}); !ok) return ok;
+  if (!intent.nodes.empty()) return check(secure::Verb::administer, {secure::Kind::farm, {}});
+  return {};
+}
+
+std::optional<AuditRecord> LeaderService::Impl::audit_of(const Intent& intent, Now now) {
+  if (!intent.caller) return std::nullopt;
+  AuditRecord r{0, now.wall, intent.caller->who.str(), intent.caller->source, intent.what, {}};
+  for (const auto& [app, definition] : intent.apps) r.paths.push_back(app.str());
+  for (const auto& app : intent.restart) r.paths.push_back(app.str());
+  for (const auto& [app, rule] : intent.rules) r.paths.push_back(app.str());
+  if (intent.cancel)
+    if (auto at = term->core.deployments().find(*intent.cancel); at != term->core.deployments().end())
+      for (const auto& [app, target] : at->second->target) r.paths.push_back(app.str());
+  std::sort(r.paths.begin(), r.paths.end());
+  r.paths.erase(std::unique(r.paths.begin(), r.paths.end()), r.paths.end());
+  return term->audit.entry(std::move(r));
+}
+
+void LeaderService::Impl::note_on_strand(AuditRecord record) {
+  if (!leads || !term) return;
+  auto now = system_now();
+  if (!record.done) {
+    if (now.mono - refusals_since >= std::chrono::minutes(1)) refusals_since = now.mono, refusals_noted = 0;
+    if (++refusals_noted > refusals_a_minute) return;
+    if (refusals_noted == refusals_a_minute) record.reason += "; further refusals of this minute are left out";
+  }
+  record.when = now.wall;
+  record = term->audit.entry(std::move(record));
+  coordination::Batch batch;
+  term->audit.put(record, batch);
+  term->audit.keep(std::move(record));
+  for (auto& [key, value] : batch.put) background.put[key] = std::move(value);
+  for (auto& key : batch.remove) background.remove.push_back(std::move(key));
+  if (!committing && now.mono >= background_after) net::spawn(strand, "background commit", commit_background());
+}
+
+// --- the public face ---
+
+void LeaderService::note(AuditRecord record) {
+  auto impl = impl_;
+  asio::post(impl->strand, [impl, record = std::move(record)]() mutable { impl->note_on_strand(std::move(record)); });
+}
+
+RecordKeeper::Seen LeaderService::records() const {
+  std::lock_guard guard(impl_->view_mutex);
+  return {impl_->records, impl_->records_turn};
+}
+
+asio::awaitable<RecordKeeper::Seen> LeaderService::records_changed(std::uint64_t seen, Millis limit) {
+  auto impl = impl_;
+  auto end = std::chrono::steady_clock::now() + limit;
+  for (;;) {
+    auto ticket = impl->records_signal->ticket();
+    auto now = records();
+    auto left = std::chrono::ceil<Millis>(end - std::chrono::steady_clock::now());
+    if (now.turn != seen || left.count() <= 0 || impl->stopping) co_return now;
+    (void)co_await impl->records_signal->wait(ticket, left);
+  }
+}
+
+asio::awaitable<std::expected<void, Refusal>> LeaderService::change_records(MakeRecords make, AuditRecord audit) {
+  auto impl = impl_;
+  auto job = impl->change_records_on_strand(std::move(make), std::move(audit));
+  co_return co_await asio::co_spawn(impl->strand, std::move(job), asio::use_awaitable);
+}
+
+asio::awaitable<std::optional<AuditPage>> LeaderService::audit(std::uint64_t after, std::size_t limit, bool last, std::function<bool(const AuditRecord&)> shows) {
+  auto impl = impl_;
+  auto work = [impl, after, limit, last, shows = std::move(shows)]() -> std::optional<AuditPage> {
+    if (!impl->term) return std::nullopt;
+    return impl->term->audit.page(after, limit, last, shows);
+  };
+  co_return co_await impl->on_strand(std::move(work));
+}
+
+}  // namespace croft::orchestrator

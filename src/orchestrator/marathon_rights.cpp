@@ -1,0 +1,65 @@
+// What a caller of the Marathon face gets to see and may ask for, beyond what the gate judged by the path alone.
+
+#include <algorithm>
+
+#include "orchestrator/marathon_face.hpp"
+#include "secure/caller.hpp"
+
+namespace croft::orchestrator {
+
+namespace {
+
+std::shared_ptr<const View> seen_by(const std::shared_ptr<const View>& all, const secure::CallerPtr& caller) {
+  if (secure::sees_all(caller)) return all;
+  auto out = std::make_shared<View>(*all);
+  out->apps.clear();
+  out->tasks.clear();
+  out->ended.clear();
+  all->apps.for_each([&](const AppId& id, const auto& app) {
+    if (secure::sees(caller, id.str())) out->apps.set(id, app);
+  });
+  all->tasks.for_each([&](const TaskId& id, const auto& task) {
+    if (secure::sees(caller, task->spec.app.str())) out->tasks.set(id, task);
+  });
+  // One that concerns other apps as well would tell of them.
+  std::erase_if(out->deployments, [&](const auto& d) { return std::any_of(d->target.begin(), d->target.end(), [&](const auto& e) { return !secure::sees(caller, e.first.str()); }); });
+  std::erase_if(out->rules, [&](const auto& rule) { return !secure::sees(caller, rule->app.str()); });
+  return out;
+}
+
+/// What gives a host away is for admins of the app's group, and policy must allow it there. An app that was allowed once may be scaled by operators.
+std::optional<Refusal> beyond(const DockerPolicy& policy, const Intent& intent, const Orchestrator& state) {
+  for (const auto& [id, app] : intent.apps) {
+    if (!app || !app->docker) continue;
+    const auto* stored = state.app(id);
+    bool same = stored && stored->docker == app->docker && stored->volumes == app->volumes;
+    bool admin = same || secure::may(intent.caller, secure::Verb::administer, {secure::Kind::app, id.str()}).allowed;
+    auto problems = check_policy(*app->docker, app->volumes, policy_at(policy, id.str(), admin));
+    if (problems.empty()) continue;
+    if (!admin && check_policy(*app->docker, app->volumes, policy_at(policy, id.str(), true)).empty())
+      return Refusal{{Errc::forbidden, fmt::format("{} of {}: policy allows it here to admins only", problems[0].path, id)}, {}, {}, true};
+    return Refusal{{Errc::invalid, problems[0].words}, {}, problems[0].path};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+asio::awaitable<std::shared_ptr<const View>> fresh_view(FacePtr face, const net::Request& r) {
+  auto caller = r.caller;
+  auto all = co_await face->leader->fresh_view();
+  co_return seen_by(all, caller);
+}
+
+asio::awaitable<std::expected<Accepted, Refusal>> change(FacePtr face, const net::Request& r, Leader::Make make) {
+  if (!r.caller) co_return co_await face->leader->change(std::move(make));
+  Leader::Make judged = [face, make = std::move(make)](const Orchestrator& state, Now now) -> std::expected<Intent, Refusal> {
+    auto intent = make(state, now);
+    if (intent)
+      if (auto refusal = beyond(face->options.docker, *intent, state)) return std::unexpected(std::move(*refusal));
+    return intent;
+  };
+  co_return co_await face->leader->change(std::move(judged));
+}
+
+}  // namespace croft::orchestrator
