@@ -264,7 +264,7 @@ def run(wanted, keep):
             try:
                 test()
                 print(f"ok    {name} ({time.monotonic() - begun:.1f} s)", flush=True)
-            except Exception:  # every test is judged
+            except (Exception, SystemExit):  # every test is judged, also one whose playbook failed
                 failed.append(name)
                 traceback.print_exc()
                 print(f"FAIL  {name}", flush=True)
