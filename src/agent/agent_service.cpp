@@ -19,7 +19,7 @@ namespace {
 constexpr std::chrono::milliseconds pause_first{20}, pause_max{500};
 constexpr std::chrono::milliseconds connect_limit{700};  // masters are near; one whose host is down must not hold up the search for the next
 constexpr std::chrono::milliseconds silence_max{3000};   // three of the leader's heartbeats
-constexpr std::chrono::milliseconds brief{400};            // for one that was silent last time or is only named by another, twice as long each time: its host may be frozen
+constexpr std::chrono::milliseconds brief{400};            // while a leader is looked for that fell silent, twice as long each time: a frozen host takes connections under any of its names
 
 }  // namespace
 
@@ -139,7 +139,7 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master, bool pointe
   how.connect_timeout = connect_limit;
   how.timeout = how.idle_timeout = silence_max;
   auto silent = silences.find(master.str());
-  if (pointed || silent != silences.end()) how.timeout = std::min(silence_max, brief * (1 << (silent == silences.end() ? 0 : std::min(silent->second, 3))));
+  if (pointed || !silences.empty()) how.timeout = std::min(silence_max, brief * (1 << (silent == silences.end() ? 0 : std::min(silent->second, 3))));
   auto opened = co_await client.open(master, std::move(request), how);
   if (!opened) {
     if (opened.error().code == Errc::timeout) ++silences[master.str()];

@@ -98,7 +98,9 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
                               print_number(app.backoff_factor), app.max_launch_delay.count()));
   else if (v.queue && !v.queue->refused.empty()) {
     out.push_back(fmt::format("{} {} for room:", v.queue->count, v.queue->count == 1 ? "instance waits" : "instances wait"));
-    for (const auto& r : v.queue->refused) out.push_back(fmt::format("{} cannot take one: it {} ({}).", r.hostname, r.detail, cluster::to_string(r.reason)));
+    auto by_host = v.queue->refused;
+    std::ranges::stable_sort(by_host, {}, [](const auto& r) { return r.hostname; });
+    for (const auto& r : by_host) out.push_back(fmt::format("{} cannot take one: it {} ({}).", r.hostname, r.detail, cluster::to_string(r.reason)));
   } else if (v.queue && v.queue->agents_considered == 0) {
     out.push_back("No node has registered, so there is nowhere to run it.");
   }

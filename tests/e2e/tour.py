@@ -40,14 +40,28 @@ def blocks_of(path, form):
 
 def matches(expected, printed):
     """`…` stands for anything in a line, a line of … alone for any number of lines; runs of spaces count as one."""
-    pattern = ""
-    for line in expected.split("\n"):
-        if line.strip() == "…":
-            pattern += r"(?:.*\n)*?"
-            continue
+    def pattern(line):
         words = re.sub(r"\s+", " ", line.strip())
-        pattern += re.escape(words).replace("…", ".*?").replace(r"\ ", " +") + r" *\n"
-    return re.fullmatch(pattern, printed if printed.endswith("\n") or not printed else printed + "\n") is not None
+        return re.compile(re.escape(words).replace("…", ".*").replace(r"\ ", " +") + r" *")
+
+    wanted = [None if line.strip() == "…" else pattern(line) for line in expected.split("\n")]
+    lines = printed.removesuffix("\n").split("\n") if printed else []
+    # Line by line, where each of the places that the expected ones can have come to is known: one expression for all of it may take for ever to fail.
+    places = {0}
+    for line in lines:
+        places = closed(places, wanted)
+        places = {at if wanted[at] is None else at + 1 for at in places if at < len(wanted) and (wanted[at] is None or wanted[at].fullmatch(line))}
+    return len(wanted) in closed(places, wanted)
+
+
+def closed(places, wanted):
+    """With those that are reached by passing over lines of … alone."""
+    out = set(places)
+    for at in places:
+        while at < len(wanted) and wanted[at] is None:
+            at += 1
+            out.add(at)
+    return out
 
 
 def walk(path, form, folder, env):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""How long until a new leader acts: the leading master's process killed, its host cut off while its ZooKeeper member follows, and while it leads the ensemble.
-usage: failover.py [N] [--timeline] [process|follower|leader ...]   Each N times (20), on the lab that is up; prints the median and the worst of each.
+"""How long until a new leader acts: the leading master's process killed, its host cut off while its ZooKeeper member follows, and while it leads the ensemble; its host frozen.
+usage: failover.py [N] [--timeline] [process|follower|leader|frozen ...]   Each N times (20), on the lab that is up; prints the median and the worst of each.
 --timeline: what all hosts logged meanwhile, in order."""
 import os
 import statistics
@@ -14,6 +14,10 @@ from hosts import APP, MASTERS, NODES, call, get, leader, reachable, settled, ta
 from machines import HOSTS, ssh  # noqa: E402
 
 
+NAMES = {"process": "the leading master's process killed", "follower": "its host cut off, its ZooKeeper member following", "leader": "its host cut off, its ZooKeeper member leading",
+         "frozen": "its host frozen, its ZooKeeper member following"}
+
+
 def at_rest():
     """Every ZooKeeper member and every master answers, and every node is heard."""
     wait("the ensemble is whole", lambda: sorted(faults.zookeeper_mode(m) for m in MASTERS) == ["follower", "follower", "leader"], 60)
@@ -25,18 +29,22 @@ def at_rest():
 
 def once(kind):
     """Seconds until a task that was deployed after the fault runs; and when the fault was."""
-    victim = leader() if kind == "process" else faults.lead_with_zookeeper(kind)
+    victim = leader() if kind == "process" else faults.lead_with_zookeeper("leader" if kind == "leader" else "follower")
     at_rest()
     at = time.time()
     begun = time.monotonic()
     if kind == "process":
         ssh(victim, "systemctl kill -s KILL croft-master")
+    elif kind == "frozen":
+        machines.freeze(victim, True)
     else:
         machines.cut(victim)
     try:
         took = faults.new_task_runs("failover", begun)
     finally:
-        if kind != "process":
+        if kind == "frozen":
+            machines.freeze(victim, False)
+        elif kind != "process":
             machines.heal(victim)
     at_rest()
     faults.remove("failover")
@@ -61,20 +69,19 @@ def timeline(at, took, victim):
 
 def main(words):
     count = next((int(w) for w in words if w.isdigit()), 20)
-    kinds = [w for w in words if w in ("process", "follower", "leader")] or ["process", "follower", "leader"]
+    kinds = [w for w in words if w in NAMES] or list(NAMES)
     if not all(machines.running(h) for h in HOSTS.values()):
         sys.exit("the lab is not up: ./dev lab up")
-    names = {"process": "the leading master's process killed", "follower": "its host cut off, its ZooKeeper member following", "leader": "its host cut off, its ZooKeeper member leading"}
     before = {t["id"]: t["startedAt"] for t in tasks()}
     for kind in kinds:
         times = []
         for _ in range(count):
             took, at, victim = once(kind)
             times.append(took)
-            print(f"    {names[kind]}: {took:.2f} s", flush=True)
+            print(f"    {NAMES[kind]}: {took:.2f} s", flush=True)
             if "--timeline" in words:
                 timeline(at, took, victim)
-        print(f"{names[kind]}, to a newly deployed task running: median {statistics.median(times):.2f} s, worst {max(times):.2f} s of {len(times)}", flush=True)
+        print(f"{NAMES[kind]}, to a newly deployed task running: median {statistics.median(times):.2f} s, worst {max(times):.2f} s of {len(times)}", flush=True)
     assert {t["id"]: t["startedAt"] for t in tasks()} == before, f"tasks of {APP} were restarted"
     settled()
     assert get("/v2/deployments") == []

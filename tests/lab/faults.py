@@ -116,6 +116,7 @@ def test_zookeeper_loses_members():
     settled()
     print(f"    {load.said()}")
     assert not load.failures, load.said()
+    wait("a leader that has just begun has heard all nodes", lambda: all(reachable(n) for n in NODES) and healthy(), 30)
     assert started() == before
     for app in ("one-less", "two-less"):
         remove(app)

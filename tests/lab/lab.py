@@ -89,7 +89,7 @@ def ansible(playbook, *more, limit=None, quiet=False):
         words += ["--limit", limit]
     say(" ".join(["ansible-playbook", playbook, *more] + (["--limit", limit] if limit else [])))
     env = dict(os.environ, ANSIBLE_CONFIG=os.path.join(ANSIBLE, "ansible.cfg"), ANSIBLE_SSH_CONTROL_PATH_DIR=os.path.join(DIR, "cp"))
-    with open(os.path.join(DIR, "ansible.log"), "a") as log:
+    with open(os.path.join(DIR, "ansible.log"), "a", buffering=1) as log:
         process = subprocess.Popen(words, cwd=ANSIBLE, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         lines, begun = [], time.monotonic()
         for line in process.stdout:
