@@ -44,7 +44,7 @@ TEST(AuditLog, OldOnesGoWithTheCommitThatBringsANewOne) {
 
 TEST(AuditLog, PagesGoOnWhereTheLastOneEnded) {
   AuditLog log;
-  for (int i = 0; i < 10; ++i) log.keep(log.entry(record(i % 2 ? "odd" : "even")));
+  for (int i = 0; i < 10; ++i) log.keep(log.entry(audit_line(i % 2 ? "odd" : "even")));
   auto odd = [](const AuditRecord& r) { return r.what == "odd"; };
   auto first = log.page(0, 3, false, odd);
   ASSERT_EQ(first.records.size(), 3u);
