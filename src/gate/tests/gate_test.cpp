@@ -112,6 +112,8 @@ TEST(Browser, HostMustNameThisHost) {
 class GateTest : public ::testing::Test {
  protected:
   static constexpr secure::PasswordCost cheap{4, 1, 1};
+  // Outlives the logins: their thread may still be on its way out of the word that it brought.
+  boost::asio::io_context io_;
   void SetUp() override {
     token_ = secure::new_bearer_token();
     auto accounts = secure::Accounts().with(secure::User{"ann", secure::hash_password("correct horse", cheap), {{Level::operator_, "/service"}}, Wall{}, ""});
@@ -134,11 +136,11 @@ class GateTest : public ::testing::Test {
     gate.add(router_, Face::marathon);
   }
   Response ask(Request r) {
-    boost::asio::io_context io;
     r.local = "10.0.0.1:8080";
     if (r.peer.empty()) r.peer = "10.0.0.9";
-    auto answer = boost::asio::co_spawn(io, router_.handle(std::move(r)), boost::asio::use_future);
-    io.run();
+    auto answer = boost::asio::co_spawn(io_, router_.handle(std::move(r)), boost::asio::use_future);
+    io_.restart();
+    io_.run();
     return answer.get();
   }
   Response ask(std::string method, std::string path, std::string authorization) {
