@@ -55,7 +55,8 @@ TEST(Plan, WhenEverybodyFailsHisCheckThoseThatRunAreAskedAllTheSame) {
     auto now = c;
     change(now.endpoints);
     std::vector<Slot::State> out;
-    for (const auto& s : only_backend(make_plan(now, make_plan(c, {}, {}), {})).slots)
+    auto plan = make_plan(now, make_plan(c, {}, {}), {});
+    for (const auto& s : only_backend(plan).slots)
       if (out.size() < 3) out.push_back(s.state);
     return out;
   };
