@@ -23,6 +23,20 @@ def own_namespace():
     os.execvpe("unshare", ["unshare", "--net", "sh", "-c", script, sys.executable] + sys.argv, env)
 
 
+def end_processes(processes):
+    """Asked first, then made to; those that are stopped go on for it."""
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 class Farm:
     """croft dev. `options` are more words for its command line."""
 

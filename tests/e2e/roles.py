@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from farm import Farm, alive, children, own_namespace, run_suite, under_load, wait  # noqa: E402
+from farm import Farm, alive, children, end_processes, own_namespace, run_suite, under_load, wait  # noqa: E402
 from restarts import APP as VICTIM, Asker, victim  # noqa: E402
 
 APP = "/service/fibonacci"
@@ -44,15 +44,7 @@ class RolesFarm(Farm):
         return process.returncode
 
     def down(self):
-        for role, process in self.roles.items():
-            if process.poll() is None:
-                process.terminate()
-        for process in self.roles.values():
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_processes(self.roles.values())
         subprocess.run([self.bin + "/croft", "down", "--data", self.data], timeout=60)
 
     def role_log(self, role):

@@ -12,7 +12,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from farm import Farm, own_namespace, run_suite, wait  # noqa: E402
+from farm import Farm, end_processes, own_namespace, run_suite, wait  # noqa: E402
 from zookeeper import Ensemble  # noqa: E402
 
 APP = "/service/fibonacci"
@@ -74,15 +74,7 @@ class SecureFarm(Farm):
         self.run("join", "https://127.0.0.1:8080", token, "--folder", f"{self.dir}/{role}.cluster")
 
     def down(self):
-        for process in self.roles.values():
-            if process.poll() is None:
-                process.terminate()
-        for process in self.roles.values():
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end_processes(self.roles.values())
         subprocess.run([self.bin + "/croft", "down", "--data", self.data], timeout=60)
 
     def log(self):

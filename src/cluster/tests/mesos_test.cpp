@@ -164,6 +164,17 @@ TEST(MesosState, OfManyTasksInPiecesIsTheSame) {
   EXPECT_EQ(parsed(whole).at("frameworks").at(0).at("unreachable_tasks").as_array().size(), 429u);
 }
 
+TEST(MesosFace, OfManyTasksStateIsAStreamUnlessAFunctionIsToBeCalledWithIt) {
+  auto v = view();
+  for (int i = 0; i < 2000; ++i) v->tasks.set(TaskId(fmt::format("many{:04}", i)), task(fmt::format("many{:04}", i), TaskState::running));
+  auto whole = mesos::state(*v, 5050);
+  auto streamed = get(v, "/state");
+  EXPECT_TRUE(streamed.stream && streamed.body.empty());
+  EXPECT_EQ(get(v, "/state?jsonp=f").body, "f(" + whole + ")");
+  EXPECT_FALSE(get(view(), "/state").stream) << "few tasks are one answer, with its length and packed where the client can unpack it";
+  EXPECT_EQ(get(v, "/slaves").body, mesos::slaves(*v, std::nullopt));
+}
+
 TEST(MesosState, ATaskHasOneStatusForEachState) {
   auto v = view();
   v->ended = {task("t0", TaskState::failed, 1000, 3000)};

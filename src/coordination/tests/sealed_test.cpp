@@ -5,20 +5,13 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
 
+#include "await.hpp"
 #include "base/files.hpp"
 #include "coordination/sealed.hpp"
 #include "coordination/standalone.hpp"
 
 namespace croft::coordination {
 namespace {
-
-template <class T>
-T answer_of(asio::awaitable<T> work) {
-  asio::io_context io;
-  auto result = asio::co_spawn(io, std::move(work), asio::use_future);
-  io.run();
-  return result.get();
-}
 
 class SealedStoreTest : public ::testing::Test {
  protected:
@@ -29,7 +22,7 @@ class SealedStoreTest : public ::testing::Test {
   static void put(Store& store, std::string key, std::string value) {
     Batch b;
     b.put.emplace(std::move(key), std::move(value));
-    ASSERT_TRUE(answer_of(store.commit(std::move(b))));
+    ASSERT_TRUE(wait_for(store.commit(std::move(b))));
   }
   fs::path dir_;
   std::shared_ptr<const secure::KeyRing> ring_ = std::make_shared<const secure::KeyRing>(secure::KeyRing::create());
@@ -38,43 +31,43 @@ class SealedStoreTest : public ::testing::Test {
 TEST_F(SealedStoreTest, WhoReadsTheDiskLearnsKeysOnly) {
   {
     auto store = sealed();
-    (void)answer_of(store->take_over());
+    (void)wait_for(store->take_over());
     put(*store, "apps/a", "{\"env\":{\"PASSWORD\":\"hunter2\"}}");
-    EXPECT_EQ(answer_of(store->load("apps/")).value().at("apps/a"), "{\"env\":{\"PASSWORD\":\"hunter2\"}}");
+    EXPECT_EQ(wait_for(store->load("apps/")).value().at("apps/a"), "{\"env\":{\"PASSWORD\":\"hunter2\"}}");
   }
-  auto raw = answer_of(plain()->load("")).value().at("apps/a");
+  auto raw = wait_for(plain()->load("")).value().at("apps/a");
   EXPECT_EQ(raw.find("hunter2"), std::string::npos) << raw;
 }
 
 TEST_F(SealedStoreTest, PlainValuesOfBeforeAreRead) {
   {
     auto store = plain();
-    (void)answer_of(store->take_over());
+    (void)wait_for(store->take_over());
     put(*store, "apps/a", "old");
   }
   auto store = sealed();
-  EXPECT_EQ(answer_of(store->load("")).value().at("apps/a"), "old");
+  EXPECT_EQ(wait_for(store->load("")).value().at("apps/a"), "old");
 }
 
 TEST_F(SealedStoreTest, MovedChangedAndOthersValuesAreRefusedByName) {
   {
     auto store = sealed();
-    (void)answer_of(store->take_over());
+    (void)wait_for(store->take_over());
     put(*store, "apps/a", "1");
   }
   auto raw = plain();
-  (void)answer_of(raw->take_over());
-  auto value = answer_of(raw->load("")).value().at("apps/a");
+  (void)wait_for(raw->take_over());
+  auto value = wait_for(raw->load("")).value().at("apps/a");
   put(*raw, "apps/b", value);
-  auto moved = answer_of(sealed()->load("apps/b"));
+  auto moved = wait_for(sealed()->load("apps/b"));
   ASSERT_FALSE(moved);
   EXPECT_NE(moved.error().context.find("apps/b"), std::string::npos) << moved.error().context;
   put(*raw, "apps/b", value.substr(0, value.size() - 4));
-  EXPECT_FALSE(answer_of(sealed()->load("apps/b")));
+  EXPECT_FALSE(wait_for(sealed()->load("apps/b")));
   put(*raw, "apps/b", "sealed-1:?");
-  EXPECT_FALSE(answer_of(sealed()->load("apps/b")));
+  EXPECT_FALSE(wait_for(sealed()->load("apps/b")));
   auto other = sealed_store(plain(), std::make_shared<const secure::KeyRing>(secure::KeyRing::create()));
-  EXPECT_FALSE(answer_of(other->load("apps/a")));
+  EXPECT_FALSE(wait_for(other->load("apps/a")));
 }
 
 }  // namespace

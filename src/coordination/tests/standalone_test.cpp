@@ -11,20 +11,13 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/use_future.hpp>
 
+#include "await.hpp"
 #include "base/files.hpp"
 #include "coordination/sqlite.hpp"
 #include "coordination/standalone.hpp"
 
 namespace croft::coordination {
 namespace {
-
-template <class T>
-T wait_for(asio::awaitable<T> work) {
-  asio::io_context io;
-  auto result = asio::co_spawn(io, std::move(work), asio::use_future);
-  io.run();
-  return result.get();
-}
 
 Batch put(std::string key, std::string value) {
   Batch b;
