@@ -23,6 +23,7 @@
 #include <atomic>
 #include <list>
 #include <mutex>
+#include <optional>
 
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -86,6 +87,21 @@ class ChunkWriter final : public StreamWriter {
   bool chunked_;
 };
 
+/// Waits until something has come and leaves it there; looked at is its first byte. Nothing: the peer has gone, or the socket was cancelled.
+/// Asio may say "readable" of a socket that is not (its slot in the reactor served another one before), so that is asked again.
+asio::awaitable<std::optional<char>> first_byte(Connection& connection) {
+  for (error_code ec;;) {
+    co_await connection.stream.socket().async_wait(Socket::wait_read, redirect_error(use_awaitable, ec));
+    if (ec) co_return std::nullopt;
+    char byte = 0;
+    auto n = ::recv(connection.stream.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (n == 1) co_return byte;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) continue;
+    connection.gone = true;
+    co_return std::nullopt;
+  }
+}
+
 /// Sees the peer go while nothing is written. Ends when the peer closes, sends more, or the socket is cancelled.
 asio::awaitable<void> watch_for_close(std::shared_ptr<Connection> connection) {
   error_code ec;
@@ -96,11 +112,7 @@ asio::awaitable<void> watch_for_close(std::shared_ptr<Connection> connection) {
     if (ec) connection->gone = true;
     co_return;
   }
-  co_await connection->stream.socket().async_wait(Socket::wait_read, redirect_error(use_awaitable, ec));
-  if (ec) co_return;
-  char byte;
-  auto n = ::recv(connection->stream.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) connection->gone = true;
+  co_await first_byte(*connection);
 }
 
 template <class Acceptor, class Endpoint>
@@ -306,19 +318,18 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Connection> c) {
 asio::awaitable<bool> HttpServer::Impl::secure_it(std::shared_ptr<Connection> c) {
   error_code ec;
   auto until = std::chrono::steady_clock::now() + options.handshake_timeout;
-  char first = 0;
   c->idle = false;
   // The first byte is looked at and left where it is; waiting for it takes a timer of its own, because Beast's deadlines are those of reads.
   asio::steady_timer limit(c->stream.get_executor(), until);
   limit.async_wait([weak = std::weak_ptr(c)](error_code cancelled) {
     if (auto late = weak.lock(); late && !cancelled) late->stream.close();
   });
-  co_await c->stream.socket().async_wait(Socket::wait_read, redirect_error(use_awaitable, ec));
+  auto first = co_await first_byte(*c);
   limit.cancel();
-  if (ec || ::recv(c->stream.socket().native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1) co_return false;
+  if (!first) co_return false;
   constexpr char handshake_record = 0x16;
-  if (first != handshake_record) {
-    if (first < 'A' || first > 'Z') co_return false;
+  if (*first != handshake_record) {
+    if (*first < 'A' || *first > 'Z') co_return false;
     (void)co_await answer_badly(c, 400, "this port speaks HTTPS: use https:// and the cluster's CA");
     co_return false;
   }
