@@ -12,7 +12,7 @@ namespace croft::agent {
 
 namespace {
 
-constexpr std::string_view wanted[] = {"cpu", "cpuacct", "memory", "pids", "freezer"};
+constexpr std::string_view wanted[] = {"cpu", "cpuacct", "memory", "pids"};
 
 std::string bytes_of(Milli mib) { return std::to_string(mib * 1024 * 1024 / 1000); }
 

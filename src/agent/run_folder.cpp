@@ -30,7 +30,7 @@ Status write_record(const fs::path& run, const RunRecord& record) {
   w.field("goal", static_cast<int>(record.goal));
   if (record.draining_since) w.field("draining_ms", record.draining_since->time_since_epoch().count());
   w.field("sandbox", record.sandbox).field("boot_id", record.boot_id).end_object();
-  return write_file_atomic(run / "task.json", w.str(), 0600);
+  return replace_file(run / "task.json", w.str(), 0600);  // a power cut ends the task as well
 }
 
 Result<RunRecord> read_record(const fs::path& run) {
@@ -97,12 +97,7 @@ Status write_verdict(const fs::path& run, const RunVerdict& verdict) {
   std::string text = "alive=";
   for (auto alive : verdict.alive) text += !alive ? '-' : *alive ? '1' : '0';
   text += fmt::format(" ready={}\n", verdict.ready ? 1 : 0);
-  auto aside = run / "health.new";
-  Fd fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!fd.valid()) return fail_errno("create " + aside.string());
-  if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return fail_errno("write " + aside.string());
-  if (::rename(aside.c_str(), (run / "health").c_str()) != 0) return fail_errno("rename " + aside.string());
-  return {};
+  return replace_file(run / "health", text, 0600);
 }
 
 std::optional<RunVerdict> read_verdict(const fs::path& run) {

@@ -31,7 +31,7 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
   void watch_worker(int pid);                        ///< its end is noticed at once; strand
   asio::awaitable<net::Response> send_rule(net::Request from, std::string method, AppId app, std::string acl);
   asio::awaitable<void> until_routed(AppId app, std::optional<std::string> acl);
-  asio::awaitable<void> until_applied(catalog::Index at);  ///< strand
+  asio::awaitable<void> until_applied(catalog::Index at);  ///< strand; all of it
 
   std::shared_ptr<const catalog::Content> content() const {
     std::lock_guard lock(mutex);
@@ -50,7 +50,7 @@ struct BalancerService::Impl : std::enable_shared_from_this<BalancerService::Imp
   bool unapplied = false;                            // mutex
   std::shared_ptr<net::Signal> changed = net::Signal::make();
   std::shared_ptr<net::Signal> applied_signal = net::Signal::make();
-  std::optional<catalog::Index> applied;             // strand
+  std::optional<catalog::Index> applied, routed;     // strand; its instances, all of it (Keeper::Outcome)
   bool drains = false;                               // strand
   int watched = 0;                                   // strand
   std::unique_ptr<asio::posix::stream_descriptor> worker;  // strand: a pidfd

@@ -102,6 +102,7 @@ asio::awaitable<Keeper::Outcome> BalancerService::Impl::apply(Copy copy) {
   if (outcome->in_force) {
     apply_seconds.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count());
     if (copy.at) applied = copy.at;
+    if (copy.at && outcome->whole) routed = copy.at;
     applied_signal->notify();
   }
   co_return *outcome;

@@ -153,7 +153,7 @@ asio::awaitable<void> BalancerService::Impl::until_applied(catalog::Index at) {
   for (;;) {
     auto ticket = applied_signal->ticket();
     auto left = std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
-    if (stopping || left.count() <= 0 || (applied && *applied >= at)) co_return;
+    if (stopping || left.count() <= 0 || (routed && *routed >= at)) co_return;
     (void)co_await applied_signal->wait(ticket, left);
   }
 }

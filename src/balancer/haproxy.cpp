@@ -51,24 +51,6 @@ std::string line_of(const std::string& info, std::string_view name) {
   return info.substr(at, info.find('\n', at) - at);
 }
 
-/// Derived and rewritten at every start, so it needs no sync; whole or not there all the same.
-Status write_aside(const fs::path& path, const std::string& text) {
-  auto aside = path.string() + ".new";
-  Fd fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!fd.valid()) return fail_errno("open " + aside);
-  for (std::size_t at = 0; at < text.size();) {
-    auto n = ::write(fd.get(), text.data() + at, text.size() - at);
-    if (n <= 0) {
-      auto error = fail_errno("write " + aside);
-      ::unlink(aside.c_str());
-      return error;
-    }
-    at += static_cast<std::size_t>(n);
-  }
-  if (::rename(aside.c_str(), path.c_str()) != 0) return fail_errno("rename " + aside);
-  return {};
-}
-
 }  // namespace
 
 Result<std::string> Haproxy::talk(const fs::path& socket, const std::string& text) const {
@@ -200,7 +182,7 @@ void Haproxy::end_worker(int worker) const {
 
 Status Haproxy::check(const std::string& config) const {
   auto file = options_.run_dir / fmt::format("check.{:x}.cfg", random_u64());
-  if (auto ok = write_aside(file, config); !ok) return ok;
+  if (auto ok = replace_file(file, config, 0600); !ok) return ok;
   auto ran = run_program({options_.program, "-c", "-f", file.string()}, check_limit);
   std::error_code ec;
   fs::remove(file, ec);
@@ -212,7 +194,7 @@ Status Haproxy::check(const std::string& config) const {
   return fail(Errc::invalid, "{}", words);
 }
 
-Status Haproxy::write_config(const std::string& config) const { return write_aside(config_file(), config); }
+Status Haproxy::write_config(const std::string& config) const { return replace_file(config_file(), config, 0600); }  // derived, and written anew at every start
 std::string Haproxy::config_on_disk() const { return read_file(config_file(), answer_max).value_or(""); }
 
 bool Haproxy::port_is_free(const std::string& address, std::uint16_t port) const {

@@ -10,7 +10,7 @@ namespace croft::balancer {
 
 namespace {
 
-constexpr Millis soon{500}, later{5'000}, outdated_again{200};
+constexpr Millis soon{500}, later{5'000}, outdated_again{200}, at_once{10};
 constexpr std::size_t proven_max = 20'000;
 
 /// Ports in the bind lines of a configuration of ours.
@@ -99,7 +99,7 @@ Status Keeper::start(const catalog::Content& content, Outcome& outcome) {
   left_out_ = wanted.left_out;
   took(std::move(wanted), info->shape, info->pid);
   maybe_old_workers_ = false;
-  outcome.in_force = true;
+  outcome.in_force = outcome.whole = true;
   log::info("balancer", "HAProxy {} is started, {} back ends", pid_, has_.backends.size());
   return {};
 }
@@ -155,10 +155,11 @@ Status Keeper::save(const Plan& plan, const std::string& shape) {
 }
 
 /// An old worker takes no commands any more, and would send a request on a connection that its client kept to an instance that has left. So once instances
-/// leave, an old worker ends as soon as it has no request open: idle connections close, as a server may close them at any time. True when none is left.
-bool Keeper::end_idle_old_workers() {
+/// leave, an old worker ends as soon as it has no request open: idle connections close, as a server may close them at any time. True when none is left; nothing: it is
+/// not known, for some milliseconds after a reload.
+std::optional<bool> Keeper::end_idle_old_workers() {
   auto list = proxy_.ask_master("show proc");
-  if (!list) return true;
+  if (!list) return std::nullopt;
   auto workers = old_workers_seen(*list);
   maybe_old_workers_ = !workers.empty();
   for (auto pid : workers) {
@@ -189,8 +190,15 @@ Status Keeper::reload(const catalog::Content& content, Plan wanted, Outcome& out
   auto info = proxy_.info();
   if (!info) return fail(Errc::unavailable, "HAProxy is gone after a reload");
   took(std::move(wanted), info->shape, info->pid);
-  outcome.in_force = true;
   return {};
+}
+
+/// Whether a reload would bring nothing but new back ends that have no instance yet.
+bool Keeper::brings_nobody(Plan wanted) const {
+  std::erase_if(wanted.backends, [&](const auto& b) {
+    return !has_.backends.contains(b.first) && std::all_of(b.second.slots.begin(), b.second.slots.end(), [](const Slot& s) { return s.state == Slot::State::free; });
+  });
+  return shape_of(wanted, options_.rendering) == shape_;
 }
 
 Keeper::Outcome Keeper::apply(const catalog::Content& content, bool fresh, Mono now, const catalog::Doubt& doubt) {
@@ -228,22 +236,35 @@ Keeper::Outcome Keeper::apply(const catalog::Content& content, bool fresh, Mono 
     has_ = std::move(steps.after);
     outdated_ = outdated_ || steps.any_leaves;
   }
-  outdated_ = outdated_ && maybe_old_workers_ && !end_idle_old_workers();
-  if (outdated_) outcome.again = outdated_again;
-  outcome.in_force = steps.all_placed;
+  outdated_ = outdated_ && maybe_old_workers_;
+  bool unseen = false;                                    // who has left may still be asked by an old worker that could not be looked at
+  if (outdated_) {
+    auto none_left = end_idle_old_workers();
+    unseen = !none_left;
+    outdated_ = !none_left.value_or(false);
+    if (outdated_) outcome.again = unseen ? at_once : outdated_again;
+  }
+  outcome.in_force = steps.all_placed && !unseen;
   if (!banned_.ports.empty() && !outcome.again) outcome.again = later;  // a port may come free
   if (shape_of(wanted, options_.rendering) == shape_) {
     has_ = std::move(wanted);
+    gathers_until_.reset();
+    outcome.whole = outcome.in_force;
     auto ok = save(has_, shape_);
     return ok ? outcome : trouble(ok.error(), later);
   }
-  if (next_reload_ && now < *next_reload_) {
-    auto wait = std::chrono::ceil<Millis>(*next_reload_ - now);
+  if (!gathers_until_) gathers_until_ = now + options_.gather;
+  auto reload_at = std::max(next_reload_.value_or(now), brings_nobody(wanted) ? *gathers_until_ : now);
+  if (now < reload_at) {
+    auto wait = std::chrono::ceil<Millis>(reload_at - now);
     outcome.again = outcome.again ? std::min(*outcome.again, wait) : wait;
     return outcome;
   }
+  gathers_until_.reset();
   auto ok = reload(content, std::move(wanted), outcome, now);
-  return ok ? outcome : trouble(ok.error(), soon);
+  if (!ok) return trouble(ok.error(), soon);
+  outcome.in_force = outcome.whole = !unseen;
+  return outcome;
 }
 
 bool Keeper::lost() const {
@@ -265,9 +286,12 @@ std::map<TaskId, std::uint32_t> Keeper::open_requests() const {
       if (s.state == Slot::State::drain) draining.emplace(fmt::format("{}/{}:{}", name, s.ip, s.port), s.task), out.emplace(s.task, 0);
   if (draining.empty()) return out;
   std::vector<int> workers{0};
-  if (maybe_old_workers_)
-    if (auto list = proxy_.ask_master("show proc"))
-      for (auto pid : old_workers_seen(*list)) workers.push_back(pid);
+  if (maybe_old_workers_) {
+    auto list = proxy_.ask_master("show proc");
+    if (!list)
+      for (auto& [task, open] : out) open += 1;           // as below: better one too many
+    for (auto pid : list ? old_workers_seen(*list) : std::vector<int>()) workers.push_back(pid);
+  }
   for (auto worker : workers) {
     auto csv = proxy_.ask("show stat -1 4 -1", worker);
     if (!csv) {

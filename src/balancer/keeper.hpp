@@ -21,6 +21,7 @@ struct KeeperOptions {
   std::vector<std::uint16_t> optional_ports{80};   ///< left out where somebody else has them
   std::string own_ip;
   Millis reload_every{100};                        ///< between two reloads at least, the more the more old workers there are
+  Millis gather{50};                               ///< for which a reload waits when all it brings are back ends that have nobody yet: others come along
 };
 
 /// Shape    apply() whenever the catalog changes or `again` is over. Idempotent: what failed is done by the next call.
@@ -31,7 +32,8 @@ class Keeper {
   Keeper(KeeperOptions options, Proxy& proxy) : options_(std::move(options)), proxy_(proxy) {}
 
   struct Outcome {
-    bool in_force = false;                         ///< instances are in or out of rotation as the content says
+    bool in_force = false;                         ///< instances are in or out of rotation as the content says, new back ends aside
+    bool whole = false;                            ///< all that the content says is in force, rules and new back ends too, but what is left out
     std::optional<Millis> again;                   ///< something is left to do: call again after this, changed or not
     std::string trouble;
     std::size_t commands = 0;
@@ -63,7 +65,8 @@ class Keeper {
   void find_offenders(const catalog::Content& content, const Plan& wanted);
   Status save(const Plan& plan, const std::string& shape);
   Status reload(const catalog::Content& content, Plan wanted, Outcome& outcome, Mono now);
-  bool end_idle_old_workers();
+  [[nodiscard]] bool brings_nobody(Plan wanted) const;
+  std::optional<bool> end_idle_old_workers();
   void took(Plan plan, const std::string& shape, int pid);
 
   KeeperOptions options_;
@@ -81,6 +84,7 @@ class Keeper {
   std::set<std::uint16_t> fronts_;                      // ports that it has bound
   std::string on_disk_;
   std::optional<Mono> next_reload_;
+  std::optional<Mono> gathers_until_;
   std::vector<std::string> left_out_;
 };
 

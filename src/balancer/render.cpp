@@ -94,6 +94,7 @@ void render_hosts(std::string& out, const Plan& plan) {
 std::string render_all(const Plan& plan, const RenderOptions& o, bool with_slots, const std::string& shape) {
   std::string out = fmt::format(
       "# Written by croft; changes are overwritten.\nglobal\n    stats socket {0}/haproxy.sock mode 600 level admin expose-fd listeners\n    hard-stop-after 5m\n    mworker-max-reloads 50\n"
+      "    httpclient.ssl.verify none\n"  // nothing of ours uses it, and with it each start reads all the system's CAs: 20 ms of 50, 1.3 MB
       "    nbthread {1}\n    maxconn 8000\n",
       o.run_dir, o.threads);
   if (!shape.empty()) out += fmt::format("    description {}\n", shape);

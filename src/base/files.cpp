@@ -40,20 +40,24 @@ static Status write_all(int fd, std::string_view bytes, const fs::path& path) {
   return {};
 }
 
-Status write_file_atomic(const fs::path& path, std::string_view bytes, unsigned mode) {
+static Status write_aside(const fs::path& path, std::string_view bytes, unsigned mode, bool synced) {
   auto aside = path;
   aside += fmt::format(".{:x}.new", random_u64());
   Fd fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (!fd.valid()) return fail_errno("create " + aside.string());
   auto written = write_all(fd.get(), bytes, aside);
-  if (written && ::fsync(fd.get()) != 0) written = fail_errno("fsync " + aside.string());
+  if (written && synced && ::fsync(fd.get()) != 0) written = fail_errno("fsync " + aside.string());
   if (written && ::rename(aside.c_str(), path.c_str()) != 0) written = fail_errno("rename to " + path.string());
-  if (!written) {
-    ::unlink(aside.c_str());
-    return written;
-  }
+  if (!written) ::unlink(aside.c_str());
+  return written;
+}
+
+Status write_file_atomic(const fs::path& path, std::string_view bytes, unsigned mode) {
+  if (auto written = write_aside(path, bytes, mode, true); !written) return written;
   return sync_dir(path.parent_path().empty() ? "." : path.parent_path());
 }
+
+Status replace_file(const fs::path& path, std::string_view bytes, unsigned mode) { return write_aside(path, bytes, mode, false); }
 
 Status make_dirs(const fs::path& path, unsigned mode) {
   if (::mkdir(path.c_str(), mode) == 0) return {};

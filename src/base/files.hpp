@@ -37,6 +37,8 @@ class Fd {
 Result<std::string> read_file(const fs::path& path, std::size_t max = 16u << 20);
 /// Written aside in the same folder, synced, renamed over `path`, folder synced. Never half there.
 Status write_file_atomic(const fs::path& path, std::string_view bytes, unsigned mode = 0644);
+/// The same without a sync, for what means nothing after a power cut: never half there for who reads it, gone or empty after one.
+Status replace_file(const fs::path& path, std::string_view bytes, unsigned mode = 0644);
 Status make_dirs(const fs::path& path, unsigned mode = 0755);
 Status sync_dir(const fs::path& path);
 

@@ -58,9 +58,13 @@ bool enter_cgroups(const Config& c, pid_t pid) {
   _exit(127);
 }
 
-void drop_capabilities(const Config& c) {
+/// While we are root still, who alone may.
+void bound_capabilities(const Config& c) {
   for (int cap = 0; cap <= 40; ++cap)
     if (!(c.caps >> cap & 1)) prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+}
+
+void drop_capabilities(const Config& c) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2]{};
   data[0].effective = data[0].permitted = data[0].inheritable = static_cast<uint32_t>(c.caps);
@@ -97,6 +101,7 @@ sock_fprog read_seccomp(const Config& c, int report) {
   sock_fprog filter{};
   if (c.seccomp) filter = read_seccomp(c, report);
   if (c.keep_caps && prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) give_up(report, "keepcaps");
+  if (c.keep_caps) bound_capabilities(c);
   if (c.has_user) {
     if (geteuid() == 0 && setgroups(0, nullptr) != 0) give_up(report, "setgroups");
     if (setresgid(c.gid, c.gid, c.gid) != 0 || setresuid(c.uid, c.uid, c.uid) != 0) give_up(report, "setuid");

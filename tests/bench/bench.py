@@ -176,8 +176,7 @@ class Running(Farm):
 
     def __exit__(self, *_):
         self.down()
-        # Thrown away at the very end: ext4 looks at every inode that was freed within the last minute before it takes one, which would cost the next
-        # run a fifth of its time.
+        # Thrown away at the very end, see bench_deploy: it would cost the next run a fifth of its time.
         atexit.register(self.clean)
 
 
@@ -218,12 +217,12 @@ def bench_deploy():
             return deploy_all(farm, apps)
 
     bare = median(lambda: float(program("croft_bare_loop", "100")))
+    runs, checked = [one() for _ in range(ROUNDS)], [three() for _ in range(ROUNDS)]
+    # Last, because it throws thousands of files away, and ext4 looks at every inode freed within the last six minutes before it takes one.
     swarm = swarm_hundred()
-    runs = [one() for _ in range(ROUNDS)]
     say("100 native tasks, POST to API, DNS and HAProxy", statistics.median(r[0] for r in runs), "s", 1,
         [("Docker Swarm", swarm), ("bare loop of the kernel's part", bare), ("in the API alone", statistics.median(r[1] for r in runs))])
-    runs = [three() for _ in range(ROUNDS)]
-    say("100 native tasks of three apps with health checks", statistics.median(r[0] for r in runs), "s", 1, [("in the API alone", statistics.median(r[1] for r in runs))])
+    say("100 native tasks of three apps with health checks", statistics.median(r[0] for r in checked), "s", 1, [("in the API alone", statistics.median(r[1] for r in checked))])
 
 
 def swarm_hundred():

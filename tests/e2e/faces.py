@@ -186,7 +186,8 @@ def test_an_idle_connection_survives_a_reload_and_an_update(farm):
         idle.close()
         idle.request("GET", f"{APP}/10")
         answer = idle.getresponse()
-    assert (answer.status, answer.read().strip()) == (200, b"55"), "the worker that was replaced sent it to a task that is gone"
+    said = answer.status, answer.read().strip()
+    assert said == (200, b"55"), f"the worker that was replaced sent it to a task that is gone: {said}"
     farm.call("DELETE", "/v2/apps/another")
     farm.settled()
 
@@ -214,12 +215,13 @@ def test_host_names_by_label(farm):
 
 
 def test_a_configuration_that_cannot_be_written_stops_nobody(farm):
-    blocked = os.path.join(farm.data, "balancer", "haproxy.cfg.new")
+    blocked = os.path.join(farm.data, "balancer", "haproxy.cfg")
+    os.remove(blocked)
     os.mkdir(blocked)
     try:
         scale(farm, 4)
         assert ask(farm) == (200, 55)
-        wait("it is told", lambda: "haproxy.cfg.new" in farm.log())
+        wait("it is told", lambda: f"rename to {blocked}" in farm.log())
         port = farm.running(APP)[-1]["ports"][0]
     finally:
         os.rmdir(blocked)

@@ -118,6 +118,7 @@ class FakeProxy final : public Proxy {
     return out;
   }
   Result<std::string> ask_master(const std::string&) const override {
+    if (master_away) return fail(Errc::unavailable, "connect: Connection refused");
     std::string out = "#<PID> <type> <reloads> <uptime> <version>\n1 master 1 [failed: 0] 0d 2.6\n# workers\n";
     if (!workers.empty()) out += fmt::format("{} worker 0 0d 2.6\n", workers.back().pid);
     out += "# old workers\n";
@@ -169,6 +170,7 @@ class FakeProxy final : public Proxy {
   mutable std::string disk;
   mutable std::vector<std::string> told;
   mutable int checks = 0;
+  bool master_away = false;                       // it loads itself anew
   int starts = 0, reloads = 0, next_pid = 100;
   std::string start_fails, reload_fails, run_fails, check_breaks, write_fails;
   std::vector<std::string> refuses;

@@ -10,8 +10,9 @@ const Mono start_of_time{Millis(1'000'000)};
 
 struct KeeperTest : testing::Test {
   KeeperTest() { make(); }
-  void make() {
+  void make(Millis gather = Millis(0)) {
     KeeperOptions o;
+    o.gather = gather;
     o.rendering.run_dir = "/run/x";
     o.own_ip = "10.0.0.1";
     keeper = std::make_unique<Keeper>(o, proxy);
@@ -72,6 +73,7 @@ TEST_F(KeeperTest, ADrainNeedNotWaitForAnotherAppsReload) {
   c.endpoints[TaskId("web.0")].draining = true;
   auto outcome = apply(c);
   EXPECT_TRUE(outcome.in_force) << "the instance is out of rotation";
+  EXPECT_FALSE(outcome.whole) << "the other app's back end is still to come";
   EXPECT_EQ(proxy.serving("web_0"), (Lines{"10.0.0.1:31001"}));
   EXPECT_EQ(outcome.reloads, 0u) << "one has just been";
   settle(c);
@@ -89,6 +91,26 @@ TEST_F(KeeperTest, ABurstOfNewAppsIsFewReloads) {
   settle(c);
   EXPECT_LE(proxy.reloads, 3);
   EXPECT_NE(proxy.disk.find("backend app49_0"), std::string::npos);
+}
+
+TEST_F(KeeperTest, AReloadThatBringsNobodyWaitsForOthersToComeAlong) {
+  make(Millis(50));
+  auto c = web(1);
+  apply(c);
+  EXPECT_EQ(apply(c.with(service("/one", 10001))).again, Millis(50));
+  now += Millis(20);
+  auto outcome = apply(c.with(service("/two", 10002)));
+  EXPECT_EQ(outcome.again, Millis(30)) << "of the first one's time";
+  EXPECT_TRUE(outcome.in_force);
+  now += Millis(30);
+  EXPECT_EQ(apply(c).reloads, 1u);
+  now += Millis(200);
+  EXPECT_FALSE(apply(c).again) << "both came with it";
+  EXPECT_EQ(apply(c.with(service("/three", 10003))).reloads, 0u);
+  auto e = endpoint("three.0", "/three", 31030);
+  e.healthy = true;
+  EXPECT_EQ(apply(c.with(e)).reloads, 1u) << "somebody waits for it";
+  EXPECT_EQ(proxy.serving("three_0"), (Lines{"10.0.0.1:31030"}));
 }
 
 TEST_F(KeeperTest, AnInstanceWithoutAPlaceIsNotSaidToBeInForce) {
@@ -455,6 +477,24 @@ TEST_F(KeeperTest, AnOldWorkerThatKnowsInstancesThatLeftEndsOnceItHasNoRequestOp
   now += *outcome.again;
   settle(c);
   EXPECT_EQ(proxy.workers.size(), 1u) << "an idle client connects anew, and is not sent to a task that is gone";
+}
+
+TEST_F(KeeperTest, WhileTheMasterLoadsItselfAnewAnOldWorkerMayAskWhoLeft) {
+  auto c = web(2);
+  apply(c);
+  c.with(service("/new", 10001));
+  apply(c);
+  proxy.master_away = true;
+  c.endpoints[TaskId("web.0")].draining = true;
+  auto outcome = apply(c);
+  EXPECT_FALSE(outcome.in_force);
+  EXPECT_EQ(outcome.again, Millis(10));
+  EXPECT_EQ(keeper->open_requests().at(TaskId("web.0")), 1u);
+  proxy.master_away = false;
+  outcome = apply(c);
+  EXPECT_TRUE(outcome.in_force);
+  EXPECT_EQ(proxy.workers.size(), 1u);
+  EXPECT_EQ(keeper->open_requests().at(TaskId("web.0")), 0u);
 }
 
 TEST_F(KeeperTest, OpenRequestsAreThoseOfOldWorkersToo) {

@@ -39,7 +39,7 @@ int main(int argc, char** argv) {
   bool v2 = stat("/sys/fs/cgroup/cgroup.controllers", &st) == 0;
   if (v2) tops = {"/sys/fs/cgroup/croft-bare"};
   else
-    for (const char* name : {"cpu", "cpuacct", "memory", "pids", "freezer"}) tops.push_back(std::string("/sys/fs/cgroup/") + name + "/croft-bare");
+    for (const char* name : {"cpu", "cpuacct", "memory", "pids"}) tops.push_back(std::string("/sys/fs/cgroup/") + name + "/croft-bare");
   for (const auto& top : tops) mkdir(top.c_str(), 0755);
   std::vector<pid_t> pids;
   std::vector<std::string> folders;
