@@ -16,6 +16,7 @@ namespace croft::agent {
 
 namespace {
 
+constexpr std::chrono::milliseconds report_gap{10};
 constexpr std::chrono::milliseconds pause_first{20}, pause_max{500};
 constexpr std::chrono::milliseconds connect_limit{700};  // masters are near; one whose host is down must not hold up the search for the next
 constexpr std::chrono::milliseconds silence_max{3000};   // three of the leader's heartbeats
@@ -223,7 +224,12 @@ asio::awaitable<void> AgentService::Impl::report_loop() {
     how.timeout = silence_max;
     reports.add();
     auto answer = co_await client.request(to, std::move(request), how);
-    if (answer && answer->status < 300) continue;
+    if (answer && answer->status < 300) {
+      // The first of many goes at once; what comes right behind it goes together.
+      auto early = now.mono + report_gap - std::chrono::steady_clock::now();
+      if (early > early.zero()) co_await net::sleep_for(std::chrono::ceil<std::chrono::milliseconds>(early));
+      continue;
+    }
     if (answer) log::warn("agent", "master={} refused a report: {} {}", to.str(), answer->status, answer->body);
     // Register anew, so that everything unacknowledged is told again; unless another leader has been found meanwhile.
     if (auto reader = stream.lock(); reader && leader == to) reader->cancel();

@@ -15,7 +15,7 @@ namespace croft::balancer {
 namespace {
 
 constexpr std::chrono::milliseconds ask_every{1000};      // whether HAProxy is who we think; that its process ends is noticed at once
-constexpr std::chrono::milliseconds confirm_every{250};
+constexpr std::chrono::milliseconds confirm_every{250}, apply_gap{10};
 
 KeeperOptions keeper_options(const BalancerOptions& o) {
   KeeperOptions k;
@@ -122,11 +122,14 @@ asio::awaitable<void> BalancerService::Impl::apply_loop() {
       if (std::exchange(unapplied, false) || due) todo = newest;
     }
     if (todo) {
+      auto begun = std::chrono::steady_clock::now();
       auto outcome = co_await apply(*todo);
       if (!outcome.trouble.empty() && outcome.trouble != last_trouble) log::error("balancer", "{}", outcome.trouble);
       last_trouble = outcome.trouble;
       again.reset();
       if (outcome.again) again = std::chrono::steady_clock::now() + *outcome.again;
+      // The first of many changes is in force at once; those right behind it go together.
+      if (auto early = begun + apply_gap - std::chrono::steady_clock::now(); early > early.zero()) co_await net::sleep_for(std::chrono::ceil<Millis>(early));
       continue;
     }
     auto patience = ask_every;
