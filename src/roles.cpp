@@ -96,7 +96,10 @@ net::Origin logs_origin(const Host& h) {
 
 Status check_role(const Host& h, secure::HostRole role) { return h.security ? h.security->check_role(role) : Status{}; }
 
-DockerPolicy policy_of(const Settings& s) { return {s.allow_privileged, s.allow_host_paths, s.allow_docker_parameters, s.policies}; }
+TaskPolicy policy_of(const Settings& s) {
+  auto users = s.allow_users.value_or(s.logins() ? std::vector<std::string>{} : std::vector<std::string>{"*"});
+  return {s.allow_privileged, s.allow_host_paths, s.allow_docker_parameters, std::move(users), s.policies};
+}
 
 // --- master ---
 
@@ -153,7 +156,7 @@ class MasterRole final : public Role {
     if (access_.files && !s.zookeeper.empty()) made->store = coordination::sealed_store(std::move(made->store), {access_.files, &access_.files->seal});
     leader_ = orchestrator::LeaderService::make(pool, std::move(made->store), std::move(made->election), std::move(settings), host_.metrics);
     auto router = std::make_shared<net::Router>();
-    orchestrator::MarathonOptions marathon{.base_url = (host_.security ? "https://" : "http://") + advertised, .leader = advertised, .docker = policy_of(s)};
+    orchestrator::MarathonOptions marathon{.base_url = (host_.security ? "https://" : "http://") + advertised, .leader = advertised, .policy = policy_of(s)};
     orchestrator::add_marathon_routes(*router, leader_, marathon);
     leader_->add_link_routes(*router);
     if (host_.security) {
@@ -290,11 +293,13 @@ class NodeRole final : public Role {
     o.dns_url = fmt::format("http://{}:{}", s.ip, s.discovery_port);
     if (!s.bridge.empty()) o.bridge_dns_url = fmt::format("http://{}:{}", s.bridge, s.discovery_port);
     o.bridge = s.bridge;
+    o.fetch_paths = s.allow_fetch_paths.value_or(s.logins() ? s.allow_host_paths : std::vector<std::string>{"/"});
     std::unique_ptr<agent::Runtime> docker;
     if (s.docker) docker = agent::make_docker_runtime(host_.io.get_executor(), docker_options(s, o));
     agent::NativeOptions native;
     native.executor = o.executor;
     native.cgroup_parent = cgroup_parent;
+    native.policy = policy_of(s);
     auto unshipped = std::make_shared<logs::Unshipped>();
     o.shipped = [unshipped](const std::filesystem::path& sandbox) { return !unshipped->contains(sandbox.string()); };
     agent_ = agent::AgentService::make(host_.io.get_executor(), o, agent::make_native_runtime(native, blocking_), std::move(docker), host_.metrics);

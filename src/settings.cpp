@@ -65,6 +65,9 @@ class Keys {
     else wrong(*node, "'{}' must be a list of texts", key);
     table_.erase(key);
   }
+  void take(std::string_view key, std::optional<std::vector<std::string>>& into) {
+    if (table_.contains(key)) take(key, into.emplace());
+  }
   void take(std::string_view key, Labels& into) {
     auto* node = table_.get(key);
     if (!node) return;
@@ -156,11 +159,12 @@ void read_security(Keys& k, Settings& s) {
   });
   k.take("host_names", s.host_names);
   k.tables("policy", [&](Keys& one) {
-    DockerPolicy::Group group;
+    TaskPolicy::Group group;
     one.take<std::string>("group", group.path);
     one.take<bool>("privileged", group.privileged);
     one.take("host_paths", group.host_paths);
     one.take("docker_parameters", group.parameters);
+    one.take("users", group.users);
     s.policies.push_back(std::move(group));
   });
 }
@@ -198,6 +202,8 @@ Status read_settings(const std::filesystem::path& file, Settings& s) {
   k.take<bool>("allow_privileged", s.allow_privileged);
   k.take("allow_host_paths", s.allow_host_paths);
   k.take("allow_docker_parameters", s.allow_docker_parameters);
+  k.take("allow_users", s.allow_users);
+  k.take("allow_fetch_paths", s.allow_fetch_paths);
   k.take<double>("reserve_cpus", s.reserve_cpus);
   k.take<double>("reserve_mem", s.reserve_mem);
   double cpus = 0, mem = 0;

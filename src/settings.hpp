@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "model/docker_policy.hpp"
+#include "model/task_policy.hpp"
 #include "model/task.hpp"
 #include "net/http_client.hpp"
 
@@ -36,8 +36,10 @@ struct Settings {
   std::string bridge;                                ///< address of the container bridge; "": none
   std::string docker_socket = "/var/run/docker.sock";
   bool docker = true;
-  bool allow_privileged = false;                     ///< what Docker manifests may ask for; see model/docker_policy.hpp
+  bool allow_privileged = false;                     ///< what Docker manifests may ask for; see model/task_policy.hpp
   std::vector<std::string> allow_host_paths{"/srv", "/mnt", "/data"}, allow_docker_parameters;
+  std::optional<std::vector<std::string>> allow_fetch_paths;  ///< folders of a host that artifacts (fetch, uris) may come from; default: all where nobody logs in, else allow_host_paths
+  std::optional<std::vector<std::string>> allow_users;  ///< default: all where nobody logs in, else none
   double reserve_cpus = 0, reserve_mem = 256;
   std::optional<double> cpus, mem;                   ///< of the node, instead of what is found
   std::string ports = "31000-32000";
@@ -56,7 +58,7 @@ struct Settings {
   std::filesystem::path tls_cert, tls_key, tls_ca;   ///< instead of host.pem, host.key and ca.pem there
   std::set<std::string> plain;                       ///< listeners that speak plain HTTP all the same, by name
   std::vector<std::string> host_names;               ///< further names by which clients reach this host: in its certificate, and taken in Host
-  std::vector<DockerPolicy::Group> policies;         ///< what admins of a group may ask of Docker beyond the rest
+  std::vector<TaskPolicy::Group> policies;         ///< what admins of a group may ask of Docker beyond the rest
 
   [[nodiscard]] bool logins() const { return auth != "none"; }
   /// One of tls_cert, tls_key, tls_ca, or its default.

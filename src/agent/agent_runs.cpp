@@ -80,8 +80,11 @@ asio::awaitable<Status> AgentService::Impl::launch(RunPtr run) {
     auto latest = run->launch.sandbox.parent_path() / "latest";
     fs::remove(latest, ec);
     fs::create_directory_symlink(run->launch.sandbox.filename(), latest, ec);
+    auto owner = runtime_of(*run).owner(run->launch.spec);
+    if (!owner) *result = fail(std::move(owner).error());
+    else if (*owner && ::chown(run->launch.sandbox.c_str(), (*owner)->uid, (*owner)->gid) != 0) *result = fail_errno("chown " + run->launch.sandbox.string());
     for (const auto& artifact : run->launch.spec.fetch)
-      if (*result) *result = fetch(artifact, run->launch.sandbox, options.work_dir / "cache");
+      if (*result) *result = fetch(artifact, run->launch.sandbox, options.work_dir / "cache", {.as = *owner, .host_paths = options.fetch_paths});
   };
   co_await blocking.run(prepare_folders);
   if (!*result) co_return *result;

@@ -27,6 +27,7 @@ struct AgentOptions {
   std::string dns_url;                        ///< CROFT_DNS_URL of native tasks: "http://127.0.0.1:8123"
   std::string bridge;                         ///< the container bridge's address; "": none
   std::string bridge_dns_url;                 ///< of containers: "http://172.17.42.1:8123"
+  std::vector<std::string> fetch_paths{"/"};  ///< folders of this host that artifacts may come from
   Millis sandbox_age{7L * 24 * 3600 * 1000};
   std::function<bool(const std::filesystem::path& sandbox)> shipped;  ///< whether logs of a sandbox are safe to collect; none: always
 };

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "agent/runtime.hpp"
-#include "model/docker_policy.hpp"
+#include "model/task_policy.hpp"
 
 namespace croft::agent {
 

@@ -31,6 +31,14 @@ class DockerRuntime final : public Runtime {
  public:
   DockerRuntime(asio::any_io_executor executor, DockerOptions options) : executor_(executor), options_(std::move(options)), engine_(executor, options_.socket) {}
 
+  /// What is fetched is written as nobody: an archive's links lead nowhere that matters. Processes are the image's user's.
+  Result<std::optional<Owner>> owner(const TaskSpec& spec) const override {
+    if (spec.fetch.empty() || ::geteuid() != 0) return std::nullopt;
+    auto user = user_named("nobody");
+    if (!user) return fail(std::move(user).error());
+    return *user;
+  }
+
   asio::awaitable<Result<ExecPlan>> prepare(Launch launch, Progress progress) override {
     const auto& spec = launch.spec;
     if (auto problems = check_policy(*spec.docker, spec.volumes, policy_at(options_.policy, spec.app.str(), true)); !problems.empty()) co_return fail(Errc::forbidden, "{}", problems[0].words);

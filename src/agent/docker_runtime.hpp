@@ -9,7 +9,7 @@ namespace croft::agent {
 struct DockerOptions {
   std::string socket = "/var/run/docker.sock";
   DockerHost host;
-  DockerPolicy policy;
+  TaskPolicy policy;
   Millis pull_limit{600'000};
 };
 

@@ -1,14 +1,29 @@
 #pragma once
+#include <chrono>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "agent/runtime.hpp"
 #include "base/error.hpp"
 #include "model/task.hpp"
 
 namespace croft::agent {
 
-/// Brings one artifact into the sandbox: file:// and absolute paths by copy, http, https and ftp by curl; archives are unpacked. Blocks.
-/// Errors   invalid (scheme, name), not_found, io, timeout; all name the URI.
-Status fetch(const Artifact& artifact, const std::filesystem::path& sandbox, const std::filesystem::path& cache);
+struct FetchRules {
+  std::optional<Owner> as;                             ///< whose rights the helpers have; nothing: our own
+  std::vector<std::string> host_paths{"/"};            ///< folders of this host that files may come from, links resolved
+  std::uint64_t bytes_max = std::uint64_t{10} << 30;   ///< of one file, before and after unpacking
+  std::chrono::seconds limit{600};                     ///< of one artifact's way here, and of its unpacking
+};
+
+/// Brings one artifact into the sandbox: file:// and absolute paths by copy, http, https and ftp by curl; archives are unpacked. Everything in the
+/// sandbox is written with the rights of `as`, so that a link that an archive brings leads nowhere that the task could not go by itself. A redirect
+/// leads to no loopback, link-local or private address unless the URI itself named one of that kind; link-local addresses are asked never.
+/// Blocks.
+/// Errors   invalid (scheme, name), forbidden (a path, an address), not_found, io, timeout, too_large; all name the URI.
+Status fetch(const Artifact& artifact, const std::filesystem::path& sandbox, const std::filesystem::path& cache, const FetchRules& rules = {});
 
 }  // namespace croft::agent

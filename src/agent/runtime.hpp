@@ -23,6 +23,9 @@ struct Launch {
   std::filesystem::path run, sandbox;    ///< both exist
 };
 
+/// Whose a task's files and processes are.
+struct Owner { std::uint32_t uid = 0, gid = 0; };
+
 /// What the executor is to run.
 struct ExecPlan {
   std::vector<std::string> args;
@@ -34,6 +37,7 @@ struct ExecPlan {
   std::vector<std::string> cgroups;
   std::vector<std::pair<std::string, std::string>> cgroup_settings;
   std::string oom_file, seccomp_file;
+  std::string sandboxes;                 ///< the folder of all tasks' sandboxes, of which this one is to see its own only; "": no matter
   Millis grace{3000};
   std::string docker_socket, container;  ///< a container to hold, instead of all but dir and grace
 };
@@ -51,6 +55,8 @@ class Runtime {
  public:
   virtual ~Runtime() = default;
   using Progress = std::function<void(std::string)>;
+  /// Whose the sandbox is and with whose rights it is filled; nothing: croft's own, which is not root. Errors: the task may not be his, or he is not known here.
+  virtual Result<std::optional<Owner>> owner(const TaskSpec& spec) const = 0;
   /// Everything up to the start: image, container, limits. `progress` is for people.
   virtual asio::awaitable<Result<ExecPlan>> prepare(Launch launch, Progress progress) = 0;
   /// Runs a command inside the task; its exit code.
@@ -68,6 +74,8 @@ class Runtime {
   virtual asio::awaitable<void> reap(std::set<TaskId>) { co_return; }
 };
 
+/// A user of this host by name. Errors: invalid.
+Result<Owner> user_named(const std::string& name);
 /// Writes exec.conf. Errors: io.
 Status write_exec_conf(const std::filesystem::path& run, const ExecPlan& plan);
 

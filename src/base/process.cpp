@@ -25,12 +25,13 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
 }
 }  // namespace
 
-Result<Ran> run_program(std::vector<std::string> words, std::chrono::milliseconds limit, const std::vector<std::string>* env) {
+Result<Ran> run_program(std::vector<std::string> words, std::chrono::milliseconds limit, const std::vector<std::string>* env, int in) {
   int pipes[2];
   if (::pipe2(pipes, O_CLOEXEC) != 0) return fail_errno("pipe");
   Fd reading(pipes[0]), writing(pipes[1]);
   SpawnActions actions;
-  actions.open(0, "/dev/null", O_RDONLY);
+  if (in >= 0) actions.dup(in, 0);
+  else actions.open(0, "/dev/null", O_RDONLY);
   actions.dup(writing.get(), 1);
   actions.dup(writing.get(), 2);
   auto argv = pointers(words);

@@ -16,9 +16,9 @@ struct Ran {
   std::string said;       ///< stdout and stderr together, at most 64 KiB
 };
 
-/// Runs a program (looked up in PATH) with stdin empty. Blocks for at most `limit`, then kills it.
+/// Runs a program (looked up in PATH) with `in` as stdin, else an empty one. Blocks for at most `limit`, then kills it.
 /// Errors   io (cannot start), timeout.
-Result<Ran> run_program(std::vector<std::string> words, std::chrono::milliseconds limit, const std::vector<std::string>* env = nullptr);
+Result<Ran> run_program(std::vector<std::string> words, std::chrono::milliseconds limit, const std::vector<std::string>* env = nullptr, int in = -1);
 
 /// File actions for posix_spawn that close everything from a descriptor on.
 class SpawnActions {

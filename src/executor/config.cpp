@@ -33,6 +33,8 @@ bool take(Config& c, char* line) {
     c.oom = value;
   } else if (is("seccomp")) {
     c.seccomp = value;
+  } else if (is("sandboxes")) {
+    c.sandboxes = value;
   } else if (is("docker")) {
     c.docker = value;
   } else if (is("container")) {

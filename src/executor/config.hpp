@@ -8,7 +8,7 @@
 //   grace=ms        TERM to KILL when the agent does not say   rotate=bytes:count
 //   ns=0            no namespaces                              seccomp=FILE        a BPF program to load
 //   docker=SOCKET   container=NAME     a container to start and hold, instead of arg, env, user, cgroup
-//   caps=MASK       capabilities to keep, hexadecimal
+//   caps=MASK       capabilities to keep, hexadecimal           sandboxes=FOLDER    where all tasks' sandboxes are; only `dir` is seen of it
 
 #include <stddef.h>
 #include <stdint.h>
@@ -26,6 +26,7 @@ struct Config {
   const char* dir = "/";
   const char* oom = nullptr;
   const char* seccomp = nullptr;
+  const char* sandboxes = nullptr;
   const char* docker = nullptr;
   const char* container = nullptr;
   bool has_user = false, namespaces = true, keep_caps = false;

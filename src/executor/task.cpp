@@ -133,6 +133,28 @@ void tell(int fd, const ExitStatus& status) {
   if (write(fd, &status, sizeof status) < 0) {}
 }
 
+/// Other tasks' sandboxes are none of this one's business, and mostly of the same user: a folder that is empty but for the way to its own stands over them.
+bool hide_other_sandboxes(const Config& c) {
+  char path[4096];
+  size_t above = strlen(c.sandboxes), size = strlen(c.dir);
+  if (size >= sizeof path || strncmp(c.dir, c.sandboxes, above) != 0 || c.dir[above] != '/') return errno = EINVAL, false;
+  int own = open(c.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (own < 0 || mount("tmpfs", c.sandboxes, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0711,size=64k") != 0) return false;
+  memcpy(path, c.dir, size + 1);
+  umask(022);
+  for (char* at = path + above + 1; at;) {
+    at = strchr(at, '/');
+    if (at) *at = '\0';
+    if (mkdir(path, 0711) != 0) return false;
+    if (at) *at++ = '/';
+  }
+  char from[64];
+  snprintf(from, sizeof from, "/proc/self/fd/%d", own);
+  bool good = mount(from, c.dir, nullptr, MS_BIND, nullptr) == 0;
+  close(own);
+  return good;
+}
+
 /// pid 1 of the task: starts the command, reaps whatever is left to it, forwards signals, and ends with the command. What the command
 /// started dies with pid 1.
 [[noreturn]] void init(const Config& c, int go, int out, int err, int status_fd, int report) {
@@ -146,6 +168,7 @@ void tell(int fd, const ExitStatus& status) {
     if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0 && geteuid() == 0) give_up(report, "mount /proc");
     for (const char* masked : {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/sysrq-trigger"})
       mount("/dev/null", masked, nullptr, MS_BIND, nullptr);
+    if (c.sandboxes && !hide_other_sandboxes(c)) give_up(report, "hiding other sandboxes");
   }
   struct sigaction action{};
   action.sa_handler = forward;

@@ -65,7 +65,13 @@ std::expected<json::value, net::Response> body_of(const net::Request& r, boost::
   return std::move(*parsed);
 }
 
-std::expected<App, Refusal> read_app(const DockerPolicy& policy, const json::value& body, const App& over, const std::optional<AppId>& id, std::string within) {
+std::vector<PolicyProblem> against_policy(const App& app, const TaskPolicy& policy) {
+  if (app.docker) return check_policy(*app.docker, app.volumes, policy);
+  auto problem = check_user(app.user, policy);
+  return problem ? std::vector{std::move(*problem)} : std::vector<PolicyProblem>{};
+}
+
+std::expected<App, Refusal> read_app(const TaskPolicy& policy, const json::value& body, const App& over, const std::optional<AppId>& id, std::string within) {
   Problems problems(std::move(within));
   refuse_nul(body, problems);
   App app;
@@ -79,8 +85,7 @@ std::expected<App, Refusal> read_app(const DockerPolicy& policy, const json::val
     if (!given || given->is_null()) problems.shape("/id", "error.path.missing");
   }
   if (!problems.any()) validate(app, problems);
-  if (app.docker)
-    for (auto& [path, words] : check_policy(*app.docker, app.volumes, policy_at(policy, app.id.str(), true))) problems.meaning(path, words);
+  for (auto& [path, words] : against_policy(app, policy_at(policy, app.id.str(), true))) problems.meaning(path, words);
   if (problems.any()) return std::unexpected(Refusal{{Errc::invalid, problems.json()}, {}});
   return app;
 }
@@ -124,7 +129,7 @@ asio::awaitable<Response> create_app(FacePtr face, Request r) {
   if (!body) co_return body.error();
   AppId id;
   Leader::Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
-    auto app = read_app(face->options.docker, *body, App{}, std::nullopt);
+    auto app = read_app(face->options.policy, *body, App{}, std::nullopt);
     if (!app) return std::unexpected(app.error());
     id = app->id;
     if (state.app(id)) return refuse(Errc::conflict, fmt::format("An app with id [{}] already exists.", id));
@@ -172,7 +177,7 @@ struct Update {
   std::string within;                ///< where in the body it stands
 };
 
-std::expected<App, Refusal> updated(const DockerPolicy& policy, const json::value& body, const Orchestrator& state, const AppId& id, const Update& how) {
+std::expected<App, Refusal> updated(const TaskPolicy& policy, const json::value& body, const Orchestrator& state, const AppId& id, const Update& how) {
   const auto* stored = state.app(id);
   if (!stored && how.must_exist) return refuse(Errc::not_found, fmt::format("App '{}' does not exist", id));
   auto rollback = rollback_in(body, state, id);
@@ -191,7 +196,7 @@ asio::awaitable<Response> update_app(FacePtr face, Request r) {
   bool created = false;
   Leader::Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
     created = !state.app(id);
-    auto app = updated(face->options.docker, *body, state, id, update_of(r));
+    auto app = updated(face->options.policy, *body, state, id, update_of(r));
     if (!app) return std::unexpected(app.error());
     auto intent = intent_of(r);
     intent.announce = true;
@@ -221,7 +226,7 @@ asio::awaitable<Response> update_apps(FacePtr face, Request r) {
       auto id = read_app_id(text, "/", problems);
       if (intent.apps.contains(id)) problems.meaning("/id", fmt::format("{} stands twice in this list", id));
       if (problems.any()) return std::unexpected(Refusal{{Errc::invalid, problems.json()}, {}});
-      auto app = updated(face->options.docker, one, state, id, how);
+      auto app = updated(face->options.policy, one, state, id, how);
       if (!app) return std::unexpected(app.error());
       intent.apps[id] = std::move(*app);
     }

@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "model/docker_policy.hpp"
+#include "model/task_policy.hpp"
 #include "net/http.hpp"
 #include "orchestrator/leader.hpp"
 
@@ -13,7 +13,7 @@ namespace croft::orchestrator {
 struct MarathonOptions {
   std::string base_url;                 ///< "http://127.0.0.1:8080", for Location and X-Marathon-Leader
   std::string leader;                   ///< "127.0.0.1:8080"
-  DockerPolicy docker;                  ///< what manifests may ask of an Engine
+  TaskPolicy policy;                  ///< what manifests may ask of a host
   Millis leader_wait{2'500};            ///< how long a request waits for this master to lead
   std::uint16_t service_port_min = 10000, service_port_max = 20000;  ///< shown by /v2/info
 };

@@ -50,7 +50,9 @@ std::expected<json::value, net::Response> body_of(const net::Request& r, boost::
 
 /// Reads a manifest over what is stored (or over nothing) and checks it whole. Without `id` the body has to bring one. `within`: where in a
 /// longer body it stands, for the paths of problems.
-std::expected<App, Refusal> read_app(const DockerPolicy& policy, const boost::json::value& body, const App& over, const std::optional<AppId>& id, std::string within = {});
+/// What of an app breaks the policy that holds for it (policy_at).
+std::vector<PolicyProblem> against_policy(const App& app, const TaskPolicy& policy);
+std::expected<App, Refusal> read_app(const TaskPolicy& policy, const boost::json::value& body, const App& over, const std::optional<AppId>& id, std::string within = {});
 
 void add_task_routes(const FaceRoutes& on);   ///< marathon_tasks.cpp
 void add_group_routes(const FaceRoutes& on);  ///< marathon_groups.cpp

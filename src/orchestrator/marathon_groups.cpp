@@ -166,7 +166,7 @@ class GroupReader {
       auto path = fmt::format("{}/apps({})", within, i++);
       auto id = child_id(one, group, path, false);
       if (!id) return id.error();
-      auto app = read_app(face_.options.docker, one, App{}, *id, path);
+      auto app = read_app(face_.options.policy, one, App{}, *id, path);
       if (!app) return app.error();
       for (const auto& d : dependencies)
         if (std::find(app->dependencies.begin(), app->dependencies.end(), d) == app->dependencies.end()) app->dependencies.push_back(d);

@@ -28,15 +28,15 @@ std::shared_ptr<const View> seen_by(const std::shared_ptr<const View>& all, cons
 }
 
 /// What gives a host away is for admins of the app's group, and policy must allow it there. An app that was allowed once may be scaled by operators.
-std::optional<Refusal> beyond(const DockerPolicy& policy, const Intent& intent, const Orchestrator& state) {
+std::optional<Refusal> beyond(const TaskPolicy& policy, const Intent& intent, const Orchestrator& state) {
   for (const auto& [id, app] : intent.apps) {
-    if (!app || !app->docker) continue;
+    if (!app) continue;
     const auto* stored = state.app(id);
-    bool same = stored && stored->docker == app->docker && stored->volumes == app->volumes;
+    bool same = stored && stored->docker == app->docker && stored->volumes == app->volumes && stored->user == app->user;
     bool admin = same || secure::may(intent.caller, secure::Verb::administer, {secure::Kind::app, id.str()}).allowed;
-    auto problems = check_policy(*app->docker, app->volumes, policy_at(policy, id.str(), admin));
+    auto problems = against_policy(*app, policy_at(policy, id.str(), admin));
     if (problems.empty()) continue;
-    if (!admin && check_policy(*app->docker, app->volumes, policy_at(policy, id.str(), true)).empty())
+    if (!admin && against_policy(*app, policy_at(policy, id.str(), true)).empty())
       return Refusal{{Errc::forbidden, fmt::format("{} of {}: policy allows it here to admins only", problems[0].path, id)}, {}, {}, true};
     return Refusal{{Errc::invalid, problems[0].words}, {}, problems[0].path};
   }
@@ -56,7 +56,7 @@ asio::awaitable<std::expected<Accepted, Refusal>> change(FacePtr face, const net
   Leader::Make judged = [face, make = std::move(make)](const Orchestrator& state, Now now) -> std::expected<Intent, Refusal> {
     auto intent = make(state, now);
     if (intent)
-      if (auto refusal = beyond(face->options.docker, *intent, state)) return std::unexpected(std::move(*refusal));
+      if (auto refusal = beyond(face->options.policy, *intent, state)) return std::unexpected(std::move(*refusal));
     return intent;
   };
   co_return co_await face->leader->change(std::move(judged));

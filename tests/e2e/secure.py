@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """End-to-end tests of a farm with logins and TLS: every role a process with a certificate of its own.   usage: secure.py BIN_DIR [TEST...]"""
 import base64
+import glob
 import http.client
 import json
 import os
@@ -33,7 +34,7 @@ class SecureFarm(Farm):
     def config_of(self, role, more=""):
         file = os.path.join(self.dir, role + ".toml")
         with open(file, "w") as f:
-            f.write(f'data = "{self.data}"\nip = "127.0.0.1"\nbind = "127.0.0.1"\ninstance = "croft-dev"\ndns_port = 8053\ndrain_ms = 3000\ndocker = false\ncpus = 40\nmem = 40000\n'
+            f.write(f'data = "{self.data}"\nip = "127.0.0.1"\nbind = "127.0.0.1"\ninstance = "croft-dev"\ndns_port = 8053\ndrain_ms = 3000\ndocker = false\ncpus = 40\nmem = 40000\nallow_fetch_paths = ["{self.bin}"]\n'
                     f'{more}[tls]\ncluster = "{self.dir}/{role}.cluster"\n')
         return file
 
@@ -297,6 +298,66 @@ def test_the_old_exploit(farm):
             status, body = farm.call("POST", "/v2/apps", evil, who=who)
             assert status == 422, (status, body, evil)
     assert "/service/evil" not in ids(farm.get("/v2/apps"))
+
+
+POWERS = """
+grep -E "^(Uid|Gid|CapEff|CapPrm|CapBnd|NoNewPrivs|Seccomp):" /proc/self/status | tr -s "\\t" " "
+try() { "$@" >/dev/null 2>&1 && echo "could: $*" || echo "cannot: $*"; }
+try mount -t tmpfs none /mnt
+try unshare -Ur true
+try chroot / true
+try dmesg
+try cat /etc/shadow
+try cat /proc/1/environ
+try cat MASTER/master.cluster/host.key
+try touch /etc/croft-was-here
+try ls "${MESOS_SANDBOX%/slaves/*}/slaves"
+try cat OTHER/stderr
+echo mine > "$MESOS_SANDBOX/own" && cat "$MESOS_SANDBOX/own"
+try sh -c "echo 1 > /sys/fs/cgroup/memory/croft-dev/memory.limit_in_bytes"
+/usr/bin/python3 -c '
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+for name, call, flags in (("clone into a user namespace", 56, 0x10000000 | 17), ("clone3", 435, 0), ("fsopen", 430, 0), ("io_uring_setup", 425, 0), ("keyctl", 250, 0), ("bpf", 321, 0)):
+    r = libc.syscall(call, flags, 0, 0, 0, 0)
+    if r == 0: os._exit(0)
+    print("could:" if r > 0 else "cannot:", name, ctypes.get_errno())
+import threading
+t = threading.Thread(target=lambda: print("threads start"))
+t.start(); t.join()
+'
+echo all tried
+exec sleep 1000
+"""
+
+
+def test_a_native_task_has_no_powers(farm):
+    """S12: nobody's, no capabilities, no new privileges, behind a filter; another user of the host only where policy names him."""
+    other = glob.glob(f"{farm.data}/node/slaves/*/frameworks/*/executors/service_fibonacci.*/runs/latest")[0]
+    farm.deploy({"id": "/service/powers", "cmd": POWERS.replace("MASTER", farm.dir).replace("OTHER", os.path.realpath(other)), "cpus": 0.1, "mem": 64, "instances": 1, "portDefinitions": []})
+    path = f"/frameworks/{farm.get('/v2/info')['frameworkId']}/executors/{farm.app('/service/powers')['tasks'][0]['id']}/runs/latest/stdout"
+
+    def said():
+        return farm.get("/files/read?offset=0&length=60000&path=" + path, port=5051)["data"]
+
+    wait("it has tried all", lambda: "all tried" in said())
+    lines = said().splitlines()
+    nobody = "65534 65534 65534 65534"
+    for fact in (f"Uid: {nobody}", f"Gid: {nobody}", "CapEff: 0000000000000000", "CapPrm: 0000000000000000", "CapBnd: 0000000000000000", "NoNewPrivs: 1", "Seccomp: 2", "threads start", "cannot: clone3 38", "mine"):
+        assert fact in lines, (fact, lines)
+    assert not [line for line in lines if line.startswith("could")] and len([line for line in lines if line.startswith("cannot")]) == 17, lines
+    status, body = farm.call("POST", "/v2/apps", dict(sleeper("/service/thief"), fetch=[{"uri": f"file://{farm.dir}/master.cluster/host.key"}]), who=basic("olga"))
+    assert status == 201, (status, body)
+    failure = wait("it is refused on the node", lambda: farm.app("/service/thief").get("lastTaskFailure"), 10)
+    assert "allow_fetch_paths" in failure["message"], failure
+    farm.call("DELETE", "/v2/apps/service/thief?force=true")
+    farm.settled()
+    for who in (basic("olga"), basic("adam"), None):
+        status, body = farm.call("POST", "/v2/apps", dict(sleeper("/service/rooted"), user="root"), who=who)
+        assert status == 422 and "/user" in str(body) and "allow_users" in str(body), (status, body)
+    assert farm.call("POST", "/v2/apps", dict(sleeper("/service/rooted"), user="root"), who=basic("vic"))[0] in (403, 422)
+    farm.call("DELETE", "/v2/apps/service/powers")
+    farm.settled()
 
 
 def test_a_browser_of_somebody_elses(farm):

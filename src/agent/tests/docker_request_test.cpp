@@ -141,7 +141,7 @@ TEST(Policy, WhatGivesTheHostIsRefused) {
 }
 
 TEST(Policy, AGroupsPartIsForItsAdminsAndItsApps) {
-  DockerPolicy policy{.privileged = false, .host_paths = {"/srv"}, .parameters = {}, .groups = {{"/infra", true, {"/var/log"}, {"cap-add"}}, {"/", false, {"/opt"}, {}}}};
+  TaskPolicy policy{.privileged = false, .host_paths = {"/srv"}, .parameters = {}, .groups = {{"/infra", true, {"/var/log"}, {"cap-add"}}, {"/", false, {"/opt"}, {}}}};
   EXPECT_FALSE(policy_at(policy, "/infra/a", false).privileged);
   auto here = policy_at(policy, "/infra/a", true);
   EXPECT_TRUE(here.privileged);
@@ -152,8 +152,23 @@ TEST(Policy, AGroupsPartIsForItsAdminsAndItsApps) {
   EXPECT_EQ(beside.host_paths, (std::vector<std::string>{"/srv", "/opt"}));
 }
 
+TEST(Policy, UsersOfTheHostAreThoseThatAreNamed) {
+  TaskPolicy policy;
+  EXPECT_FALSE(check_user("", policy)) << "the node's choice";
+  ASSERT_TRUE(check_user("root", policy));
+  EXPECT_EQ(check_user("root", policy)->path, "/user");
+  policy.users = {"www-data"};
+  policy.groups.push_back({.path = "/infra", .privileged = false, .host_paths = {}, .parameters = {}, .users = {"root"}});
+  EXPECT_FALSE(check_user("www-data", policy));
+  EXPECT_TRUE(check_user("root", policy_at(policy, "/infra/backup", false)));
+  EXPECT_FALSE(check_user("root", policy_at(policy, "/infra/backup", true)));
+  EXPECT_TRUE(check_user("root", policy_at(policy, "/infrared", true)));
+  policy.users = {"*"};
+  EXPECT_FALSE(check_user("root", policy));
+}
+
 TEST(Policy, TheEnginesSocketIsGivenToNobody) {
-  DockerPolicy all{.privileged = true, .host_paths = {"/"}, .parameters = {"*"}, .groups = {}};
+  TaskPolicy all{.privileged = true, .host_paths = {"/"}, .parameters = {"*"}, .groups = {}};
   for (auto path : {"/var/run/docker.sock", "/run/docker.sock", "/run", "/var/run/", "/var/run/../run", "/srv/link/docker.sock", "/run/containerd/containerd.sock", "/var/run/docker"})
     EXPECT_EQ(check_policy({}, {{"/x", path, "RO"}}, all).size(), 1u) << path;
   DockerSpec d;

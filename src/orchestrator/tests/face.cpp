@@ -55,7 +55,7 @@ asio::awaitable<std::optional<std::vector<BusEvent>>> FarmLeader::events_after(s
 }
 
 Face::Face(Options options) : farm(options), leader(std::make_shared<FarmLeader>(farm)) {
-  MarathonOptions o{.base_url = "http://10.0.0.1:8080", .leader = "10.0.0.1:8080", .docker = {}, .leader_wait = Millis(10)};
+  MarathonOptions o{.base_url = "http://10.0.0.1:8080", .leader = "10.0.0.1:8080", .policy = {.users = {"*"}}, .leader_wait = Millis(10)};
   add_marathon_routes(router_, leader, o);
   mark_refusals(router_, o);
 }

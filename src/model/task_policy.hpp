@@ -1,5 +1,6 @@
 #pragma once
-// What a manifest may ask of the Docker Engine. The master refuses what breaks it when it is posted, the agent once more at the start.
+// What a manifest may ask of a host: of its Docker Engine, and whose processes its own may be. The master refuses what breaks it when it is posted,
+// the agent once more at the start.
 
 #include <optional>
 #include <string>
@@ -19,26 +20,30 @@ struct DockerOption {
 const DockerOption* find_docker_option(std::string_view key);
 
 /// What gives root on a host is refused unless the farm's operator allows it.
-struct DockerPolicy {
+struct TaskPolicy {
   bool privileged = false;
   std::vector<std::string> host_paths;   ///< folders that may be mounted, with what is below; "/" allows all
   std::vector<std::string> parameters;   ///< long names of options beyond the container; "*" allows all
+  /// Users of the host that a task without an image may run as, beside the node's own choice for those that name none; "*" allows all.
+  std::vector<std::string> users;
   struct Group;
   std::vector<Group> groups;             ///< what more is allowed to admins, for apps at or below a group
 };
-struct DockerPolicy::Group {
+struct TaskPolicy::Group {
   std::string path;                      ///< "/infra"
   bool privileged = false;
-  std::vector<std::string> host_paths, parameters;
+  std::vector<std::string> host_paths, parameters, users;
 };
 /// What holds for an app: the farm's part, and for `admin` that of every group above it.
-DockerPolicy policy_at(const DockerPolicy& policy, std::string_view app, bool admin);
+TaskPolicy policy_at(const TaskPolicy& policy, std::string_view app, bool admin);
 
 struct PolicyProblem {
   std::string path;           ///< in the manifest: "/container/docker/parameters(0)/key"
   std::string words;
 };
-std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vector<Volume>& volumes, const DockerPolicy& policy);
+std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vector<Volume>& volumes, const TaskPolicy& policy);
+/// `user` is a manifest's for a task without an image; "": none.
+std::optional<PolicyProblem> check_user(const std::string& user, const TaskPolicy& policy);
 /// Whether `path` lies in one of `folders`, after "." and ".." are resolved on paper. Links are the agent's to look at.
 bool path_within(std::string_view path, const std::vector<std::string>& folders);
 

@@ -1,4 +1,4 @@
-#include "model/docker_policy.hpp"
+#include "model/task_policy.hpp"
 
 #include <algorithm>
 #include <filesystem>
@@ -66,8 +66,8 @@ bool path_within(std::string_view path, const std::vector<std::string>& folders)
   });
 }
 
-DockerPolicy policy_at(const DockerPolicy& policy, std::string_view app, bool admin) {
-  DockerPolicy out{policy.privileged, policy.host_paths, policy.parameters, {}};
+TaskPolicy policy_at(const TaskPolicy& policy, std::string_view app, bool admin) {
+  TaskPolicy out{policy.privileged, policy.host_paths, policy.parameters, policy.users, {}};
   if (!admin) return out;
   for (const auto& g : policy.groups) {
     bool covers = g.path == "/" || (app.starts_with(g.path) && (app.size() == g.path.size() || app[g.path.size()] == '/'));
@@ -75,11 +75,17 @@ DockerPolicy policy_at(const DockerPolicy& policy, std::string_view app, bool ad
     out.privileged = out.privileged || g.privileged;
     out.host_paths.insert(out.host_paths.end(), g.host_paths.begin(), g.host_paths.end());
     out.parameters.insert(out.parameters.end(), g.parameters.begin(), g.parameters.end());
+    out.users.insert(out.users.end(), g.users.begin(), g.users.end());
   }
   return out;
 }
 
-std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vector<Volume>& volumes, const DockerPolicy& policy) {
+std::optional<PolicyProblem> check_user(const std::string& user, const TaskPolicy& policy) {
+  if (user.empty() || std::any_of(policy.users.begin(), policy.users.end(), [&](const auto& u) { return u == "*" || u == user; })) return std::nullopt;
+  return PolicyProblem{"/user", fmt::format("tasks may not run as '{}' on this farm (allow_users): {}", user, joined(policy.users))};
+}
+
+std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vector<Volume>& volumes, const TaskPolicy& policy) {
   std::vector<PolicyProblem> out;
   if (docker.privileged && !policy.privileged) out.push_back({"/container/docker/privileged", "privileged containers are not allowed on this farm (allow_privileged)"});
   for (std::size_t i = 0; i < docker.parameters.size(); ++i) {

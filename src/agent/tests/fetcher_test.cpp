@@ -1,0 +1,186 @@
+// Artifacts: where they may come from, whose rights they are brought with, how large they may be.
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_future.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+
+#include <fstream>
+#include <thread>
+
+#include "agent/fetcher.hpp"
+#include "base/files.hpp"
+#include "base/process.hpp"
+#include "net/http_server.hpp"
+
+namespace croft::agent {
+namespace {
+
+namespace asio = boost::asio;
+
+/// A server on loopback that answers by path.
+class Web {
+ public:
+  Web() : server_(io_.get_executor(), [this](net::Request r) { return answer(std::move(r)); }, {}), thread_([this] { io_.run(); }) { port_ = server_.listen("127.0.0.1", 0).value(); }
+  ~Web() {
+    auto job = server_.stop(Millis(100));
+    asio::co_spawn(io_, std::move(job), asio::use_future).get();
+    guard_.reset();
+    thread_.join();
+  }
+  [[nodiscard]] std::string url(const std::string& path) const { return fmt::format("http://127.0.0.1:{}{}", port_, path); }
+
+ private:
+  asio::awaitable<net::Response> answer(net::Request r) {
+    auto to = [](std::string where) {
+      auto response = net::Response::text("elsewhere", 302);
+      response.headers.set("Location", std::move(where));
+      return response;
+    };
+    if (r.path == "/tool") co_return net::Response::text("hello");
+    if (r.path == "/here/tool") co_return to("/tool");
+    if (r.path == "/round/tool") co_return to("/round/tool");
+    if (r.path == "/cloud/tool") co_return to("http://169.254.169.254/latest/meta-data/tool");
+    if (r.path == "/disk/tool") co_return to("file:///etc/passwd");
+    if (r.path == "/endless/tool") {  // says no length
+      net::Response response;
+      response.stream = [](std::shared_ptr<net::StreamWriter> w) -> asio::awaitable<void> {
+        for (int i = 0; i < 10'000; ++i)
+          if (!co_await w->write(std::string(65536, 'x'))) co_return;
+      };
+      co_return response;
+    }
+    co_return net::Response::text("no", 404);
+  }
+
+  asio::io_context io_;
+  asio::executor_work_guard<asio::io_context::executor_type> guard_{io_.get_executor()};
+  net::HttpServer server_;
+  std::thread thread_;
+  std::uint16_t port_ = 0;
+};
+
+class Fetching : public testing::Test {
+ protected:
+  Fetching() {
+    char name[] = "/tmp/croft-fetch-XXXXXX";
+    dir_ = ::mkdtemp(name);
+    ::chmod(dir_.c_str(), 0755);
+    for (const char* sub : {"sandbox", "host", "secret"}) fs::create_directory(dir_ / sub);
+    if (::geteuid() == 0) {
+      rules_.as = user_named("nobody").value();
+      EXPECT_EQ(::chown((dir_ / "sandbox").c_str(), rules_.as->uid, rules_.as->gid), 0);
+    }
+    rules_.host_paths = {(dir_ / "host").string()};
+    write(dir_ / "secret" / "key", "secret");
+    ::chmod((dir_ / "secret" / "key").c_str(), 0600);
+  }
+  ~Fetching() override { fs::remove_all(dir_); }
+  static void write(const fs::path& file, const std::string& text) { std::ofstream(file) << text; }
+  Status bring(const std::string& uri, bool cache = false, const std::string& dest = "", bool executable = false) {
+    Artifact a;
+    a.uri = uri;
+    a.cache = cache;
+    a.dest_path = dest;
+    a.executable = executable;
+    return fetch(a, dir_ / "sandbox", dir_ / "cache", rules_);
+  }
+  Errc code(const std::string& uri) {
+    auto ok = bring(uri);
+    EXPECT_FALSE(ok);
+    EXPECT_NE(ok.error().context.find(uri), std::string::npos) << ok.error().context;
+    return ok.error().code;
+  }
+  std::string brought(const std::string& name) { return read_file(dir_ / "sandbox" / name).value_or("none"); }
+
+  fs::path dir_;
+  FetchRules rules_;
+};
+
+TEST_F(Fetching, S9_FilesOfTheHostComeFromFoldersThatAreNamed) {
+  write(dir_ / "host" / "tool", "hello");
+  ASSERT_TRUE(bring((dir_ / "host" / "tool").string()));
+  EXPECT_EQ(brought("tool"), "hello");
+  EXPECT_EQ(code((dir_ / "secret" / "key").string()), Errc::forbidden);
+  EXPECT_EQ(code("file://" + (dir_ / "host" / ".." / "secret" / "key").string()), Errc::forbidden);
+  fs::create_symlink(dir_ / "secret" / "key", dir_ / "host" / "link");
+  EXPECT_EQ(code((dir_ / "host" / "link").string()), Errc::forbidden);
+  fs::create_directory_symlink(dir_ / "secret", dir_ / "host" / "way");
+  EXPECT_EQ(code((dir_ / "host" / "way" / "key").string()), Errc::forbidden);
+  EXPECT_EQ(code((dir_ / "host" / "none").string()), Errc::not_found);
+  EXPECT_EQ(code((dir_ / "secret" / "none").string()), Errc::forbidden) << "what is there is not told either";
+  EXPECT_EQ(code((dir_ / "host").string()), Errc::invalid);
+  ASSERT_EQ(::mkfifo((dir_ / "host" / "pipe").c_str(), 0644), 0);
+  EXPECT_EQ(code((dir_ / "host" / "pipe").string()), Errc::invalid);
+  EXPECT_EQ(code("gopher://x/y"), Errc::invalid);
+  EXPECT_EQ(code("scp://x/y"), Errc::invalid);
+}
+
+TEST_F(Fetching, S9_AnArchivesLinksLeadNowhere) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, for another user's rights";
+  // One archive brings a link to a folder of root's, the next one a file below it; and one a link where an artifact is to be written.
+  ASSERT_EQ(run_program({"sh", "-c", fmt::format("cd {0}/host && ln -s {0}/secret out && tar -cf link.tar out && rm out && mkdir out && echo evil > out/planted && tar -cf file.tar out && rm -r out && ln -s {0}/secret/key over && tar -cf over.tar over && rm over", dir_.string())}, Millis(10'000))->code, 0);
+  ASSERT_TRUE(bring((dir_ / "host" / "link.tar").string()));
+  (void)bring((dir_ / "host" / "file.tar").string());
+  EXPECT_FALSE(fs::exists(dir_ / "secret" / "planted"));
+  fs::remove_all(dir_ / "sandbox" / "out");
+  write(dir_ / "host" / "tool", "evil");
+  ASSERT_TRUE(bring((dir_ / "host" / "link.tar").string()));
+  EXPECT_FALSE(bring((dir_ / "host" / "tool").string(), false, "out/planted"));
+  EXPECT_FALSE(bring((dir_ / "host" / "tool").string(), true, "out/planted"));
+  ASSERT_TRUE(bring((dir_ / "host" / "over.tar").string()));
+  EXPECT_FALSE(bring((dir_ / "host" / "tool").string(), false, "over", true));
+  EXPECT_FALSE(fs::exists(dir_ / "secret" / "planted"));
+  EXPECT_EQ(read_file(dir_ / "secret" / "key").value(), "secret");
+}
+
+TEST_F(Fetching, S9_RedirectsAreFollowedButNotAnywhere) {
+  Web web;
+  ASSERT_TRUE(bring(web.url("/here/tool")));
+  EXPECT_EQ(brought("tool"), "hello");
+  EXPECT_EQ(code(web.url("/cloud/tool")), Errc::forbidden);
+  EXPECT_EQ(code(web.url("/disk/tool")), Errc::forbidden);
+  EXPECT_EQ(code(web.url("/round/tool")), Errc::io);
+  EXPECT_EQ(code(web.url("/none/tool")), Errc::not_found);
+  EXPECT_EQ(code("http://169.254.169.254/latest/tool"), Errc::forbidden);
+  EXPECT_EQ(code("http://[::ffff:169.254.169.254]/latest/tool"), Errc::forbidden);
+}
+
+TEST_F(Fetching, S9_NothingGrowsBeyondItsBound) {
+  rules_.bytes_max = 1u << 20;
+  Web web;
+  EXPECT_EQ(code(web.url("/endless/tool")), Errc::too_large);
+  write(dir_ / "host" / "big", std::string(2u << 20, 'x'));
+  EXPECT_EQ(code((dir_ / "host" / "big").string()), Errc::too_large);
+  ASSERT_EQ(run_program({"sh", "-c", fmt::format("cd {}/host && dd if=/dev/zero of=zeros bs=1M count=64 status=none && tar -czf bomb.tgz zeros && rm zeros", dir_.string())}, Millis(20'000))->code, 0);
+  auto bomb = bring((dir_ / "host" / "bomb.tgz").string());
+  ASSERT_FALSE(bomb);
+  EXPECT_EQ(bomb.error().code, Errc::too_large) << bomb.error().context;
+}
+
+TEST_F(Fetching, WhatIsKeptIsReadByNobodyElse) {
+  Web web;
+  ASSERT_TRUE(bring(web.url("/tool"), true, "bin/tool", true));
+  EXPECT_EQ(brought("bin/tool"), "hello");
+  struct stat st{};
+  ASSERT_EQ(::stat((dir_ / "sandbox/bin/tool").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 0777, 0755u);
+  int kept = 0;
+  for (const auto& entry : fs::directory_iterator(dir_ / "cache")) {
+    ++kept;
+    ASSERT_EQ(::stat(entry.path().c_str(), &st), 0);
+    EXPECT_EQ(st.st_mode & 0777, 0600u);
+    EXPECT_EQ(st.st_uid, ::geteuid());
+  }
+  EXPECT_EQ(kept, 1);
+  ASSERT_TRUE(bring(web.url("/tool"), true));
+  EXPECT_EQ(brought("tool"), "hello");
+}
+
+}  // namespace
+}  // namespace croft::agent
