@@ -16,6 +16,13 @@ install(FILES deploy/croft.toml DESTINATION /etc/croft)
 install(FILES deploy/croft.toml DESTINATION share/doc/croft)
 install(FILES deploy/completion/croft.bash DESTINATION share/bash-completion/completions RENAME croft)
 install(FILES docs/operations.md docs/architecture.md README.md DESTINATION share/doc/croft)
+find_program(CROFT_PYTHON python3)
+if(CROFT_PYTHON)  # the bill of materials needs it
+  install(CODE "
+    execute_process(COMMAND ${CROFT_PYTHON} ${PROJECT_SOURCE_DIR}/deploy/sbom.py ${CROFT_PACKAGE_VERSION} $<TARGET_FILE:croft> $<TARGET_FILE:croft-executor>
+      OUTPUT_FILE ${CMAKE_BINARY_DIR}/croft.spdx.json COMMAND_ERROR_IS_FATAL ANY)")
+  install(FILES ${CMAKE_BINARY_DIR}/croft.spdx.json DESTINATION share/doc/croft)
+endif()
 install(FILES LICENSE DESTINATION share/doc/croft RENAME copyright)
 install(DIRECTORY examples/fibonacci/ DESTINATION share/doc/croft/examples/fibonacci FILES_MATCHING PATTERN "*.json")
 

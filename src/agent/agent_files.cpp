@@ -26,18 +26,33 @@ namespace {
 
 constexpr std::uint64_t read_max = 65536;  // 16 pages, as Mesos: readers page
 
-/// Opens a file below `root`, whatever links and dots the path holds: the kernel refuses to leave the root.
-Result<Fd> open_below(const fs::path& root, std::string_view path, int flags) {
-  Fd top(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!top.valid()) return fail_errno("open " + root.string());
+constexpr int sandbox_depth = 7;  // SLAVE/frameworks/F/executors/E/runs/CONTAINER
+
+Result<Fd> open_at(const Fd& top, std::string path, int flags) {
   open_how how{};
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | ((flags & O_PATH) ? 0 : O_NONBLOCK | O_NOCTTY));
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
-  std::string text(path);
-  while (text.starts_with('/')) text.erase(0, 1);
-  int fd = static_cast<int>(::syscall(SYS_openat2, top.get(), text.empty() ? "." : text.c_str(), &how, sizeof how));
-  if (fd < 0) return fail_errno(text);
+  if (path.empty()) path = ".";
+  int fd = static_cast<int>(::syscall(SYS_openat2, top.get(), path.c_str(), &how, sizeof how));
+  if (fd < 0) return fail_errno(path);
   return Fd(fd);
+}
+
+/// Opens a file below `root`, whatever links and dots the path holds: the kernel refuses to leave the root, and, once the path is in a sandbox, where
+/// links are the task's, to leave that.
+Result<Fd> open_below(const fs::path& root, std::string_view path, int flags) {
+  Fd top(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!top.valid()) return fail_errno("open " + root.string());
+  std::string upper, inside;
+  int depth = 0;
+  for (const auto& part : split(path, '/')) {
+    if (part.empty()) continue;
+    auto& into = ++depth <= sandbox_depth ? upper : inside;
+    into += (into.empty() ? "" : "/") + std::string(part);
+  }
+  if (depth <= sandbox_depth) return open_at(top, std::move(upper), flags);
+  auto sandbox = open_at(top, std::move(upper), O_PATH | O_DIRECTORY);
+  return sandbox ? open_at(*sandbox, std::move(inside), flags) : std::move(sandbox);
 }
 
 /// Clients name files by absolute path, as /state and browse gave them, or by the virtual /frameworks/F/executors/E/runs/latest.

@@ -167,6 +167,22 @@ TEST_F(Files, NoWayLeadsOut) {
     }
 }
 
+TEST_F(Files, S8_ATasksLinksDoNotLeaveItsSandbox) {
+  auto other = dir_ / "slaves/c-S0/frameworks/c-0000/executors/other.1/runs/uuid-2";
+  fs::create_directories(other);
+  std::ofstream(other / "stdout") << "somebody else's";
+  fs::create_symlink("../../../other.1/runs/uuid-2/stdout", sandbox_ / "link");
+  fs::create_directory_symlink("../../../other.1/runs/uuid-2", sandbox_ / "way");
+  fs::create_symlink(other / "stdout", sandbox_ / "absolute");
+  fs::create_symlink("stdout", sandbox_ / "own");
+  for (const auto& run : {sandbox_, sandbox_.parent_path() / "latest"}) {
+    for (const char* name : {"link", "way/stdout", "absolute", "folder/../way/stdout"})
+      for (const char* call : {"/files/read", "/files/download"}) EXPECT_NE(get(call, {{"path", (run / name).string()}, {"offset", "0"}}).status, 200) << call << " " << run / name;
+    EXPECT_NE(get("/files/browse", {{"path", (run / "way").string()}}).status, 200);
+    EXPECT_EQ(get("/files/read", {{"path", (run / "own").string()}, {"offset", "0"}}).status, 200);
+  }
+}
+
 TEST_F(Files, LatestAndTheVirtualPathLeadToTheNewestRun) {
   EXPECT_EQ(read((sandbox_.parent_path() / "latest/stdout").string(), {{"offset", "0"}, {"length", "4"}}).body, R"({"data":"line","offset":0})");
   EXPECT_EQ(read("/frameworks/c-0000/executors/t.1/runs/latest/stdout", {{"offset", "0"}, {"length", "4"}}).body, R"({"data":"line","offset":0})");
