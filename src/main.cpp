@@ -167,6 +167,8 @@ int init(const cli::InitOptions& o) {
     return e.code == Errc::conflict ? cli::conflict : e.code == Errc::invalid ? cli::usage : cli::failed;
   };
   secure::FoundOptions how{o.cluster, {{}, o.host.empty() ? lower(this_host()) : o.host, {}}, o.names};
+  for (const char* loopback : {"localhost", "127.0.0.1"})  // who stands at this host's own keyboard
+    if (std::find(how.names.begin(), how.names.end(), loopback) == how.names.end()) how.names.emplace_back(loopback);
   for (const auto& role : o.roles) how.host.roles.push_back(secure::host_role(role).value());
   auto made = secure::found_cluster(o.folder, how, system_now().wall);
   if (!made) return failed(made.error());

@@ -12,17 +12,16 @@ def said(*words):
 
 def wrong_with(program, static):
     header, segments, symbols = said("readelf", "-hW", program), said("readelf", "-lW", program), said("readelf", "-sW", program)
-    dynamic, notes = said("readelf", "-dW", program), said("readelf", "-nW", program)
+    dynamic = said("readelf", "-dW", program)
     facts = {
         "is position independent": "DYN" in re.search(r"Type:.*", header)[0],
         "has read-only relocations": "GNU_RELRO" in segments,
         "binds them at the start": static or "BIND_NOW" in dynamic or re.search(r"FLAGS.*\bNOW\b", dynamic) is not None,
+        "is static" if static else "is dynamic": ("INTERP" not in segments) == static,
         "has no executable stack": re.search(r"GNU_STACK.*RWE", segments) is None and "GNU_STACK" in segments,
         "has no segment that is written and run": re.search(r"LOAD.*RWE", segments) is None,
         "guards its stacks": "__stack_chk_fail" in symbols,
         "checks copies": re.search(r"__\w+_chk\b", symbols) is not None,
-        # The processor's branch tracking holds for the whole only if every object has it; libc's static ones have.
-        "marks where jumps may land": static or "IBT" in notes,
         "needs no library from an odd place": "RPATH" not in dynamic and "RUNPATH" not in dynamic,
     }
     return [what for what, good in facts.items() if not good]

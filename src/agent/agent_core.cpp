@@ -128,8 +128,8 @@ void AgentCore::update(TaskStatus status, Now now) {
   if (!status.started_at) status.started_at = entry.held.status.started_at;
   if (!status.container_ip) status.container_ip = entry.held.status.container_ip;
   entry.held.status = status;
-  // What is not sent yet and not an end is overtaken by newer news.
-  if (entry.unacked.size() > 1 && !is_terminal(entry.unacked.back().status.state)) entry.unacked.pop_back();
+  // What is not sent yet is overtaken by newer news of the same state. That it ran is told also of a task that has ended since: a deployment may wait for it.
+  if (entry.unacked.size() > 1 && entry.unacked.back().status.state == status.state) entry.unacked.pop_back();
   entry.unacked.push_back({std::move(status), now.mono, Millis(0)});
 }
 

@@ -229,7 +229,10 @@ void AgentService::Impl::tell_running(RunPtr run) {
   status.last_check_failure.clear();
   status.check_failures = 0;
   for (const auto& m : run->checks)
-    if (m.failures() > 0) status.last_check_failure = m.cause(), status.check_failures = std::max(status.check_failures, m.failures());
+    if (m.failures() > 0 || !m.alive()) {
+      status.check_failures = std::max(status.check_failures, m.failures());
+      if (!m.cause().empty()) status.last_check_failure = m.cause();
+    }
   core.update(std::move(status), system_now());
   report_signal->notify();
 }
@@ -392,7 +395,8 @@ void AgentService::Impl::forget(const TaskId& id) {
   auto at = runs.find(id);
   if (at == runs.end()) return;
   std::error_code ec;
-  fs::remove_all(at->second->launch.run, ec);
+  // Its executor may be taking files away at the same time, and what has just gone ends remove_all early.
+  for (int tries = 0; tries < 5 && fs::exists(at->second->launch.run, ec); ++tries) fs::remove_all(at->second->launch.run, ec);
   if (ec && ec != std::errc::no_such_file_or_directory) log::warn("agent", "{}: {}", at->second->launch.run.string(), ec.message());
   forgotten.push_back({system_now().mono, {id, at->second->launch.spec.app, at->second->launch.sandbox.string(), true}});
   if (forgotten.size() > forgotten_max) forgotten.pop_front();

@@ -4,6 +4,8 @@
 
 namespace croft::agent {
 
+constexpr Millis told_after{2000};  // what fails longer than programs mostly need to start is worth knowing
+
 bool ready_on(const ReadinessCheck& check, const ProbeResult& result) {
   return std::find(check.ready_statuses.begin(), check.ready_statuses.end(), result.status) != check.ready_statuses.end();
 }
@@ -18,10 +20,12 @@ CheckMachine::Action CheckMachine::observe(const ProbeResult& result, Mono now) 
     alive_ = true;
     return before == alive_ ? Action::none : Action::announce;
   }
-  // A task that has not passed yet is still starting up: failures inside the grace period say nothing.
+  // A task that has not passed yet is still starting up: failures inside the grace period count for nothing, and are told to people only.
   if (!succeeded_ && now - started_ < check_.grace) {
     cause_ = result.cause;
-    return Action::none;
+    bool news = now - started_ >= told_after && cause_ != told_;
+    if (news) told_ = cause_;
+    return news ? Action::announce : Action::none;
   }
   // Marathon counts those recorded before this one: with 3, the fourth in a row kills.
   bool kills = check_.failures_max > 0 && failures_ >= check_.failures_max;

@@ -42,7 +42,7 @@ class CheckMachine {
   bool succeeded_ = false;
   std::optional<bool> alive_;
   std::uint32_t failures_ = 0;
-  std::string cause_;
+  std::string cause_, told_;
 };
 
 /// All checks together: healthy only when every check has a result and all are alive; unhealthy as soon as one is not.

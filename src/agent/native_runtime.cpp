@@ -135,6 +135,7 @@ class NativeRuntime final : public Runtime {
         if (auto ok = write_seccomp(plan.seccomp_file); !ok) co_return fail(std::move(ok).error());
       }
       if (limits_) {
+        if (auto ok = keep_parents(); !ok) co_return fail(std::move(ok).error());
         auto groups = plan_cgroups(host_, options_.cgroup_parent, spec.id.str(), spec);
         plan.cgroups = std::move(groups.folders);
         plan.cgroup_settings = std::move(groups.settings);
@@ -164,9 +165,28 @@ class NativeRuntime final : public Runtime {
   }
 
   asio::awaitable<std::optional<std::string>> address(Launch) override { co_return std::nullopt; }
-  asio::awaitable<void> cleanup(Launch) override { co_return; }
+  /// What an executor that was killed could not take away itself.
+  asio::awaitable<void> cleanup(Launch launch) override {
+    if (!limits_) co_return;
+    auto folders = plan_cgroups(host_, options_.cgroup_parent, launch.spec.id.str(), launch.spec).folders;
+    for (int tries = 0; tries < 50; ++tries) {
+      auto busy = std::make_shared<bool>(false);
+      std::function<void()> remove = [folders, busy] {
+        for (const auto& folder : folders) *busy = (::rmdir(folder.c_str()) != 0 && errno == EBUSY) || *busy;
+      };
+      co_await pool_.run(remove);
+      if (!*busy) co_return;
+      co_await net::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
 
  private:
+  /// Another farm on this host may have taken the folder away that it shared with us, as it ended.
+  Status keep_parents() const {
+    auto top = host_.v2 ? host_.unified : host_.v1.empty() ? "" : host_.v1.front().second;
+    if (top.empty() || ::access((top + "/" + options_.cgroup_parent).c_str(), F_OK) == 0) return {};
+    return prepare_cgroups(host_, options_.cgroup_parent);
+  }
   /// One file for all tasks, written anew by each life of the agent, which may deny other calls than the one before.
   Status write_seccomp(const std::string& file) {
     std::lock_guard lock(seccomp_mutex_);

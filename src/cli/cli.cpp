@@ -269,6 +269,7 @@ int run(int argc, char** argv, const Programs& programs) {
   Action chosen;
   CLI::App root{"croft: a few Linux servers as one computer that runs services", "croft"};
   root.require_subcommand(1);
+  root.set_version_flag("--version", "croft " + programs.version);
   root.set_help_all_flag("--help-all", "help of all subcommands");
   root.footer("Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 not found, 4 locked by a deployment, 5 no farm answers, 6 timed out.");
   auto* url = root.add_option("--url", a.common.url, "a master's API")->envname("CROFT_URL")->capture_default_str();

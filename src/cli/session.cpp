@@ -80,8 +80,14 @@ Session::Session(const Common& common) : common_(common) {
   auto login = read_login();
   if (login) {
     if (!common_.url_given && !login->url.empty()) common_.url = login->url;
-    if (!common_.logs_url_given && !login->logs_url.empty()) common_.logs_url = login->logs_url;
-    if (!common_.balancer_url_given && !login->balancer_url.empty()) common_.balancer_url = login->balancer_url;
+    if (!common_.logs_url_given && !login->logs_url.empty()) common_.logs_url = login->logs_url, common_.logs_url_given = true;
+    if (!common_.balancer_url_given && !login->balancer_url.empty()) common_.balancer_url = login->balancer_url, common_.balancer_url_given = true;
+  }
+  // Where nothing else is said, the farm's other faces are looked for on the master's host.
+  if (auto master = net::Url::parse(common_.url)) {
+    auto host = master->host.find(':') == std::string::npos || master->host.starts_with('[') ? master->host : "[" + master->host + "]";
+    if (!common_.logs_url_given) common_.logs_url = fmt::format("{}://{}:9200", master->scheme, host);
+    if (!common_.balancer_url_given) common_.balancer_url = fmt::format("{}://{}:8000", master->scheme, host);
   }
   constexpr const char* cluster_ca = "/etc/croft/cluster/ca.pem";
   if (!common_.ca.empty()) {

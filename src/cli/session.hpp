@@ -22,8 +22,8 @@ struct Ended {
 
 struct Common {
   std::string url = "http://127.0.0.1:8080";   ///< of a master's Marathon face
-  std::string logs_url = "http://127.0.0.1:9200";   ///< of the log host
-  std::string balancer_url = "http://127.0.0.1:8000";   ///< of a balancer's Bamboo face
+  std::string logs_url = "http://127.0.0.1:9200";   ///< of the log host; by default the master's host, as this one's `url` has it
+  std::string balancer_url = "http://127.0.0.1:8000";   ///< of a balancer's Bamboo face; likewise
   std::string ca;                              ///< file of the CAs to trust; "": those of the login, of this host's cluster, the system's
   std::string token_file;                      ///< "": CROFT_TOKEN, or the login's
   bool url_given = false, logs_url_given = false, balancer_url_given = false;

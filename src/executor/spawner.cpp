@@ -57,9 +57,7 @@ void show_as(const char* folder) {
   snprintf(words, words_size, "croft-executor%c%s", '\0', folder);
 }
 
-void answer(int to, const char* text) {
-  if (write(to, text, strlen(text)) < 0) {}
-}
+bool answer(int to, const char* text) { return write(to, text, strlen(text)) > 0; }
 
 /// The new process; returns its listening socket.
 int settle(const char* folder, int to) {
@@ -74,7 +72,10 @@ int settle(const char* folder, int to) {
     _exit(1);
   }
   show_as(folder);
-  answer(to, "ok");
+  if (!answer(to, "ok")) {  // the agent has given us up meanwhile: what we started would be nobody's
+    unlink("ctl");
+    _exit(1);
+  }
   close(to);
   return listener;
 }

@@ -119,6 +119,8 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
     else if (task->goal == link::Goal::drain) out.push_back(fmt::format("Task {} is draining: out of rotation, its open requests may end.", task->spec.id));
     else if (task->status.state == TaskState::unreachable) out.push_back(fmt::format("Task {} is on a node that does not answer.", task->spec.id));
     else if (task->status.healthy == false) out.push_back(fmt::format("Task {} is unhealthy: {}", task->spec.id, task->status.last_check_failure));
+    else if (!task->status.healthy && !task->status.last_check_failure.empty() && !app.health_checks.empty())
+      out.push_back(fmt::format("Task {} has not passed its check yet: {}. In its first {} s (gracePeriodSeconds) that does not count.", task->spec.id, task->status.last_check_failure, app.health_checks[0].grace.count() / 1000));
   }
   if (v.last_failure) {
     const auto& f = *v.last_failure;

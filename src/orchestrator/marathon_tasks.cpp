@@ -111,6 +111,8 @@ std::optional<Response> not_allowed(Face& face, const View& view, const Request&
 /// Kills; with scale also lowers the apps' instances, in a deployment.
 asio::awaitable<Response> kill(FacePtr face, Request r, std::vector<TaskId> tasks, bool one) {
   auto view = co_await fresh_view(face, r);
+  const auto* found = one && !tasks.empty() ? view->tasks.find(tasks[0]) : nullptr;
+  if (one && !found) co_return Response::message(404, fmt::format("Task '{}' does not exist", tasks.empty() ? "" : tasks[0].str()));  // it has ended since it was looked for
   if (r.query.flag("scale") && r.query.flag("wipe")) co_return Response::message(400, "You cannot use scale and wipe at the same time.");
   if (r.query.flag("scale")) {
     Leader::Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
@@ -131,14 +133,13 @@ asio::awaitable<Response> kill(FacePtr face, Request r, std::vector<TaskId> task
     co_return done ? deployed(*done) : refused(done.error());
   }
   if (auto refusal = not_allowed(*face, *view, r, tasks)) co_return std::move(*refusal);
-  auto asked = tasks.empty() ? TaskId() : tasks[0];
   auto killed = co_await face->leader->kill_tasks(std::move(tasks));
   JsonWriter w;
   w.begin_object();
   if (one) {
     // It may have ended between our look at it and now; then this is what it was.
     w.key("task");
-    write_task(w, killed.empty() ? **view->tasks.find(asked) : killed[0], *view, false);
+    write_task(w, killed.empty() ? **found : killed[0], *view, false);
   } else {
     w.key("tasks").begin_array();
     for (const auto& task : killed) write_task(w, task, *view, false);

@@ -115,6 +115,8 @@ std::optional<std::map<AppId, int>> Orchestrator::Impl::levels(const Apps& to) c
   return out;
 }
 
+constexpr std::size_t steps_max = 100;
+
 std::expected<std::vector<Step>, Refusal> Orchestrator::Impl::plan(const Apps& from, const Apps& to, const std::set<AppId>& restart) const {
   Step stops, starts;
   std::map<AppId, Action> work;
@@ -139,6 +141,8 @@ std::expected<std::vector<Step>, Refusal> Orchestrator::Impl::plan(const Apps& f
   if (!stops.empty()) steps.push_back(std::move(stops));
   if (!starts.empty()) steps.push_back(std::move(starts));
   for (auto& [level, step] : by_level) steps.push_back(std::move(step));
+  // A deployment is told whole at each of its steps, so its cost grows with the square of them.
+  if (steps.size() > steps_max) return std::unexpected(refuse("/", fmt::format("Dependencies are {} deep; at most {} can be deployed.", steps.size(), steps_max)));
   return steps;
 }
 

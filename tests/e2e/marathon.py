@@ -205,6 +205,40 @@ def test_kill_and_scale(farm):
     wait("it was replaced", lambda: len([t for t in farm.running("/old/client") if t["id"] != task]) == 2)
 
 
+def test_many_kill_the_same_task(farm):
+    """The task may go between the moment it is looked up and the one it is killed in."""
+    farm.deploy({"id": "/hunted", "cmd": "exec sleep 1000", "cpus": 0.01, "mem": 8, "instances": 4, "backoffSeconds": 0, "portDefinitions": []})
+    pid, seen, end = farm.process.pid, set(), time.monotonic() + 2
+
+    def hunt():
+        while time.monotonic() < end:
+            for task in farm.app("/hunted")["tasks"]:
+                seen.add(farm.call("DELETE", f"/v2/apps/hunted/tasks/{task['id']}")[0])
+
+    hunters = [threading.Thread(target=hunt) for _ in range(12)]
+    for hunter in hunters:
+        hunter.start()
+    for hunter in hunters:
+        hunter.join()
+    assert seen <= {200, 404} and 200 in seen, seen
+    assert farm.process.poll() is None and farm.process.pid == pid
+    wait("all are back", lambda: farm.app("/hunted")["tasksRunning"] == 4, 20)
+    farm.call("DELETE", "/v2/apps/hunted?force=true")
+    farm.settled()
+
+
+def test_a_chain_of_dependencies_has_a_bound(farm):
+    def chain(n):
+        return {"id": "/chain", "apps": [dict({"id": f"a{i}", "cmd": "sleep 1", "instances": 0}, **({"dependencies": [f"/chain/a{i - 1}"]} if i else {})) for i in range(n)]}
+
+    status, body = farm.call("PUT", "/v2/groups/chain", chain(120))
+    assert status == 422 and "deep" in str(body), (status, body)
+    assert farm.call("PUT", "/v2/groups/chain", chain(80))[0] in (200, 201)
+    farm.settled()
+    farm.call("DELETE", "/v2/groups/chain?force=true")
+    farm.settled()
+
+
 def test_rollback_by_version(farm):
     versions = farm.get("/v2/apps/old/client/versions")["versions"]
     assert versions == sorted(versions, reverse=True) and len(versions) >= 3

@@ -75,6 +75,25 @@ TEST_F(LinkEnd, WhatTheRegistrationHasOvertakenIsNotToldAfterIt) {
   EXPECT_EQ(report->statuses[0].healthy, true) << "an older status would take the leader back";
 }
 
+TEST_F(LinkEnd, ThatATaskRanIsToldThoughItHasEndedMeanwhile) {
+  welcome();
+  down(link::Snapshot{3, 1, {{spec("t"), link::Goal::run, {}}}});
+  std::vector<TaskState> told;
+  core_.update(status(TaskState::starting), at(1));
+  for (auto healthy : {false, true}) {
+    auto s = status(TaskState::running);
+    s.healthy = healthy;
+    core_.update(s, at(1));
+  }
+  core_.update(status(TaskState::failed), at(1));
+  while (auto report = core_.next_report(at(1))) {
+    for (const auto& s : report->statuses) told.push_back(s.state);
+    for (const auto& s : report->statuses) down(link::Ack{3, s.task, s.uuid});
+    if (told.size() > 5) break;
+  }
+  EXPECT_EQ(told, (std::vector{TaskState::starting, TaskState::running, TaskState::failed})) << "of the same state the newest";
+}
+
 TEST_F(LinkEnd, EachRegistrationHasItsNumberInThisLife) {
   auto first = core_.registration({}), second = core_.registration({});
   EXPECT_FALSE(first.life.empty());
@@ -140,9 +159,10 @@ class Check : public ::testing::Test {
   HealthCheck c_;
 };
 
-TEST_F(Check, FailuresDuringTheGraceSayNothing) {
+TEST_F(Check, FailuresDuringTheGraceCountForNothingAndAreToldOnce) {
   CheckMachine m(c_, at(0).mono);
-  for (int i = 1; i < 10; ++i) EXPECT_EQ(see(m, false, i), CheckMachine::Action::none);
+  for (int i = 1; i < 10; ++i) EXPECT_EQ(see(m, false, i), i == 2 ? CheckMachine::Action::announce : CheckMachine::Action::none) << i;
+  EXPECT_EQ(m.failures(), 0u);
   EXPECT_FALSE(m.alive());
   EXPECT_EQ(see(m, true, 10), CheckMachine::Action::announce);
 }

@@ -6,6 +6,8 @@
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include <algorithm>
+
 #include "base/json_writer.hpp"
 #include "base/log.hpp"
 #include "base/text.hpp"
@@ -19,6 +21,7 @@ using asio::ip::tcp;
 
 namespace {
 constexpr std::size_t line_max = 1u << 20, held_max = 64u << 20, connections_max = 1000;
+constexpr std::chrono::seconds silent_min{60};
 }  // namespace
 
 std::string gap_document(const std::vector<std::pair<std::string_view, std::string>>& fields, std::string_view why, std::uint64_t from, std::uint64_t to, Wall now) {
@@ -35,6 +38,7 @@ LogInput::LogInput(asio::any_io_executor pool, std::string host, InputSpool& spo
       host_(std::move(host)),
       spool_(spool),
       lines_(metrics.counter("croft_log_input_lines_total", "Lines taken by the TCP input.")),
+      refused_(metrics.counter("croft_log_input_full_total", "Connections that came while the TCP input had all that it takes.")),
       lost_bytes_(metrics.counter("croft_log_input_lost_bytes_total", "Bytes of lines that could not be kept.")) {}
 
 Status LogInput::listen(const std::string& address, std::uint16_t port) {
@@ -67,13 +71,32 @@ asio::awaitable<void> LogInput::accept(Acceptor acceptor) {
     }
     {
       std::lock_guard lock(mutex_);
-      if (stopping_ || open_.size() >= connections_max) continue;
-      open_.insert(socket);
+      if (stopping_ || (open_.size() >= connections_max && !give_way())) continue;
+      open_[socket] = std::chrono::steady_clock::now();
     }
     socket->set_option(asio::socket_base::keep_alive(true), ec);
     auto life = receive(std::move(socket));
     net::spawn(own, "log input", std::move(life));
   }
+}
+
+/// With mutex_: the connection that has been silent longest goes, if it has been for a while. False: nobody goes.
+bool LogInput::give_way() {
+  refused_.add();
+  auto now = std::chrono::steady_clock::now();
+  auto oldest = std::min_element(open_.begin(), open_.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  bool goes = oldest != open_.end() && now - oldest->second > silent_min;
+  if (now - told_ > std::chrono::minutes(1)) {
+    told_ = now;
+    log::warn("logs", "{} connections are open to the log input, which is all it takes: {}", open_.size(), goes ? "the one that was silent longest is closed" : "new ones are closed");
+  }
+  if (!goes) return false;
+  asio::post(oldest->first->get_executor(), [socket = oldest->first] {
+    boost::system::error_code ec;
+    socket->shutdown(tcp::socket::shutdown_both, ec);
+  });
+  open_.erase(oldest);
+  return true;
 }
 
 asio::awaitable<void> LogInput::receive(std::shared_ptr<tcp::socket> socket) {
@@ -84,6 +107,10 @@ asio::awaitable<void> LogInput::receive(std::shared_ptr<tcp::socket> socket) {
   while (!stopping_) {
     boost::system::error_code ec;
     auto n = co_await socket->async_read_some(asio::buffer(buffer), redirect_error(use_awaitable, ec));
+    {
+      std::lock_guard lock(mutex_);
+      if (auto at = open_.find(socket); at != open_.end()) at->second = std::chrono::steady_clock::now();
+    }
     auto before = splitter.held();
     splitter.feed({buffer.data(), n}, line);
     held_ += splitter.held() - before;
@@ -135,7 +162,7 @@ void LogInput::stop() {
   stopping_ = true;
   for (const auto& one : acceptors_) asio::post(one->get_executor(), [acceptor = one] { boost::system::error_code ec; acceptor->close(ec); });
   std::lock_guard lock(mutex_);
-  for (const auto& socket : open_) asio::post(socket->get_executor(), [socket] { boost::system::error_code ec; socket->close(ec); });
+  for (const auto& [socket, heard] : open_) asio::post(socket->get_executor(), [socket = socket] { boost::system::error_code ec; socket->close(ec); });
 }
 
 }  // namespace croft::logs

@@ -7,7 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <set>
+#include <map>
 #include <vector>
 
 #include "base/metrics.hpp"
@@ -31,6 +31,7 @@ class LogInput : public std::enable_shared_from_this<LogInput> {
 
  private:
   using Acceptor = std::shared_ptr<boost::asio::ip::tcp::acceptor>;
+  bool give_way();
   boost::asio::awaitable<void> accept(Acceptor acceptor);
   boost::asio::awaitable<void> receive(std::shared_ptr<boost::asio::ip::tcp::socket> socket);
   void take(std::string_view line, bool cut);
@@ -43,9 +44,10 @@ class LogInput : public std::enable_shared_from_this<LogInput> {
   std::atomic<bool> stopping_{false};
   std::atomic<std::size_t> held_{0};
   std::mutex mutex_;
-  std::set<std::shared_ptr<boost::asio::ip::tcp::socket>> open_;  // mutex_
+  std::map<std::shared_ptr<boost::asio::ip::tcp::socket>, std::chrono::steady_clock::time_point> open_;  // mutex_; when each was heard last
+  std::chrono::steady_clock::time_point told_{};                   // mutex_
   std::uint64_t lost_ = 0;                                        // mutex_
-  Counter &lines_, &lost_bytes_;
+  Counter &lines_, &refused_, &lost_bytes_;
 };
 
 /// What stands in the index where bytes are missing. Its fields: gap.from, gap.to, gap.bytes, and the context's.
