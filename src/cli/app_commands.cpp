@@ -147,6 +147,10 @@ bool was_in_force(Session& s, const std::string& app, const std::string& version
   return std::find(known.begin(), known.end(), version) != known.end();
 }
 
+Ended ended_at_once(const std::string& app, const json::value* failure) {
+  return {failed, fmt::format("{}: started, and ended at once: {}. Its last words: croft logs {}", app, failure ? json::text(*failure, "message") : "no reason is known", app)};
+}
+
 /// A deployment that is over may have been cancelled by another change, which is said; or its app may still wait, after a change that changed nothing.
 void await_running(Session& s, const std::string& app, const std::string& version, Mono end, int limit_s) {
   auto runs = [&] {
@@ -159,8 +163,13 @@ void await_running(Session& s, const std::string& app, const std::string& versio
     auto present = json::text(*now, "version");
     if (!version.empty() && present != version && was_in_force(s, app, version))
       throw Ended{failed, fmt::format("{}: another change took over meanwhile (version {} instead of {})", app, present, version)};
-    auto running = json::list(*now, "healthChecks").empty() ? json::integer(*now, "tasksRunning") : json::integer(*now, "tasksHealthy");
-    return running >= json::integer(*now, "instances");
+    auto checked = !json::list(*now, "healthChecks").empty();
+    auto running = checked ? json::integer(*now, "tasksHealthy") : json::integer(*now, "tasksRunning");
+    if (running >= json::integer(*now, "instances")) return true;
+    // Its deployment is over: it ran, if only for milliseconds.
+    const auto* failure = json::find(*now, "lastTaskFailure");
+    if (!checked && failure && !version.empty() && json::text(*failure, "version") == version && json::list(*now, "deployments").empty()) throw ended_at_once(app, failure);
+    return false;
   };
   if (!await(s, app, end, runs)) throw Ended{timed_out, fmt::format("{} does not run as wanted after {} s; the farm goes on trying. Why: croft explain {}", app, limit_s, app)};
 }
@@ -176,7 +185,7 @@ void await_settled(Session& s, const std::string& app) {
     if (!now || !json::list(*now, "healthChecks").empty() || !json::list(*now, "deployments").empty()) return;
     if (json::integer(*now, "tasksRunning") >= json::integer(*now, "instances")) continue;
     const auto* failure = json::find(*now, "lastTaskFailure");
-    throw Ended{failed, fmt::format("{}: started, and ended at once: {}. Its last words: croft logs {}", app, failure ? json::text(*failure, "message") : "no reason is known", app)};
+    throw ended_at_once(app, failure);
   }
 }
 
