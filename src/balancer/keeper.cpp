@@ -10,7 +10,7 @@ namespace croft::balancer {
 
 namespace {
 
-constexpr Millis soon{500}, later{5'000}, outdated_again{200}, at_once{10};
+constexpr Millis soon{500}, later{5'000}, outdated_again{200}, at_once{10}, unseen_max{2'000};
 constexpr std::size_t proven_max = 20'000;
 
 /// Ports in the bind lines of a configuration of ours.
@@ -240,7 +240,9 @@ Keeper::Outcome Keeper::apply(const catalog::Content& content, bool fresh, Mono 
   bool unseen = false;                                    // who has left may still be asked by an old worker that could not be looked at
   if (outdated_) {
     auto none_left = end_idle_old_workers();
-    unseen = !none_left;
+    if (none_left) unseen_since_.reset();
+    else if (!unseen_since_) unseen_since_ = now;
+    unseen = !none_left && now - *unseen_since_ < unseen_max;  // a master that stays away must not hold up drains for ever
     outdated_ = !none_left.value_or(false);
     if (outdated_) outcome.again = unseen ? at_once : outdated_again;
   }

@@ -85,6 +85,7 @@ class Keeper {
   std::string on_disk_;
   std::optional<Mono> next_reload_;
   std::optional<Mono> gathers_until_;
+  std::optional<Mono> unseen_since_;                    // old workers could not be asked after, because the master did not answer
   std::vector<std::string> left_out_;
 };
 

@@ -490,6 +490,10 @@ TEST_F(KeeperTest, WhileTheMasterLoadsItselfAnewAnOldWorkerMayAskWhoLeft) {
   EXPECT_FALSE(outcome.in_force);
   EXPECT_EQ(outcome.again, Millis(10));
   EXPECT_EQ(keeper->open_requests().at(TaskId("web.0")), 1u);
+  now += Millis(2000);
+  outcome = apply(c);
+  EXPECT_TRUE(outcome.in_force) << "one that stays away holds nobody up";
+  EXPECT_EQ(outcome.again, Millis(200));
   proxy.master_away = false;
   outcome = apply(c);
   EXPECT_TRUE(outcome.in_force);
