@@ -38,8 +38,7 @@ Status write_exec_conf(const fs::path& run, const ExecPlan& plan) {
     line("container", plan.container);
   }
   if (plan.has_user) line("user", fmt::format("{}:{}", plan.uid, plan.gid));
-  if (plan.namespaces) line("caps", fmt::format("{:x}", plan.caps));
-  else line("ns", "0");
+  line("caps", fmt::format("{:x}", plan.caps));
   for (const auto& folder : plan.cgroups) line("cgroup", folder);
   for (const auto& [file, value] : plan.cgroup_settings) line("cgset", file + "=" + value);
   if (!plan.oom_file.empty()) line("oom", plan.oom_file);

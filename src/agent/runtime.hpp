@@ -31,7 +31,7 @@ struct ExecPlan {
   std::vector<std::string> args;
   Labels env;
   std::string dir;
-  bool has_user = false, namespaces = true;
+  bool has_user = false;
   std::uint32_t uid = 0, gid = 0;
   std::uint64_t caps = 0;
   std::vector<std::string> cgroups;

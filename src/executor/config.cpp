@@ -50,8 +50,6 @@ bool take(Config& c, char* line) {
     c.rotate_bytes = strtoull(value, &value, 10);
     if (*value++ != ':') return false;
     c.rotate_count = atoi(value);
-  } else if (is("ns")) {
-    c.namespaces = *value != '0';
   } else if (is("caps")) {
     c.keep_caps = true;
     c.caps = strtoull(value, nullptr, 16);

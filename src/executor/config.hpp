@@ -6,7 +6,7 @@
 //   cgroup=…        a folder to make, enter and remove         cgset=FILE=VALUE    a file below it to write, before the start
 //   oom=FILE        where the kernel counts OOM kills          limit=RESOURCE=SOFT:HARD
 //   grace=ms        TERM to KILL when the agent does not say   rotate=bytes:count
-//   ns=0            no namespaces                              seccomp=FILE        a BPF program to load
+//   seccomp=FILE    a BPF program to load
 //   docker=SOCKET   container=NAME     a container to start and hold, instead of arg, env, user, cgroup
 //   caps=MASK       capabilities to keep, hexadecimal           sandboxes=FOLDER    where all tasks' sandboxes are; only `dir` is seen of it
 
@@ -29,7 +29,7 @@ struct Config {
   const char* sandboxes = nullptr;
   const char* docker = nullptr;
   const char* container = nullptr;
-  bool has_user = false, namespaces = true, keep_caps = false;
+  bool has_user = false, keep_caps = false;
   uid_t uid = 0;
   gid_t gid = 0;
   uint64_t caps = 0;

@@ -153,10 +153,10 @@ void hear(int& fd) {
   }
   if (strncmp(line, "term", 4) == 0) {
     long grace = line[4] == ' ' ? atol(line + 5) : config.grace_ms;
-    signal_task(task, SIGTERM, config.namespaces);
+    signal_task(task, SIGTERM);
     if (!kill_at) kill_at = mono_ms() + grace;
   } else if (strncmp(line, "kill", 4) == 0) {
-    signal_task(task, SIGKILL, config.namespaces);
+    signal_task(task, SIGKILL);
   }
 }
 
@@ -199,7 +199,7 @@ void hold(int listener) {
       }
     }
     if (!exited && kill_at && mono_ms() >= kill_at) {
-      signal_task(task, SIGKILL, config.namespaces);
+      signal_task(task, SIGKILL);
       kill_at = mono_ms() + 1000;  // and again: a task in an uninterruptible call dies when it returns
     }
     if (gone) {

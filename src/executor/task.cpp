@@ -162,14 +162,12 @@ bool hide_other_sandboxes(const Config& c) {
   prctl(PR_SET_NAME, "croft-init");
   char byte;
   if (read(go, &byte, 1) != 1) _exit(127);  // the executor could not put us where we belong
-  if (c.namespaces) {
-    mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr);
-    umount2("/proc", MNT_DETACH);
-    if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0 && geteuid() == 0) give_up(report, "mount /proc");
-    for (const char* masked : {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/sysrq-trigger"})
-      mount("/dev/null", masked, nullptr, MS_BIND, nullptr);
-    if (c.sandboxes && !hide_other_sandboxes(c)) give_up(report, "hiding other sandboxes");
-  }
+  mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr);
+  umount2("/proc", MNT_DETACH);
+  if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0 && geteuid() == 0) give_up(report, "mount /proc");
+  for (const char* masked : {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/sysrq-trigger"})
+    mount("/dev/null", masked, nullptr, MS_BIND, nullptr);
+  if (c.sandboxes && !hide_other_sandboxes(c)) give_up(report, "hiding other sandboxes");
   struct sigaction action{};
   action.sa_handler = forward;
   for (int s : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT}) sigaction(s, &action, nullptr);
@@ -205,8 +203,8 @@ Started start_task(const Config& config, int stdout_fd, int stderr_fd) {
   if (!make_cgroups(config)) return started.error = "cgroup", started;
   clone_args args{};
   int pidfd = -1;
-  args.flags = CLONE_PIDFD | (config.namespaces ? CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS : 0);
-  if (config.namespaces && geteuid() != 0) args.flags |= CLONE_NEWUSER;
+  args.flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
+  if (geteuid() != 0) args.flags |= CLONE_NEWUSER;
   args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
   args.exit_signal = SIGCHLD;
   auto pid = static_cast<pid_t>(syscall(SYS_clone3, &args, sizeof args));
@@ -244,11 +242,10 @@ Started start_task(const Config& config, int stdout_fd, int stderr_fd) {
   return started;
 }
 
-void signal_task(const Started& task, int signal, bool namespaces) {
+void signal_task(const Started& task, int signal) {
   if (task.pidfd < 0) return;
   if (task.container && signal == SIGKILL) signal = SIGUSR1;  // to its holder, who has the Engine kill it
   syscall(SYS_pidfd_send_signal, task.pidfd, signal, nullptr, 0);
-  if (!namespaces && !task.container && signal == SIGKILL) kill(-task.init, SIGKILL);
 }
 
 void remove_cgroups(const Config& config) {

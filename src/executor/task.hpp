@@ -11,7 +11,7 @@ struct ExitStatus {
 };
 
 struct Started {
-  pid_t init = -1;      ///< pid 1 of the task's pid namespace (or the task itself without namespaces)
+  pid_t init = -1;      ///< pid 1 of the task's pid namespace
   int pidfd = -1;
   int status_pipe = -1; ///< gives an ExitStatus when the task's main process ended
   pid_t shown = 0;      ///< what people know it by: init, or the container's own first process
@@ -22,7 +22,7 @@ struct Started {
 /// Makes the cgroups, starts init and the task below it. The task runs only when it stands in every cgroup.
 Started start_task(const Config& config, int stdout_fd, int stderr_fd);
 /// TERM, for the whole task; or KILL.
-void signal_task(const Started& task, int signal, bool namespaces);
+void signal_task(const Started& task, int signal);
 void remove_cgroups(const Config& config);
 /// OOM kills counted by the kernel for the task's memory cgroup.
 long oom_kills(const Config& config);

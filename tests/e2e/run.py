@@ -118,6 +118,36 @@ def test_a_killed_spawner_is_made_anew(farm):
     farm.settled()
 
 
+def test_an_executor_that_was_given_up_starts_nothing(farm):
+    """The agent waits for its word for a while, then forgets the run: a task that it started later would be nobody's."""
+    for given_up in (False, True):
+        run = os.path.join(farm.dir, f"given_up_{given_up}")
+        os.makedirs(run + "/box")
+        with open(run + "/exec.conf", "wb") as f:
+            f.write(b"".join(line.encode() + b"\0" for line in ("arg=/bin/touch", f"arg={run}/ran", f"dir={run}/box", "grace=100")))
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        words = [farm.bin + "/croft-executor", "--spawner", "-" * 200]
+        spawner = subprocess.Popen(["bash", "-c", f'exec 3<&{theirs.fileno()}; exec "$@"', "spawner", *words], pass_fds=[theirs.fileno()])
+        try:
+            word, answer = os.pipe()
+            if given_up:
+                os.close(word)
+            socket.send_fds(ours, [run.encode()], [answer])
+            os.close(answer)
+            if not given_up:
+                assert os.read(word, 64) == b"ok"
+                os.close(word)
+                wait("it has run", lambda: os.path.exists(run + "/exit"))
+        finally:
+            ours.close()  # at which the spawner ends, once it has seen to what was asked
+            theirs.close()
+            spawner.wait(5)
+        if given_up:
+            time.sleep(0.5)  # nothing tells of what does not happen
+        assert os.path.exists(run + "/ran") != given_up and (given_up or os.path.exists(run + "/exit"))
+        wait("it has given up its socket", lambda: not os.path.exists(run + "/ctl"))
+
+
 def test_kill_nine_of_croft_restarts_nothing(farm):
     before = {t["id"]: t["startedAt"] for t in farm.running(APP)}
     pids = farm.task_pids()
