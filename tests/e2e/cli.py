@@ -363,7 +363,7 @@ def test_down_ends_an_executor_that_cannot_record_an_end(farm):
         run = data + "/node/runs/t.1"
         os.makedirs(run)
         with open(run + "/exec.conf", "w") as f:
-            f.write("\0".join(("arg=/bin/sleep", "arg=1000", "dir=" + run, "ns=1", "")))
+            f.write("\0".join(("arg=/bin/sleep", "arg=1000", "dir=" + run, "")))
         start_executor(farm.bin + "/croft-executor", run)
         pid = wait("it is started", lambda: int(re.search(r"pid=(\d+)", open(run + "/started").read()).group(1)))
         executor = int(re.search(r"PPid:\s+(\d+)", open(f"/proc/{pid}/status").read()).group(1))
