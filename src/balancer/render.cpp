@@ -25,8 +25,9 @@ void render_checks(std::string& out, const Backend& b) {
   out += fmt::format("    option httpchk\n    http-check send meth GET uri {} ver HTTP/1.1 hdr Host croft\n    http-check expect status 200-399\n    timeout check {}ms\n", word(path), check_limit(b).count());
 }
 
+/// Connects only, where users ask for no check. An instance that was looked at before it listened is looked at again after half a second.
 std::string server_options(const Backend& b) {
-  std::string out = "check inter 2s fastinter 500ms downinter 1s rise 1 fall 2";
+  std::string out = "check inter 2s fastinter 500ms downinter 500ms rise 1 fall 2";
   if (b.tls) out += b.http ? " ssl verify none" : " check-ssl verify none";
   return out;
 }
