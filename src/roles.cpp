@@ -103,6 +103,13 @@ TaskPolicy policy_of(const Settings& s) {
 
 // --- master ---
 
+/// A role's folder, without what a killed one was about to write.
+Status prepare_folder(const std::filesystem::path& folder, unsigned mode) {
+  auto made = make_dirs(folder, mode);
+  if (made) remove_left_aside(folder);
+  return made;
+}
+
 /// What stands behind a master: the file lock and SQLite where it is alone, ZooKeeper where there are several.
 struct Coordination {
   std::unique_ptr<coordination::Store> store;
@@ -145,7 +152,7 @@ class MasterRole final : public Role {
     const auto& s = host_.settings;
     if (auto ok = check_role(host_, secure::HostRole::master); !ok) return ok;
     auto dir = s.data / "master";
-    if (auto ok = make_dirs(dir, 0750); !ok) return ok;
+    if (auto ok = prepare_folder(dir, 0750); !ok) return ok;
     auto advertised = fmt::format("{}:{}", s.ip, s.marathon_port);
     auto made = s.zookeeper.empty() ? standalone(dir, advertised) : of_several(host_, dir);
     if (!made) return fail(std::move(made).error());
@@ -272,7 +279,7 @@ class NodeRole final : public Role {
     if (auto ok = check_role(host_, secure::HostRole::node); !ok) return ok;
     agent::AgentOptions o;
     o.work_dir = s.data / "node";
-    if (auto ok = make_dirs(o.work_dir, 0755); !ok) return ok;
+    if (auto ok = prepare_folder(o.work_dir, 0755); !ok) return ok;
     o.executor = own_folder() / "croft-executor";
     if (::access(o.executor.c_str(), X_OK) != 0) return fail(Errc::not_found, "{}: the executor must stand beside croft", o.executor.string());
     o.masters = masters_of(host_);
@@ -356,7 +363,7 @@ class BalancerRole final : public Role {
     o.shared_ports = s.balancer_ports;
     o.optional_ports = s.balancer_optional_ports;
     o.haproxy_by_unit = s.haproxy == "unit";
-    if (auto ok = make_dirs(o.run_dir, 0750); !ok) return ok;
+    if (auto ok = prepare_folder(o.run_dir, 0750); !ok) return ok;
     balancer_ = std::make_unique<balancer::BalancerService>(host_.io.get_executor(), o, host_.metrics);
     if (auto ok = balancer_->start(); !ok) return ok;
     auto router = std::make_shared<net::Router>();
@@ -389,7 +396,7 @@ class DnsRole final : public Role {
     discovery::DiscoveryOptions o;
     o.masters = masters_of(host_);
     auto dir = s.data / "dns";
-    if (auto ok = make_dirs(dir, 0750); !ok) return ok;
+    if (auto ok = prepare_folder(dir, 0750); !ok) return ok;
     o.saved = dir / "catalog.json";
     o.version = croft_version;
     o.zone.domain = s.domain;

@@ -59,6 +59,20 @@ Status write_file_atomic(const fs::path& path, std::string_view bytes, unsigned 
 
 Status replace_file(const fs::path& path, std::string_view bytes, unsigned mode) { return write_aside(path, bytes, mode, false); }
 
+void remove_left_aside(const fs::path& folder, std::chrono::seconds age) {
+  std::error_code ec;
+  for (fs::directory_iterator entry(folder, ec), end; !ec && entry != end; entry.increment(ec)) {
+    auto name = entry->path().filename().string();
+    if (!name.ends_with(".new")) continue;
+    name.resize(name.size() - 4);
+    auto dot = name.rfind('.');
+    if (dot == std::string::npos || dot + 1 == name.size() || name.find_first_not_of("0123456789abcdef", dot + 1) != std::string::npos) continue;
+    std::error_code gone;  // another one of them, or the writer itself, may be quicker
+    auto written = entry->last_write_time(gone);
+    if (!gone && entry->is_regular_file(gone) && fs::file_time_type::clock::now() - written >= age) fs::remove(entry->path(), gone);
+  }
+}
+
 Status make_dirs(const fs::path& path, unsigned mode) {
   if (::mkdir(path.c_str(), mode) == 0) return {};
   if (errno == ENOENT && path.has_relative_path()) {  // from the first folder up that is there

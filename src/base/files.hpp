@@ -1,6 +1,7 @@
 #pragma once
 // Files as the rest of croft wants them: bounded reads, and writes that are either whole or not there.
 
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
 #include <string>
@@ -40,6 +41,8 @@ Status write_file_atomic(const fs::path& path, std::string_view bytes, unsigned 
 /// The same without a sync, for what means nothing after a power cut: never half there for who reads it, gone or empty after one.
 Status replace_file(const fs::path& path, std::string_view bytes, unsigned mode = 0644);
 Status make_dirs(const fs::path& path, unsigned mode = 0755);
+/// Takes away what a writer of the two above left aside in this folder when it was killed: files of that form older than `age`.
+void remove_left_aside(const fs::path& folder, std::chrono::seconds age = std::chrono::minutes(1));
 Status sync_dir(const fs::path& path);
 
 }  // namespace croft

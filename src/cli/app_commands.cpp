@@ -221,6 +221,8 @@ int app_deploy(Session& s, const DeployOptions& o) {
   id = absolute(id);
   auto force = o.change.force ? "&force=true" : "";
   auto answer = s.must("PUT", fmt::format("/v2/apps{}?partialUpdate=false{}", in_url(id), force), text);
+  if (auto unknown = answer.headers.get("Croft-Unknown-Fields"); !unknown.empty())
+    std::fprintf(stderr, "warning: %s: not known, and without effect: %s\n", o.file.c_str(), std::string(unknown).c_str());
   return finish(s, answer, id, "deployed", o.change);
 }
 

@@ -123,7 +123,7 @@ int node_list(Session& s) {
     rows.push_back({json::text(host, "id"), json::text(host, "hostname"), fmt::format("{}:{}", json::text(host, "ip"), json::integer(host, "port")),
                     state_of(host), used("cpus"), used("mem"), std::to_string(json::integer(host, "tasks"))});
   }
-  print(rows.size() > 1 ? table(rows) : "No nodes have registered yet.\n");
+  print(rows.size() > 1 ? table(rows) : "No nodes have registered yet, or none that you may see.\n");
   return ok;
 }
 

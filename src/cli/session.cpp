@@ -162,6 +162,8 @@ Session::Answer Session::balancer(std::string_view method, const std::string& ta
 Session::Answer Session::must(std::string_view method, const std::string& target, std::string body) {
   auto answer = call(method, target, std::move(body));
   if (answer.status < 400) return answer;
+  if (answer.status == 404 && target.starts_with("/croft/v1/") && words_of(answer).starts_with("URI not found"))
+    throw Ended{failed, "this farm has no logins, users or tokens: it runs with auth = \"none\""};
   auto code = answer.status == 404 ? not_found : answer.status == 409 ? conflict : answer.status == 400 || answer.status == 422 ? usage : failed;
   auto locked = words_of_lock(answer);
   throw Ended{code, locked.empty() ? words_of(answer) : locked};

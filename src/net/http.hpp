@@ -66,6 +66,7 @@ struct Request {
   std::map<std::string, std::string> params;  ///< filled by the Router: "{id}" -> params["id"]
   bool tls = false;                         ///< whether it came in over TLS
   std::shared_ptr<const secure::Certificate> certificate;  ///< which croft host the other side has proved to be; nothing: none
+  std::function<bool()> gone;               ///< whether the client has hung up, for work that takes long; asked on the handler's own executor. Nothing: not known
   std::shared_ptr<const secure::Caller> caller;  ///< who asks, found out by the router's guard; nothing: there is none, and all is allowed
 };
 

@@ -16,6 +16,7 @@
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/write.hpp>
 
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -113,6 +114,18 @@ asio::awaitable<void> watch_for_close(std::shared_ptr<Connection> connection) {
     co_return;
   }
   co_await first_byte(*connection);
+}
+
+/// RFC 9112, 2.2: some clients send an empty line after a body. True when nothing is left.
+bool skip_empty_lines(beast::flat_buffer& buffer) {
+  while (std::string_view(static_cast<const char*>(buffer.data().data()), buffer.size()).starts_with("\r\n")) buffer.consume(2);
+  return buffer.size() == 0;
+}
+
+/// Without reading. On the connection's strand.
+bool has_hung_up(Connection& connection) {
+  pollfd p{connection.stream.socket().native_handle(), POLLRDHUP, 0};
+  return connection.gone || (::poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
 }
 
 template <class Acceptor, class Endpoint>
@@ -305,6 +318,7 @@ asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Connection> c) {
       c->buffer.commit(n);
     }
     c->idle = false;
+    if (skip_empty_lines(c->buffer)) continue;
     if (!co_await serve_one(c)) break;
   }
   error_code ec;
@@ -460,6 +474,10 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
   request.local = c->local;
   request.tls = c->tls != nullptr;
   request.certificate = c->certificate;
+  request.gone = [weak = std::weak_ptr(c)] {
+    auto connection = weak.lock();
+    return !connection || has_hung_up(*connection);
+  };
   bool head = request.method == "HEAD", keep = message.keep_alive();
   bool gzip_ok = options.gzip && accepts_gzip(request.headers.get("Accept-Encoding"));
   c->stream.expires_never();

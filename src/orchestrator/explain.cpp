@@ -114,7 +114,9 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
     const auto* agent = i.cluster.agent(node);
     out.push_back(fmt::format("{} is draining: {} of the instances {} there until others serve elsewhere.", agent ? agent->info.hostname : node.str(), count, count == 1 ? "stays" : "stay"));
   }
+  bool refused = false;
   for (const auto* task : i.cluster.tasks_of(id)) {
+    refused = refused || (task->status.healthy != true && task->status.last_check_failure.find("onnection refused") != std::string::npos);
     if (task->quarantined) out.push_back(fmt::format("Task {} is quarantined: a node reports it, the store does not know its app.", task->spec.id));
     else if (task->goal == link::Goal::drain) out.push_back(fmt::format("Task {} is draining: out of rotation, its open requests may end.", task->spec.id));
     else if (task->status.state == TaskState::unreachable) out.push_back(fmt::format("Task {} is on a node that does not answer.", task->spec.id));
@@ -122,9 +124,14 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
     else if (!task->status.healthy && !task->status.last_check_failure.empty() && !app.health_checks.empty())
       out.push_back(fmt::format("Task {} has not passed its check yet: {}. In its first {} s (gracePeriodSeconds) that does not count.", task->spec.id, task->status.last_check_failure, app.health_checks[0].grace.count() / 1000));
   }
+  if (refused)
+    out.push_back(app.container == ContainerType::none ? "Nothing listens on the port that is checked: the command has to listen on $PORT0 (portDefinitions name more)."
+                                                       : "Nothing listens on the port that is checked: in the container it is the containerPort of portMappings, with host networking $PORT0.");
   if (v.last_failure) {
     const auto& f = *v.last_failure;
     out.push_back(fmt::format("Last failure, {} on {}: {} ({}).", to_iso8601(f.at), f.host, f.message, wire_name(f.state)));
+    if (f.message.starts_with("Command exited with status"))
+      out.push_back(fmt::format("{}: croft logs {}", f.message.ends_with(" 127") ? "Its command was not found, or one that it calls. Its last words" : f.message.ends_with(" 126") ? "Its command may not be run. Its last words" : "Its last words", id));
     if (f.reason.find("MEMORY") != std::string::npos) out.push_back(fmt::format("Raise mem: it is {} MiB.", print_number(from_milli(app.resources.mem))));
   }
   auto failed_at = v.last_failure ? v.last_failure->at : Wall{};

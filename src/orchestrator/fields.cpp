@@ -1,6 +1,8 @@
 #include "orchestrator/fields.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/text.hpp"
 
@@ -11,7 +13,16 @@ std::string Fields::as_decimal(double v) {
   return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
 }
 
+Fields::~Fields() {
+  if (asked_.empty()) return;  // given up before it was read
+  for (const auto& member : from_)
+    if (std::find(asked_.begin(), asked_.end(), std::string_view(member.key())) == asked_.end()) problems_.unknown(at(member.key()));
+}
+
+void Fields::pass_over(std::initializer_list<std::string_view> keys) const { asked_.insert(asked_.end(), keys); }
+
 bool Fields::has(std::string_view key) const {
+  if (std::find(asked_.begin(), asked_.end(), key) == asked_.end()) asked_.push_back(key);
   const auto* v = from_.if_contains(key);
   return v && !v->is_null();
 }
@@ -68,7 +79,7 @@ void Fields::enumeration(std::string_view key, std::initializer_list<std::string
 
 std::optional<Fields> Fields::object(std::string_view key) const {
   if (!has(key)) return std::nullopt;
-  if (raw(key).is_object()) return Fields(raw(key).get_object(), at(key), problems_);
+  if (raw(key).is_object()) return std::optional<Fields>(std::in_place, raw(key).get_object(), at(key), problems_);
   problems_.shape(at(key), "error.expected.jsobject");
   return std::nullopt;
 }

@@ -65,6 +65,32 @@ std::expected<json::value, net::Response> body_of(const net::Request& r, boost::
   return std::move(*parsed);
 }
 
+namespace {
+
+void find_unknown(const json::value& body, const std::string& within, std::vector<std::string>& into) {
+  auto each = [&](const json::array& list, std::string_view key) {
+    for (std::size_t i = 0; i < list.size(); ++i) find_unknown(list[i], fmt::format("{}{}({})", within, key, i), into);
+  };
+  if (body.is_array()) return each(body.get_array(), "");
+  const auto &apps = json::list(body, "apps"), &groups = json::list(body, "groups");
+  if (apps.empty() && groups.empty()) {
+    for (auto& path : unknown_fields(body)) into.push_back(within + path);
+    return;
+  }
+  each(apps, "/apps");
+  each(groups, "/groups");
+}
+
+}  // namespace
+
+void tell_unknown(net::Response& response, const json::value& body) {
+  constexpr std::size_t named_max = 20;
+  std::vector<std::string> unknown;
+  find_unknown(body, "", unknown);
+  if (unknown.size() > named_max) unknown.resize(named_max), unknown.emplace_back("...");
+  if (!unknown.empty()) response.headers.set("Croft-Unknown-Fields", join(unknown, ", "));
+}
+
 std::vector<PolicyProblem> against_policy(const App& app, const TaskPolicy& policy) {
   if (app.docker) return check_policy(*app.docker, app.volumes, policy);
   auto problem = check_user(app.user, policy);
@@ -150,6 +176,7 @@ asio::awaitable<Response> create_app(FacePtr face, Request r) {
   auto response = Response::json(std::move(w).take(), 201);
   response.headers.set("Location", face->options.base_url + "/v2/apps" + id.str());
   response.headers.set("Marathon-Deployment-Id", done->deployment.str());
+  tell_unknown(response, *body);
   co_return response;
 }
 
@@ -207,6 +234,7 @@ asio::awaitable<Response> update_app(FacePtr face, Request r) {
   if (!done) co_return refused(done.error());
   auto response = deployed(*done, created ? 201 : 200);
   if (created) response.headers.set("Location", face->options.base_url + "/v2/apps" + id.str());
+  tell_unknown(response, *body);
   co_return response;
 }
 
@@ -233,7 +261,10 @@ asio::awaitable<Response> update_apps(FacePtr face, Request r) {
     return intent;
   };
   auto done = co_await change(face, r, make);
-  co_return done ? deployed(*done) : refused(done.error());
+  if (!done) co_return refused(done.error());
+  auto response = deployed(*done);
+  tell_unknown(response, *body);
+  co_return response;
 }
 
 asio::awaitable<Response> read_one(FacePtr face, Request r) {

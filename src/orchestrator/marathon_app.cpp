@@ -278,6 +278,12 @@ void refuse_nul(const json::value& v, const std::string& path, Problems& problem
 
 void refuse_nul(const json::value& body, Problems& problems) { refuse_nul(body, "", problems); }
 
+std::vector<std::string> unknown_fields(const json::value& body) {
+  Problems problems;
+  if (body.is_object()) read_manifest(body, App{}, problems);
+  return problems.unknown();
+}
+
 App read_manifest(const json::value& body, App app, Problems& problems) {
   if (!body.is_object()) {
     problems.shape("", "error.expected.jsobject");
@@ -310,6 +316,8 @@ App read_manifest(const json::value& body, App app, Problems& problems) {
   read_checks(f, app);
   read_strategies(f, app);
   keep_others(f, app);
+  // What Marathon and we say of an app beside its definition, which comes back when one is read, edited and sent.
+  f.pass_over({"version", "versionInfo", "tasksStaged", "tasksRunning", "tasksHealthy", "tasksUnhealthy", "deployments", "tasks", "taskStats", "lastTaskFailure", "readinessCheckResults", "format"});
   // A check without a port means the first one; written down, so that it reads the same however it was sent.
   for (auto& c : app.health_checks)
     if (c.kind != CheckKind::command && !c.port && !c.port_index && !app.ports.empty()) c.port_index = 0;

@@ -16,6 +16,9 @@ namespace croft::orchestrator {
 /// `id` in the body is resolved against "/". Problems are collected; the app is only good when there are none.
 App read_manifest(const boost::json::value& body, App app, Problems& problems);
 
+/// Paths of what in an app's body nothing reads ("/container/dokcer"), misspelt mostly. Marathon takes such a body without a word, and so do we, but for this.
+std::vector<std::string> unknown_fields(const boost::json::value& body);
+
 /// No text of what a user sends may hold a NUL character. Not asked of what is stored: a leader must be able to load what an earlier build took.
 void refuse_nul(const boost::json::value& body, Problems& problems);
 

@@ -48,6 +48,9 @@ Embed embed_of(const net::Request& r, std::vector<std::string>* others = nullptr
 /// The body as a JSON object or array, or the answer that says why not.
 std::expected<json::value, net::Response> body_of(const net::Request& r, boost::json::kind wanted);
 
+/// Names in a header what the body has and nobody knows: of one app, a list, or a group.
+void tell_unknown(net::Response& response, const json::value& body);
+
 /// Reads a manifest over what is stored (or over nothing) and checks it whole. Without `id` the body has to bring one. `within`: where in a
 /// longer body it stands, for the paths of problems.
 /// What of an app breaks the policy that holds for it (policy_at).

@@ -276,6 +276,7 @@ asio::awaitable<Response> write_to_group(FacePtr face, Request r) {
   if (!done) co_return refused(done.error());
   auto response = deployed(*done, made ? 201 : 200);
   if (made) response.headers.set("Location", face->options.base_url + "/v2/groups" + id.str());
+  if (json::find(*body, "apps") || json::find(*body, "groups")) tell_unknown(response, *body);
   co_return response;
 }
 

@@ -17,6 +17,9 @@ class Problems {
   void shape(std::string path, std::string error) { add(std::move(path), std::move(error)), shape_ = true; }
   /// A wrong meaning: "Object is not valid".
   void meaning(std::string path, std::string error) { add(std::move(path), std::move(error)); }
+  /// A field that nothing here knows: no problem, as with Marathon, but worth a word.
+  void unknown(std::string path) { unknown_.push_back(within_ + path); }
+  [[nodiscard]] const std::vector<std::string>& unknown() const { return unknown_; }
   [[nodiscard]] bool any() const { return !by_path_.empty(); }
   /// {"message":…,"details":[{"path":…,"errors":[…]}]}
   [[nodiscard]] std::string json() const {
@@ -38,6 +41,7 @@ class Problems {
   }
   std::string within_;
   std::map<std::string, std::vector<std::string>> by_path_;
+  std::vector<std::string> unknown_;
   bool shape_ = false;
 };
 

@@ -303,7 +303,12 @@ def test_a_program_that_is_not_there(farm):
     err = said(farm, FAILED, "app", "deploy", "-", text=json.dumps(lost))[1]
     assert "ended at once" in err and "127" in err and "croft logs /lost" in err, err
     wait("its last words", lambda: "nosuchprogram" in said(farm, DONE, "logs", "/lost", "-n", "5")[0], 10)
+    assert "was not found" in said(farm, DONE, "explain", "/lost")[0] and "croft logs /lost" in said(farm, DONE, "explain", "/lost")[0]
     said(farm, DONE, "app", "remove", "/lost")
+    err = said(farm, DONE, "app", "deploy", "-", text=json.dumps(dict(lost, id="/typed", cmd="exec sleep 100", instancs=2)))[1]
+    assert "warning: -: not known, and without effect: /instancs" in err, err
+    said(farm, DONE, "app", "remove", "/typed")
+    assert 'auth = "none"' in said(farm, FAILED, "whoami")[1]
 
 
 def test_logs_of_json_without_a_message(farm):

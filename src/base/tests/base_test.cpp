@@ -141,6 +141,16 @@ TEST_F(FilesTest, ErrorsNameThePath) {
   EXPECT_FALSE(write_file_atomic(dir_ / "no" / "such", "x"));
 }
 
+TEST_F(FilesTest, WhatAKilledWriterLeftAsideIsTakenAway) {
+  for (const char* name : {"state.json.1a2b.new", "state.json", "half.part.new", "x.g0.new", "young.ff.new"}) ASSERT_TRUE(write_file_atomic(dir_ / name, "x"));
+  for (const auto& entry : fs::directory_iterator(dir_))
+    if (!entry.path().filename().string().starts_with("young")) fs::last_write_time(entry.path(), fs::file_time_type::clock::now() - std::chrono::minutes(2));
+  remove_left_aside(dir_);
+  EXPECT_FALSE(fs::exists(dir_ / "state.json.1a2b.new"));
+  for (const char* name : {"state.json", "half.part.new", "x.g0.new", "young.ff.new"}) EXPECT_TRUE(fs::exists(dir_ / name)) << name;
+  remove_left_aside(dir_ / "not-there");
+}
+
 TEST(Metrics, PrintsPrometheusText) {
   Metrics m;
   m.counter("croft_x_total", "Things.", "code=\"200\"").add(3);

@@ -106,6 +106,7 @@ void judge(BulkItem& item, std::string_view source, bool padded, Wall now) {
 }  // namespace
 
 Status complete_document(std::string_view source, bool padded, Document& d, Wall now) {
+  if (source.size() > document_max) return fail(Errc::invalid, "the document has {} bytes, more than {}", source.size(), document_max);
   auto root = parse(source, padded);
   if (!root) return fail(Errc::invalid, "failed to parse: {}", root.error().context);
   if (!root->is_object()) return fail(Errc::invalid, "failed to parse: the document must be an object");

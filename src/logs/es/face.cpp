@@ -10,6 +10,7 @@ namespace croft::logs {
 namespace {
 
 constexpr std::size_t bulk_max = 100u << 20;
+constexpr std::chrono::milliseconds look_every{100};        // whether who asked is there still
 
 /// What a request says about the form of its answer.
 struct Form {
@@ -139,15 +140,37 @@ void write_shards(JsonWriter& w, std::size_t total, std::size_t failed) {
   w.key("_shards").begin_object().field("total", total).field("successful", total - failed).field("skipped", 0).field("failed", failed).end_object();
 }
 
-asio::awaitable<bool> on_readers(ApiPtr api, std::function<void()> work) {
+namespace {
+
+struct Reading { Cancelled cancelled{false}; std::atomic<bool> over{false}; };
+
+asio::awaitable<void> watch_client(std::function<bool()> gone, std::shared_ptr<Reading> reading) {
+  for (;;) {  // the wait in a condition, beside an &&, is more than GCC 12 can do
+    bool slept = co_await net::sleep_for(look_every);
+    if (!slept || reading->over) co_return;
+    if (gone()) break;
+  }
+  reading->cancelled = true;
+}
+
+}  // namespace
+
+asio::awaitable<bool> on_readers(ApiPtr api, const Request& request, std::function<void(const Cancelled&)> work) {
   if (api->reading.fetch_add(1) >= api->options.reads_at_once + api->options.reads_waiting) {
     --api->reading;
     ++api->rejected;
     co_return false;
   }
-  co_await api->readers.run(std::move(work));
+  auto reading = std::make_shared<Reading>();
+  auto executor = co_await asio::this_coro::executor;
+  if (request.gone) net::spawn(executor, "reader", watch_client(request.gone, reading));
+  std::function<void()> unless_cancelled = [&] {
+    if (!reading->cancelled) work(reading->cancelled);
+  };
+  co_await api->readers.run(std::move(unless_cancelled));
+  reading->over = true;
   --api->reading;
-  co_return true;
+  co_return !reading->cancelled;
 }
 
 Response busy(const Api& api) {

@@ -89,8 +89,11 @@ void write_shards(JsonWriter& w, std::size_t total, std::size_t failed);
 std::string filter_path(std::string_view body, std::string_view paths);
 std::string indented(std::string_view body);
 
-/// Runs `work` on the threads for reads. False when too many wait for them already: answer busy() then.
-asio::awaitable<bool> on_readers(ApiPtr api, std::function<void()> work);
+/// Set once nobody waits for the answer any more; read by the work, on its own thread.
+using Cancelled = std::atomic<bool>;
+/// Runs `work` on the threads for reads; tells it when the request's client hangs up meanwhile. False when it was not run, because too many wait for these
+/// threads or the client had gone before its turn: answer busy() then.
+asio::awaitable<bool> on_readers(ApiPtr api, const Request& request, std::function<void(const Cancelled&)> work);
 Response busy(const Api& api);
 
 }  // namespace croft::logs

@@ -79,7 +79,7 @@ asio::awaitable<Response> show(ApiPtr api, Request r, Part_ part) {
   auto target = target_of(*api, r);
   if (!target) co_return error(target.error());
   auto text = std::make_shared<std::string>();
-  std::function<void()> work = [&] {
+  std::function<void(const Cancelled&)> work = [&](const Cancelled&) {
     auto view = api->store.view(std::cref(*target));
     auto infos = api->store.indices();
     auto aliases = aliases_of(*api);
@@ -97,7 +97,7 @@ asio::awaitable<Response> show(ApiPtr api, Request r, Part_ part) {
     w.end_object();
     *text = std::move(w).take();
   };
-  bool done = co_await on_readers(api, work);
+  bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
   co_return Response::json(std::move(*text));
 }
@@ -323,7 +323,7 @@ asio::awaitable<Response> capabilities(ApiPtr api, Request r) {
   std::erase(patterns, "");
   if (patterns.empty()) co_return error(400, "action_request_validation_exception", "Validation Failed: 1: no fields specified;");
   auto text = std::make_shared<std::string>();
-  std::function<void()> work = [&] {
+  std::function<void(const Cancelled&)> work = [&](const Cancelled&) {
     auto view = api->store.view(std::cref(*target));
     Fields all;
     JsonWriter w;
@@ -343,7 +343,7 @@ asio::awaitable<Response> capabilities(ApiPtr api, Request r) {
     w.end_object().end_object();
     *text = std::move(w).take();
   };
-  bool done = co_await on_readers(api, work);
+  bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
   co_return Response::json(std::move(*text));
 }

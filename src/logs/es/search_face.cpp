@@ -57,7 +57,7 @@ void write_answer(JsonWriter& w, const Shown& s) {
 }
 
 /// Runs one search; blocks. The target is given unless the body names a point in time.
-Es<Shown> search_now(Api& api, const Target& target, SearchBody body, std::optional<std::chrono::milliseconds> scroll) {
+Es<Shown> search_now(Api& api, const Target& target, SearchBody body, std::optional<std::chrono::milliseconds> scroll, const Cancelled& cancelled) {
   auto begun = Clock::now();
   ++api.searches;
   std::shared_ptr<const StoreView> view;
@@ -71,7 +71,7 @@ Es<Shown> search_now(Api& api, const Target& target, SearchBody body, std::optio
   Shown shown{std::move(body), {}, view->indices.size(), 0, {}};
   auto& request = shown.body.request;
   if (scroll && request.sort.empty()) request.sort = {{"_doc", false, false, {}}};
-  shown.result = search(*view, request);
+  shown.result = search(*view, request, &cancelled);
   if (shown.result.too_many_buckets) return std::unexpected(too_many_buckets());
   for (const auto& failure : shown.result.failures) log::error("logs", "{}", failure);
   if (scroll) {
@@ -105,8 +105,8 @@ asio::awaitable<Response> search_face(ApiPtr api, Request r) {
     if (read->request.size == 0) co_return error(400, "action_request_validation_exception", "Validation Failed: 1: [size] cannot be [0] in a scroll context;");
   }
   auto shown = std::make_shared<Es<Shown>>();
-  std::function<void()> work = [&] { *shown = search_now(*api, *target, std::move(*read), scroll); };
-  bool done = co_await on_readers(api, work);
+  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) { *shown = search_now(*api, *target, std::move(*read), scroll, cancelled); };
+  bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
   if (!*shown) co_return error(shown->error());
   JsonWriter w;
@@ -130,8 +130,8 @@ asio::awaitable<Response> count_face(ApiPtr api, Request r) {
   read->request.total_limit = UINT64_MAX;
   read->request.sort.clear();
   auto shown = std::make_shared<Es<Shown>>();
-  std::function<void()> work = [&] { *shown = search_now(*api, *target, std::move(*read), {}); };
-  bool done = co_await on_readers(api, work);
+  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) { *shown = search_now(*api, *target, std::move(*read), {}, cancelled); };
+  bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
   if (!*shown) co_return error(shown->error());
   JsonWriter w;
@@ -176,7 +176,7 @@ std::string index_of_header(const json::value& header, const std::string& fallba
   return fallback;
 }
 
-Es<Shown> search_pair(Api& api, const Pair& pair, const std::string& fallback, const net::Query& url, const secure::CallerPtr& caller) {
+Es<Shown> search_pair(Api& api, const Pair& pair, const std::string& fallback, const net::Query& url, const secure::CallerPtr& caller, const Cancelled& cancelled) {
   auto body = trim(pair.body).empty() ? Result<json::value>(json::value(json::object())) : json::parse(pair.body);
   if (!body) return std::unexpected(EsError{400, "json_parse_exception", body.error().context, {}, false});
   if (!body->is_object()) return std::unexpected(EsError{400, "parsing_exception", "Expected [START_OBJECT]", {{"line", "1"}, {"col", "1"}}, false});
@@ -186,7 +186,7 @@ Es<Shown> search_pair(Api& api, const Pair& pair, const std::string& fallback, c
   TargetOptions options{json::boolean(pair.header, "ignore_unavailable"), json::boolean(pair.header, "allow_no_indices", true)};
   auto target = target_of(api, index_of_header(pair.header, fallback), options);
   if (!target) return std::unexpected(std::move(target).error());
-  return search_now(api, *target, std::move(*read), {});
+  return search_now(api, *target, std::move(*read), {}, cancelled);
 }
 
 asio::awaitable<Response> several(ApiPtr api, Request r) {
@@ -195,11 +195,12 @@ asio::awaitable<Response> several(ApiPtr api, Request r) {
   auto begun = Clock::now();
   auto text = std::make_shared<std::string>();
   auto fallback = index_param(r);
-  std::function<void()> work = [&] {
+  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) {
     JsonWriter list;
     list.begin_array();
     for (const auto& pair : *pairs) {
-      auto shown = search_pair(*api, pair, fallback, r.query, r.caller);
+      if (cancelled) break;
+      auto shown = search_pair(*api, pair, fallback, r.query, r.caller, cancelled);
       if (!shown) {
         write_error(list, shown.error());
         continue;
@@ -211,7 +212,7 @@ asio::awaitable<Response> several(ApiPtr api, Request r) {
     list.end_array();
     *text = std::move(list).take();
   };
-  bool done = co_await on_readers(api, work);
+  bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
   JsonWriter w;
   w.begin_object().field("took", std::chrono::duration_cast<Millis>(Clock::now() - begun).count()).key("responses").raw(*text).end_object();
@@ -239,8 +240,8 @@ asio::awaitable<Response> next_page(ApiPtr api, Request r) {
   if (!cursor) co_return error(no_context(ids[0]));
   auto begun = Clock::now();
   auto result = std::make_shared<SearchResult>();
-  std::function<void()> work = [&] { *result = search(*cursor->view, cursor->request); };
-  bool done = co_await on_readers(api, work);
+  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) { *result = search(*cursor->view, cursor->request, &cancelled); };
+  bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
   Shown shown{{}, std::move(*result), cursor->view->indices.size(), 0, ids[0]};
   if (!shown.result.hits.empty()) cursor->request.after = shown.result.hits.back().keys, cursor->request.after_seq = shown.result.hits.back().seq;

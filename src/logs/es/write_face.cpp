@@ -193,8 +193,8 @@ asio::awaitable<Response> get_document(ApiPtr api, Request r) {
   if (!target) co_return error(target.error());
   auto id = r.params.at("id");
   auto hit = std::make_shared<std::optional<Hit>>();
-  std::function<void()> work = [api, &target, id, hit] { *hit = find_document(*api, *target, id); };
-  bool done = co_await on_readers(api, work);
+  std::function<void(const Cancelled&)> work = [api, &target, id, hit](const Cancelled&) { *hit = find_document(*api, *target, id); };
+  bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
   auto filter = source_filter(json::value(json::object()), r.query);
   if (r.path.find("/_source/") != std::string::npos) {
@@ -228,7 +228,7 @@ asio::awaitable<Response> get_several(ApiPtr api, Request r) {
   auto wanted = wanted_of(*body, r);
   if (!wanted) co_return error(wanted.error());
   auto text = std::make_shared<std::string>();
-  std::function<void()> work = [api, &wanted, text] {
+  std::function<void(const Cancelled&)> work = [api, &wanted, text](const Cancelled&) {
     JsonWriter w;
     w.begin_object().key("docs").begin_array();
     for (const auto& one : *wanted) {
@@ -242,7 +242,7 @@ asio::awaitable<Response> get_several(ApiPtr api, Request r) {
     w.end_array().end_object();
     *text = std::move(w).take();
   };
-  bool done = co_await on_readers(api, work);
+  bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
   co_return Response::json(std::move(*text));
 }

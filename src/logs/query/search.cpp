@@ -12,7 +12,8 @@ namespace croft::logs {
 
 namespace {
 
-constexpr std::size_t clock_every = 16;  // rows between two looks at the clock: a pattern over a long line may take a millisecond
+constexpr std::size_t clock_every = 64u << 10;  // bytes between two looks at the clock: a pattern over a long line may take a millisecond
+constexpr std::size_t row_weight = 4u << 10;    // of a row beside its bytes
 
 boost::json::value shown_date(Wall at, const SortKey& key) {
   if (key.format.empty() || key.format == "epoch_millis") return at.time_since_epoch().count();
@@ -195,10 +196,10 @@ class Search {
   }
 
   void consider(const RowView& row) {
-    if (++rows_ % clock_every == 0 && ((cancelled_ && *cancelled_) || std::chrono::steady_clock::now() > until_)) {
-      over_ = true;
-      result_.timed_out = true;
-      return;
+    if (since_clock_ += row_weight + row.source.size(); since_clock_ >= clock_every) {
+      since_clock_ = 0;
+      over_ = result_.timed_out = (cancelled_ && *cancelled_) || std::chrono::steady_clock::now() > until_;
+      if (over_) return;
     }
     if (!index_->deleted->empty() && index_->deleted->contains(row.seq)) return;
     if (request_.after_seq && by_arrival_ && row.seq <= *request_.after_seq) return;
@@ -253,7 +254,8 @@ class Search {
   const IndexView* index_ = nullptr;
   std::vector<Hit> heap_;  // the worst hit on top
   SearchResult result_;
-  std::uint64_t rows_ = 0, taken_ = 0;
+  std::uint64_t taken_ = 0;
+  std::size_t since_clock_ = 0;
   bool over_ = false;
 };
 

@@ -8,6 +8,7 @@
 
 namespace croft::logs {
 
+constexpr std::size_t document_max = 10u << 20;        ///< bytes; a search reads a document as a whole, and looks at its deadline between two of them
 constexpr std::size_t document_depth_max = 64;  ///< of nesting; deeper JSON is no document
 
 /// One stored document. `source` is the JSON object as it came (with @timestamp filled in where it was missing).

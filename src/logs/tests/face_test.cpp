@@ -311,6 +311,33 @@ TEST_F(EsFace, MoreSearchesThanMayWaitAreRefusedAndTheOthersAnswered) {
   EXPECT_EQ(answers[429], 0) << "their places are free again";
 }
 
+TEST_F(EsFace, AClientThatHasGoneIsNotWorkedFor) {
+  fill();
+  std::string many;
+  for (int i = 0; i < 3000; ++i) many += fmt::format("{{\"index\":{{\"_index\":\"logstash-2024.05.03\"}}}}\n{{\"@timestamp\":\"2024-05-03T10:00:00Z\",\"message\":\"number {}\"}}\n", i);
+  EXPECT_EQ(at(ask("POST", "/_bulk", many), "errors"), "false");
+  net::Request r;
+  r.method = "POST";
+  r.target = r.path = "/_msearch";
+  r.headers.set("Content-Type", "application/x-ndjson");
+  for (int i = 0; i < 100; ++i) r.body += "{}\n{\"query\":{\"regexp\":{\"message\":\".*[0-9]x.*\"}}}\n";
+  bool asked = false;
+  r.gone = [&] { return asked = true; };
+  auto answer = asio::co_spawn(io_, router_.handle(std::move(r)), asio::use_future);
+  while (answer.wait_for(std::chrono::seconds(0)) != std::future_status::ready) io_.run_one_for(std::chrono::milliseconds(50)), io_.restart();
+  EXPECT_TRUE(asked);
+  EXPECT_EQ(answer.get().status, 429) << "it was given up in the middle";
+}
+
+TEST_F(EsFace, ADocumentBeyondTheBoundIsRefusedAndItsNeighboursAreKept) {
+  auto action = std::string("{\"index\":{\"_index\":\"logstash-2024.05.01\"}}\n");
+  auto reply = ask("POST", "/_bulk", action + "{\"n\":1}\n" + action + "{\"message\":\"" + std::string(11u << 20, 'x') + "\"}\n" + action + "{\"n\":2}\n");
+  EXPECT_EQ(at(reply, "items/0/index/status"), "201");
+  EXPECT_EQ(at(reply, "items/1/index/status"), "400");
+  EXPECT_NE(at(reply, "items/1/index/error/reason").find("more than 10485760"), std::string::npos);
+  EXPECT_EQ(at(reply, "items/2/index/status"), "201");
+}
+
 TEST_F(EsFace, IndicesTheirMappingsAndAliases) {
   auto made = ask("PUT", "/events-000001", R"({"settings":{"number_of_shards":3},"mappings":{"properties":{"declared":{"type":"keyword"}}},"aliases":{"events":{"is_write_index":true}}})");
   EXPECT_EQ(at(made, "shards_acknowledged"), "true");

@@ -36,6 +36,23 @@ TEST(Apps, APostAnswersTheStoredAppWithItsDeployment) {
   EXPECT_EQ(at(app, "version").size(), 24u);
 }
 
+TEST(Apps, WhatNobodyKnowsIsNamedAndDoesNoHarm) {
+  Face f;
+  f.farm.agent("h1");
+  auto unknown = [&](const char* method, const char* path, const std::string& body) {
+    auto answer = f.call(method, path, body);
+    EXPECT_LT(answer.status, 300) << answer.body;
+    return std::string(answer.headers.get("Croft-Unknown-Fields"));
+  };
+  EXPECT_EQ(unknown("POST", "/v2/apps", R"({"id":"web","cmd":"x","instancs":2,"healthChecks":[{"protocol":"HTTP","pathh":"/","portIndex":0}],"container":{"dokcer":{}, "type":"MESOS"},"labels":{"mine":"x"},"env":{"ANY":"y"}})"),
+            "/container/dokcer, /healthChecks(0)/pathh, /instancs");
+  EXPECT_EQ(unknown("PUT", "/v2/apps/web?force=true", R"({"instances":1,"cmmd":"y"})"), "/cmmd");
+  EXPECT_EQ(unknown("PUT", "/v2/apps?force=true", R"([{"id":"a","cmd":"x"},{"id":"b","cmd":"x","depends":[]}])"), "(1)/depends");
+  EXPECT_EQ(unknown("PUT", "/v2/groups/g?force=true", R"({"groups":[{"id":"h","apps":[{"id":"c","cmd":"x","upgradeStrategy":{"minimumHealthCapcity":1}}]}]})"), "/groups(0)/apps(0)/upgradeStrategy/minimumHealthCapcity");
+  auto read = f.ask(200, "GET", "/v2/apps/web?embed=app.taskStats&embed=app.readiness");
+  EXPECT_EQ(unknown("PUT", "/v2/apps/web?force=true", json::print(read.at("app"))), "") << "what was read may be sent";
+}
+
 TEST(Apps, ReadinessIsToldOfWhatADeploymentBrings) {
   Face f;
   f.farm.agent("h1");

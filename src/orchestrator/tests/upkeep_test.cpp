@@ -46,6 +46,7 @@ TEST(BackOff, IsVisibleInTheQueueAndInWords) {
   EXPECT_EQ(view.queue->count, 1u);
   EXPECT_EQ(view.queue->delay_left, Millis(30'000));
   EXPECT_NE(f.explained(a).find("1 instance is held back for 30 s more after 1 failure in a row (backoffSeconds 30, backoffFactor 2, maxLaunchDelaySeconds 300)"), std::string::npos) << f.explained(a);
+  EXPECT_EQ(f.explained(a).find("croft logs"), std::string::npos) << "it did not exit by itself";
   f.pass(Millis(29'000));
   EXPECT_TRUE(f.tasks(a).empty());
   f.pass(Millis(1'500));
