@@ -1,5 +1,7 @@
 #include "base/text.hpp"
 
+#include <algorithm>
+
 #include <openssl/evp.h>
 #include <sys/random.h>
 
@@ -94,6 +96,8 @@ std::optional<std::string> url_decode(std::string_view text, bool form) {
       i += 2;
     } else if (text[i] == '+' && form) {
       out.push_back(' ');
+    } else if (text[i] == '\0') {
+      return std::nullopt;
     } else {
       out.push_back(text[i]);
     }
@@ -118,10 +122,13 @@ std::string base64_encode(std::string_view bytes) {
 
 std::optional<std::string> base64_decode(std::string_view text) {
   if (text.size() % 4 != 0 || text.size() > (1u << 30)) return std::nullopt;
+  // OpenSSL passes over white space and takes '=' anywhere, so that less comes out than what is counted on here.
+  std::size_t padding = text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0;
+  auto of_alphabet = [](char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/'; };
+  if (!std::all_of(text.begin(), text.end() - static_cast<std::ptrdiff_t>(padding), of_alphabet)) return std::nullopt;
   std::string out(text.size() / 4 * 3, '\0');
   int n = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()), reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  if (n < 0) return std::nullopt;
-  std::size_t padding = text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0;
+  if (n < static_cast<int>(padding)) return std::nullopt;
   out.resize(static_cast<std::size_t>(n) - padding);
   return out;
 }

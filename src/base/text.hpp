@@ -20,12 +20,12 @@ std::optional<double> to_double(std::string_view text);
 /// Shortest decimal form: 0.1, 128, 1e+30.
 std::string print_number(double v);
 
-/// %xx decoded; nothing on a malformed escape or a decoded NUL. '+' stays '+' unless `form`.
+/// %xx decoded; nothing on a malformed escape or a NUL, decoded or not. '+' stays '+' unless `form`.
 std::optional<std::string> url_decode(std::string_view text, bool form = false);
 std::string url_encode(std::string_view text);
 
 std::string base64_encode(std::string_view bytes);
-std::optional<std::string> base64_decode(std::string_view text);
+std::optional<std::string> base64_decode(std::string_view text);  ///< nothing when a character is not of the alphabet
 std::string hex(std::string_view bytes);
 std::string sha256(std::string_view bytes);  ///< 32 raw bytes
 std::string sha1(std::string_view bytes);    ///< 20 raw bytes

@@ -130,7 +130,7 @@ void Publisher::all_heard() {
   if (!std::exchange(all_heard_, true)) opened(dirty_).all_heard = true;
 }
 
-Delta Publisher::delta_of(const Dirty& dirty) const {
+Delta Publisher::delta_of(const Unflushed& dirty) const {
   Delta d;
   d.at = at_;
   list_changes(content_.services, dirty.services, d.services, d.services_gone);

@@ -12,6 +12,16 @@
 
 namespace croft::catalog {
 
+/// What changed since the last flush, by name: the delta takes the values that hold then.
+struct Unflushed {
+  std::set<AppId> services, rules;
+  std::set<TaskId> endpoints;
+  std::set<AgentId> nodes;
+  std::set<BalancerId> balancers;
+  std::vector<AgentId> complete;
+  bool masters = false, all_heard = false;
+};
+
 /// The leader's end of the catalog: holds the content of its epoch, turns changes into numbered deltas, and keeps the drain ledger of which
 /// balancers have confirmed what. Pure; on the leader's strand.
 class Publisher {
@@ -62,22 +72,13 @@ class Publisher {
   struct Tally { std::size_t serve_checked = 0, serve_unchecked = 0, endpoints = 0; std::set<TaskId> last_resort; };
   void count(const Endpoint& e, bool comes);
   struct Kept { Index at; std::shared_ptr<const std::string> line; };
-  /// What changed since the last flush, by name: the delta takes the values that hold then.
-  struct Dirty {
-    std::set<AppId> services, rules;
-    std::set<TaskId> endpoints;
-    std::set<AgentId> nodes;
-    std::set<BalancerId> balancers;
-    std::vector<AgentId> complete;
-    bool masters = false, all_heard = false;
-  };
-  [[nodiscard]] Delta delta_of(const Dirty& dirty) const;
+  [[nodiscard]] Delta delta_of(const Unflushed& dirty) const;
 
   Options options_;
   Index at_;
   Content content_;
   std::map<AppId, Tally> tallies_;     // of content_.endpoints
-  std::optional<Dirty> dirty_;
+  std::optional<Unflushed> dirty_;
   std::set<AgentId> complete_;         // agents of which every endpoint is in content_; those removed too (they have none)
   bool all_heard_ = false;
   std::deque<Kept> backlog_;

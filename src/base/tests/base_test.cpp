@@ -75,12 +75,14 @@ TEST(Text, UrlDecodingRefusesBadEscapesAndNul) {
   EXPECT_FALSE(url_decode("%2"));
   EXPECT_FALSE(url_decode("%zz"));
   EXPECT_FALSE(url_decode("a%00b"));
+  EXPECT_FALSE(url_decode(std::string_view("a\0b", 3)));
 }
 
 TEST(Text, Base64RoundTripsEveryLength) {
   for (std::string s; s.size() < 20; s.push_back(static_cast<char>(200 + s.size()))) EXPECT_EQ(base64_decode(base64_encode(s)), s);
   EXPECT_FALSE(base64_decode("abc"));
   EXPECT_FALSE(base64_decode("a$=="));
+  for (auto wrong : {"====", "=AAA", "A===", "    ", "   =", "QQ==\n\n\n\n"}) EXPECT_FALSE(base64_decode(wrong)) << wrong;
 }
 
 TEST(Text, NumbersMustBeWholeText) {

@@ -222,7 +222,7 @@ TEST_F(StoreTest, NothingAcknowledgedIsLostWhenTheServerIsKilledUnderCommits) {
 }
 
 TEST_F(StoreTest, LargeValuesAndLargeBatchesAreStoredWhole) {
-  auto a = master();
+  auto a = master("a", Millis(20'000));  // megabytes, on a disk that others use too
   ASSERT_TRUE(loop.run(a->store->take_over()));
   Batch b;
   b.put = {{"apps/x", noise(600'000)}, {"apps/y", noise(600'000)}, {"apps/z", noise(3'000'000)}, {"apps/small", "s"}};
@@ -235,8 +235,10 @@ TEST_F(StoreTest, LargeValuesAndLargeBatchesAreStoredWhole) {
   many.put["apps/z"] = "small now";
   EXPECT_EQ(loop.run(a->store->commit(many)), 2u);
   EXPECT_EQ(a->commit("apps/x", "small now"), 3u);
-  auto next = master("b");
-  ASSERT_EQ(loop.run(next->store->take_over())->head, 3u);
+  auto next = master("b", Millis(20'000));
+  auto term = loop.run(next->store->take_over());
+  ASSERT_TRUE(term) << term.error().context;
+  ASSERT_EQ(term->head, 3u);
   auto all = load(*next);
   EXPECT_EQ(all.size(), 10'003u);
   EXPECT_EQ(all["apps/z"], "small now");
