@@ -98,7 +98,9 @@ Status check_role(const Host& h, secure::HostRole role) { return h.security ? h.
 
 TaskPolicy policy_of(const Settings& s) {
   auto users = s.allow_users.value_or(s.logins() ? std::vector<std::string>{} : std::vector<std::string>{"*"});
-  return {s.allow_privileged, s.allow_host_paths, s.allow_docker_parameters, std::move(users), s.policies};
+  auto check_ports = s.allow_check_ports;
+  if (!check_ports && s.logins()) check_ports.emplace();
+  return {s.allow_privileged, s.allow_host_paths, s.allow_docker_parameters, std::move(users), s.policies, std::move(check_ports)};
 }
 
 // --- master ---

@@ -204,6 +204,7 @@ Status read_settings(const std::filesystem::path& file, Settings& s) {
   k.take("allow_docker_parameters", s.allow_docker_parameters);
   k.take("allow_users", s.allow_users);
   k.take("allow_fetch_paths", s.allow_fetch_paths);
+  k.take("allow_check_ports", s.allow_check_ports);
   k.take<double>("reserve_cpus", s.reserve_cpus);
   k.take<double>("reserve_mem", s.reserve_mem);
   double cpus = 0, mem = 0;

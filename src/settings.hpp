@@ -40,6 +40,7 @@ struct Settings {
   std::vector<std::string> allow_host_paths{"/srv", "/mnt", "/data"}, allow_docker_parameters;
   std::optional<std::vector<std::string>> allow_fetch_paths;  ///< folders of a host that artifacts (fetch, uris) may come from; default: all where nobody logs in, else allow_host_paths
   std::optional<std::vector<std::string>> allow_users;  ///< default: all where nobody logs in, else none
+  std::optional<std::vector<std::string>> allow_check_ports;  ///< ports of a node, beside an app's own, that health checks may ask; default: all where nobody logs in, else none
   double reserve_cpus = 0, reserve_mem = 256;
   std::optional<double> cpus, mem;                   ///< of the node, instead of what is found
   std::string ports = "31000-32000";

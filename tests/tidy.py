@@ -9,7 +9,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROWS = {
     "base": "", "model": "base", "secure": "base", "net": "base secure", "gate": "base secure net", "coordination": "base secure net", "cluster": "base model net coordination", "catalog": "base model net",
     "orchestrator": "base model secure cluster catalog net coordination", "executor": "", "agent": "base model net", "balancer": "base model secure net catalog",
-    "discovery": "base model net catalog", "logs": "base secure net", "console": "base net", "cli": "base model net",
+    "discovery": "base model net catalog", "logs": "base secure net", "console": "base net", "cli": "base model secure net",
     "sim": "base model coordination cluster catalog orchestrator agent",
 }
 wrong = []

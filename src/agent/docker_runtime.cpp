@@ -42,6 +42,7 @@ class DockerRuntime final : public Runtime {
   asio::awaitable<Result<ExecPlan>> prepare(Launch launch, Progress progress) override {
     const auto& spec = launch.spec;
     if (auto problems = check_policy(*spec.docker, spec.volumes, policy_at(options_.policy, spec.app.str(), true)); !problems.empty()) co_return fail(Errc::forbidden, "{}", problems[0].words);
+    if (auto problems = check_probes(spec.health_checks, own_ports(spec), policy_at(options_.policy, spec.app.str(), true)); !problems.empty()) co_return fail(Errc::forbidden, "{}", problems[0].words);
     if (auto ok = check_links(spec); !ok) co_return fail(std::move(ok).error());
     if (auto ok = make_volume_folders(launch); !ok) co_return fail(std::move(ok).error());
     auto ready = co_await have_image(launch, progress);

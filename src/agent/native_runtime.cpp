@@ -119,6 +119,7 @@ class NativeRuntime final : public Runtime {
     if (spec.cmd) plan.args = {"/bin/sh", "-c", *spec.cmd};
     else if (spec.args && !spec.args->empty()) plan.args = *spec.args;
     else co_return fail(Errc::invalid, "neither cmd nor args is given, and there is no image");
+    if (auto problems = check_probes(spec.health_checks, own_ports(spec), policy_at(options_.policy, spec.app.str(), true)); !problems.empty()) co_return fail(Errc::forbidden, "{}", problems[0].words);
     plan.env = spec.env;
     plan.dir = launch.sandbox.string();
     plan.grace = spec.kill_grace.value_or(Millis(3000));

@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <iostream>
+#include <iterator>
 #include <thread>
 
 #include "base/files.hpp"
@@ -12,6 +13,7 @@
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "cli/commands.hpp"
+#include "secure/old_credentials.hpp"
 
 namespace croft::cli {
 
@@ -124,6 +126,28 @@ int user_passwd(Session& s, const AccountOptions& o) {
   w.begin_object().field("password", new_password()).end_object();
   s.must("PUT", o.name.empty() ? std::string("/croft/v1/password") : user_path(o.name), std::move(w).take());
   return ok;
+}
+
+int migrate_credentials(Session& s, const AccountOptions& o) {
+  auto text = o.path == "-" ? Result<std::string>(std::string(std::istreambuf_iterator<char>(std::cin), {})) : read_file(o.path, 1u << 20);
+  if (!text) throw Ended{usage, text.error().context};
+  auto old = secure::read_old_credentials(*text);
+  if (!old) throw Ended{usage, o.path + ": " + old.error().context};
+  int made = 0, refused = 0;
+  for (const auto& [name, password] : *old) {
+    JsonWriter w;
+    w.begin_object().field("name", name).field("password", password);
+    put_list(w, "grants", o.grants);
+    w.end_object();
+    auto answer = s.call("POST", "/croft/v1/users", std::move(w).take());
+    if (answer.status < 300) ++made;
+    else if (answer.status != 409) ++refused;
+    auto words = answer.status < 300 ? "user is made" : answer.status == 409 ? "is a user already, and left as it is" : words_of(answer);
+    if (answer.status >= 300 || !s.common().quiet) std::fprintf(stderr, "%s: %s\n", plain(name).c_str(), words.c_str());
+    if (answer.status == 401 || answer.status == 403) throw Ended{failed, "nothing further was tried"};
+  }
+  print(fmt::format("{} of {} credentials are users now\n", made, old->size()));
+  return refused > 0 ? failed : ok;
 }
 
 int token_create(Session& s, const AccountOptions& o) {

@@ -145,7 +145,10 @@ void add_access_commands(CLI::App& root, Arguments& a, Action& chosen) {
                        "croft token join --role node --role balancer --host web1");
   join->add_option("--role", o.roles, "what the host may act as; may be given several times")->required()->check(CLI::IsMember({"master", "node", "balancer", "dns", "log"}));
   join->add_option("--host", o.host, "only this host, and only once; without it any new host until the token expires");
-  for (auto* sub : {add, grant, create}) sub->add_option("--grant", o.grants, "viewer, operator or admin, of all or of a group: operator:/service; may be given several times")->required();
+  auto* old = command(*group(root, "migrate", "what comes along from Mesos and Marathon"), "credentials", "users from a file of Mesos's --credentials or Marathon's --http_credentials", chosen,
+                      [&a] { Session s(a.common); return migrate_credentials(s, a.account); }, "croft migrate credentials /etc/mesos/credentials --grant operator:/");
+  old->add_option("file", o.path, "JSON, or lines of 'principal secret' or 'user:password'; - reads stdin")->required();
+  for (auto* sub : {add, grant, create, old}) sub->add_option("--grant", o.grants, "viewer, operator or admin, of all or of a group: operator:/service; may be given several times")->required();
   create->add_option("--label", o.label, "what it is for");
   for (auto* sub : {create, join}) sub->add_option("--hours", o.hours, "until it expires; of a bearer token: never, of a join token: 24")->check(CLI::Range(1, 87'840));
   auto* in = command(root, "login", "keep a token for this command line, in a file that only you can read", chosen, [&a] { Session s(a.common); return login(s, a.account); },

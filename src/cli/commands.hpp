@@ -54,6 +54,8 @@ int user_grant(Session& s, const AccountOptions& o);
 int user_remove(Session& s, const AccountOptions& o);
 /// Of `name`, or without it the caller's own.
 int user_passwd(Session& s, const AccountOptions& o);
+/// A user for each credential of Mesos's or Marathon's in the file `path`; who is there already is left alone.
+int migrate_credentials(Session& s, const AccountOptions& o);
 int token_create(Session& s, const AccountOptions& o);
 int token_list(Session& s);
 int token_revoke(Session& s, const AccountOptions& o);

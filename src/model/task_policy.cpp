@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.hpp"
+#include "model/resources.hpp"
 
 namespace croft {
 
@@ -67,7 +68,7 @@ bool path_within(std::string_view path, const std::vector<std::string>& folders)
 }
 
 TaskPolicy policy_at(const TaskPolicy& policy, std::string_view app, bool admin) {
-  TaskPolicy out{policy.privileged, policy.host_paths, policy.parameters, policy.users, {}};
+  TaskPolicy out{policy.privileged, policy.host_paths, policy.parameters, policy.users, {}, policy.check_ports};
   if (!admin) return out;
   for (const auto& g : policy.groups) {
     bool covers = g.path == "/" || (app.starts_with(g.path) && (app.size() == g.path.size() || app[g.path.size()] == '/'));
@@ -83,6 +84,28 @@ TaskPolicy policy_at(const TaskPolicy& policy, std::string_view app, bool admin)
 std::optional<PolicyProblem> check_user(const std::string& user, const TaskPolicy& policy) {
   if (user.empty() || std::any_of(policy.users.begin(), policy.users.end(), [&](const auto& u) { return u == "*" || u == user; })) return std::nullopt;
   return PolicyProblem{"/user", fmt::format("tasks may not run as '{}' on this farm (allow_users): {}", user, joined(policy.users))};
+}
+
+std::vector<PolicyProblem> check_probes(const std::vector<HealthCheck>& checks, const std::vector<std::uint16_t>& own, const TaskPolicy& policy) {
+  std::vector<PolicyProblem> out;
+  if (!policy.check_ports) return out;
+  auto allowed = [&](std::uint16_t port) {
+    if (std::find(own.begin(), own.end(), port) != own.end()) return true;
+    return std::any_of(policy.check_ports->begin(), policy.check_ports->end(), [&](const auto& text) {
+      auto ports = PortSet::parse(text);
+      return text == "*" || (ports && ports->contains(port));
+    });
+  };
+  for (std::size_t i = 0; i < checks.size(); ++i)
+    if (checks[i].port && checks[i].kind != CheckKind::command && !allowed(*checks[i].port))
+      out.push_back({fmt::format("/healthChecks({})/port", i), fmt::format("{} is none of the app's own ports; of the node's others checks may ask (allow_check_ports): {}", *checks[i].port, joined(*policy.check_ports))});
+  return out;
+}
+
+std::vector<std::uint16_t> own_ports(const TaskSpec& spec) {
+  std::vector<std::uint16_t> out;
+  for (const auto& p : spec.ports) out.insert(out.end(), {p.host_port, p.container_port});
+  return out;
 }
 
 std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vector<Volume>& volumes, const TaskPolicy& policy) {

@@ -28,6 +28,8 @@ struct TaskPolicy {
   std::vector<std::string> users;
   struct Group;
   std::vector<Group> groups;             ///< what more is allowed to admins, for apps at or below a group
+  /// Ports of the node, beside an app's own, that health checks may ask ("9000-9100"; "*": all). Nothing: all.
+  std::optional<std::vector<std::string>> check_ports;
 };
 struct TaskPolicy::Group {
   std::string path;                      ///< "/infra"
@@ -44,6 +46,9 @@ struct PolicyProblem {
 std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vector<Volume>& volumes, const TaskPolicy& policy);
 /// `user` is a manifest's for a task without an image; "": none.
 std::optional<PolicyProblem> check_user(const std::string& user, const TaskPolicy& policy);
+/// A check's own `port` reaches whatever listens there on the node: it must be one of `own`, or one that policy names.
+std::vector<PolicyProblem> check_probes(const std::vector<HealthCheck>& checks, const std::vector<std::uint16_t>& own, const TaskPolicy& policy);
+std::vector<std::uint16_t> own_ports(const TaskSpec& spec);
 /// Whether `path` lies in one of `folders`, after "." and ".." are resolved on paper. Links are the agent's to look at.
 bool path_within(std::string_view path, const std::vector<std::string>& folders);
 

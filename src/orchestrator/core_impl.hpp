@@ -81,7 +81,7 @@ struct Orchestrator::Impl {
   bool carry_out(const Deployment& d, const Action& action, Now now);
   void finish(const DeploymentId& id, Now now);
   void terminated(const Deployment& d, const AppId& app, Now now);
-  void remember_removed(const AppId& app);
+  void remember_removed(const AppId& app, const std::string& until);
   Tally tally(const AppId& app) const;
   bool counts(const cluster::Task& task, const App& app, Now now) const;
   bool serving(const cluster::Task& task) const;
@@ -147,8 +147,12 @@ struct Orchestrator::Impl {
   std::vector<DeploymentId> order;         ///< as they came
   std::map<AppId, catalog::Rule> rules;
   std::set<TaskId> kills;                  ///< asked for by users, until seen done
-  /// Apps removed while agents were not back from an earlier leader's time, and these agents: what they bring of the app is killed.
-  std::map<AppId, std::set<AgentId>> removed;
+  /// An app removed while agents were not back from an earlier leader's time. What these bring of it is killed, also when the app was made anew meanwhile.
+  struct Removal {
+    std::string until;                     ///< version of the removal: tasks of later ones are the new app's. "": written by an earlier build
+    std::set<AgentId> missing;
+  };
+  std::map<AppId, Removal> removed;
   std::string last_version;                ///< newest time stamp given
 
   std::map<AppId, Backoff> backoffs;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "orchestrator/constraints.hpp"
 #include "orchestrator/core_impl.hpp"
@@ -246,10 +247,12 @@ void Orchestrator::Impl::advance(const DeploymentId& id, Now now) {
 }
 
 /// Agents that have not come back from an earlier leader's time may bring tasks of it.
-void Orchestrator::Impl::remember_removed(const AppId& app) {
+void Orchestrator::Impl::remember_removed(const AppId& app, const std::string& until) {
   if (awaited.empty()) return;
-  removed[app] = awaited;
-  background.put[key("removed", app)] = "{}";
+  auto& removal = removed[app];
+  removal.until = std::max(removal.until, until);
+  removal.missing.insert(awaited.begin(), awaited.end());
+  background.put[key("removed", app)] = json::print(json::object{{"until", removal.until}});
 }
 
 /// The last task of a removed app is gone. An app of the same name may have been made meanwhile: what is kept by name is then its.
@@ -261,9 +264,9 @@ void Orchestrator::Impl::terminated(const Deployment& d, const AppId& app, Now n
     waiting.erase(app);
     progress.erase(app);
     held.erase(app);
-    remember_removed(app);
     if (cluster.tasks_of(app).empty()) cluster.app_known(app, false);
   }
+  remember_removed(app, d.version);
   if (auto original = d.original.find(app); original != d.original.end() && original->second && !original->second->health_checks.empty())
     emit(BusEvent::Kind::remove_health_check, app, now);
   emit(BusEvent::Kind::app_terminated, app, now);

@@ -92,9 +92,14 @@ void tell_unknown(net::Response& response, const json::value& body) {
 }
 
 std::vector<PolicyProblem> against_policy(const App& app, const TaskPolicy& policy) {
-  if (app.docker) return check_policy(*app.docker, app.volumes, policy);
-  auto problem = check_user(app.user, policy);
-  return problem ? std::vector{std::move(*problem)} : std::vector<PolicyProblem>{};
+  std::vector<std::uint16_t> own;
+  for (const auto& p : app.ports) own.insert(own.end(), {p.port, p.container_port, p.host_port.value_or(0)});
+  auto problems = check_probes(app.health_checks, own, policy);
+  auto also = app.docker ? check_policy(*app.docker, app.volumes, policy) : std::vector<PolicyProblem>();
+  problems.insert(problems.end(), also.begin(), also.end());
+  auto problem = app.docker ? std::nullopt : check_user(app.user, policy);
+  if (problem) problems.push_back(std::move(*problem));
+  return problems;
 }
 
 std::expected<App, Refusal> read_app(const TaskPolicy& policy, const json::value& body, const App& over, const std::optional<AppId>& id, std::string within) {

@@ -179,7 +179,7 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     i.changed.insert(app);
   }
   for (const auto& [node, mode] : body.nodes) i.apply_node(node, mode, now);
-  std::set<AppId> abandoned;  // their removal was under way
+  std::map<AppId, std::string> abandoned;  // their removal was under way, and its version
   for (const auto& id : body.cancelled) {
     auto at = i.deployments.find(id);
     if (at == i.deployments.end()) continue;
@@ -189,7 +189,7 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     i.emit(BusEvent::Kind::deployment_failed, gone, now);
     for (const auto& [app, target] : gone->target) i.touch(app);
     for (const auto& [app, target] : gone->target)
-      if (!target) abandoned.insert(app);
+      if (!target) abandoned[app] = gone->version;
   }
   for (const auto& [id, app] : body.apps) {
     if (app) {
@@ -202,7 +202,10 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
         kept.erase(kept.begin());
       }
       i.cluster.app_known(id, true);
-      if (i.removed.erase(id)) i.background.remove.push_back(Impl::key("removed", id));
+      if (auto removal = i.removed.find(id); removal != i.removed.end() && removal->second.until.empty()) {
+        i.background.remove.push_back(Impl::key("removed", id));
+        i.removed.erase(removal);
+      }
     } else if (auto old = i.apps.extract(id)) {
       i.stopping[id] = std::move(old.mapped());
       i.versions.erase(id);
@@ -210,8 +213,8 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     i.publish_service(id);
     i.touch(id);
   }
-  for (const auto& id : abandoned)
-    if (!i.apps.contains(id)) i.remember_removed(id);
+  for (const auto& [id, version] : abandoned)
+    if (!i.apps.contains(id)) i.remember_removed(id, version);
   for (const auto& id : body.reset_backoff) i.backoffs.erase(id);
   if (!body.deployment) return;
   auto shared = std::shared_ptr<const Deployment>(body.deployment);

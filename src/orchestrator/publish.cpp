@@ -197,11 +197,12 @@ void Orchestrator::Impl::on_gone(const cluster::Event& event, Now now) {
 /// An agent is back, or will never be: what it brought of apps that were removed meanwhile is killed, and the kill is stored.
 void Orchestrator::Impl::reap_removed(const AgentId& agent, bool complete, Now now) {
   for (auto at = removed.begin(); at != removed.end();) {
-    auto& [app, missing] = *at;
-    if (missing.erase(agent) && complete)
+    auto& [app, removal] = *at;
+    bool anew = apps.contains(app);
+    if (removal.missing.erase(agent) && complete)
       for (const auto* task : cluster.tasks_of(app))
-        if (task->agent == agent && !is_terminal(task->status.state)) stop_task(*task, now, true);
-    if (!missing.empty()) {
+        if (task->agent == agent && !is_terminal(task->status.state) && (!anew || task->spec.app_version <= removal.until)) stop_task(*task, now, true);
+    if (!removal.missing.empty()) {
       ++at;
       continue;
     }

@@ -156,7 +156,9 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
     } else if (kind == "nodes") {
       i.draining.emplace(name.substr(1));
     } else if (kind == "removed") {
-      i.removed[AppId(name)];
+      auto record = json::parse(text);
+      if (!record) return fail(std::move(record).error().within(key));
+      i.removed[AppId(name)].until = json::text(*record, "until");
     } else if (kind == "agents") {
       auto record = json::parse(text);
       if (!record) return fail(std::move(record).error().within(key));
@@ -167,8 +169,8 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
   }
   i.drop_stale_deployments();
   for (auto at = i.removed.begin(); at != i.removed.end();) {
-    for (const auto& [agent, record] : i.registry) at->second.insert(agent);
-    if (!i.apps.contains(at->first) && !at->second.empty()) {
+    for (const auto& [agent, record] : i.registry) at->second.missing.insert(agent);
+    if (!at->second.missing.empty() && (!i.apps.contains(at->first) || !at->second.until.empty())) {
       ++at;
       continue;
     }

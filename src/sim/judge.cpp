@@ -49,7 +49,8 @@ bool Judge::in_force(const Master& m) const {
 
 // --- C1 ---
 
-void Judge::write(const coordination::Batch& batch) {
+void Judge::write(const Op& op) {
+  const auto& batch = op.batch;
   for (const auto& key : batch.remove) {
     if (!is_intent(key)) continue;
     ledger_[key] = {};
@@ -61,11 +62,13 @@ void Judge::write(const coordination::Batch& batch) {
   for (const auto& [key, text] : batch.put) {
     if (!is_intent(key)) continue;
     auto& e = ledger_[key];
+    bool anew = !e.text;
     e.text = text;
     if (!key.starts_with("apps/")) continue;
     auto app = orchestrator::decode_app(text);
     if (!app) return farm_.fail("C12", "a stored app cannot be read back: " + app.error().context);
     e.version = app->version;
+    if (anew && !op.rolls_back) e.born = app->version;
   }
 }
 
@@ -82,7 +85,7 @@ void Judge::proposed(const OpPtr& op) {
 void Judge::acknowledged(const OpPtr& op) {
   std::erase(unsure_, op);
   for (const auto& id : op->kill) kills_.try_emplace(id, farm_.world.elapsed());
-  if (settled_.erase(op) == 0) write(op->batch);
+  if (settled_.erase(op) == 0) write(*op);
 }
 
 void Judge::refused(const OpPtr& op) { std::erase(unsure_, op); }
@@ -98,7 +101,7 @@ void Judge::took_over(const Master& m) {
       found = found && (!is_intent(key) || (at != data.end() && at->second == text));
     }
     for (const auto& key : op->batch.remove) found = found && (!is_intent(key) || !data.contains(key));
-    if (found) write(op->batch), settled_.insert(op);
+    if (found) write(*op), settled_.insert(op);
   }
   unsure_.clear();
   for (const auto& [key, entry] : ledger_) {

@@ -42,9 +42,9 @@ class Judge {
   void task_died(const TaskId& id, const AppId& app, bool told);
 
  private:
-  struct Entry { std::optional<std::string> text; std::string version; };
+  struct Entry { std::optional<std::string> text; std::string version, born; };  ///< born: the version that made it, where none was there
   struct Turn { std::size_t launched = 0; std::vector<const cluster::Task*> stopped; bool served = false; };
-  void write(const coordination::Batch& batch);
+  void write(const Op& op);
   void check_ledger(const Master& m);
   void check_books(Master& m);
   void check_hosts();

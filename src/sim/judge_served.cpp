@@ -192,6 +192,8 @@ std::string Judge::unfinished() {
       if (!task) return fmt::format("{} runs on {} and nobody knows it", id, h->label());
       if (task->quarantined) return fmt::format("{} is quarantined", id);
       if (task->goal != link::Goal::run) return fmt::format("{} is told to go and still runs", id);
+      auto entry = ledger_.find("apps" + p.spec.app.str());
+      if (entry != ledger_.end() && p.spec.app_version < entry->second.born) return fmt::format("{} runs, a task of the {} that was removed before this one was made", id, p.spec.app);
       ++alive[p.spec.app], ++all;
     }
     for (const auto& [id, record] : h->page.runs)

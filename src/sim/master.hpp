@@ -23,6 +23,7 @@ struct Op {
   std::string what;
   std::function<std::optional<orchestrator::Intent>(const orchestrator::Orchestrator&, Now)> make;  ///< a change, or
   std::vector<TaskId> kill;                          ///< tasks to kill
+  bool rolls_back = false;                           ///< what was removed may come back with its tasks
   coordination::Batch batch;                         ///< what it came down to, once proposed
   std::uint64_t epoch = 0;
 };

@@ -115,6 +115,7 @@ OpPtr Users::pick() {
   if (kind < 6) {
     op->what = fmt::format("{} {}", names[kind], id);
     op->make = [this, id, kind](const Orchestrator& core, Now) { return change(core, id, kind); };
+    op->rolls_back = kind == 0;
     if (kind == 2 && w.chance(0.6)) {  // removed, and at once created anew
       auto again = std::make_shared<Op>();
       again->what = fmt::format("create again {}", id);

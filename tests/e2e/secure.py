@@ -360,6 +360,18 @@ def test_a_native_task_has_no_powers(farm):
     farm.settled()
 
 
+def test_checks_of_others_ports(farm):
+    """S10: a check is no way to ask what listens on a node."""
+    def probing(port):
+        return dict(sleeper("/service/probing"), healthChecks=[{"protocol": "TCP", "port": port}], portDefinitions=[{"port": 8099}])
+
+    status, body = farm.call("POST", "/v2/apps", probing(5050), who=basic("olga"))
+    assert status == 422 and "/healthChecks(0)/port" in str(body) and "allow_check_ports" in str(body), (status, body)
+    assert farm.call("POST", "/v2/apps", probing(8099), who=basic("olga"))[0] == 201
+    assert farm.call("DELETE", "/v2/apps/service/probing?force=true", who=basic("olga"))[0] == 200
+    farm.settled()
+
+
 def test_a_browser_of_somebody_elses(farm):
     olga = basic("olga")
     for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Cookie": "a=b", "Content-Type": "text/plain"}, {"Origin": "https://127.0.0.1:8080", "Content-Type": "application/x-www-form-urlencoded"}):
@@ -405,6 +417,23 @@ def test_users_and_tokens(farm):
     first = farm.admin.split("_")[1]
     status, said = farm.call("DELETE", "/croft/v1/tokens/" + first)
     assert status == 409 and "nobody would be admin" in said["message"], (status, said)
+
+
+def test_credentials_of_mesos_and_marathon(farm):
+    """croft migrate: old clients keep their passwords."""
+    file = farm.dir + "/credentials"
+    with open(file, "w") as f:
+        json.dump({"credentials": [{"principal": "jenkins", "secret": "an old password"}, {"principal": "eve/l", "secret": "an old password"}, {"principal": "olga", "secret": "an old password"}]}, f)
+    done = farm.run("migrate", "credentials", file, "--grant", "operator:/service", check=False)
+    assert done.returncode == 1 and "jenkins: user is made" in done.stderr and "olga: is a user already" in done.stderr and "eve/l: " in done.stderr and "1 of 3" in done.stdout, done
+    assert "an old password" not in done.stdout + done.stderr
+    token = "Basic " + base64.b64encode(b"jenkins:an old password").decode()
+    assert farm.call("GET", "/v2/apps", who=token)[0] == 200
+    assert farm.run("migrate", "credentials", "-", "--grant", "viewer:/", stdin="marathon\n", check=False).returncode == 2
+    assert farm.run("migrate", "credentials", "-", "--grant", "viewer:/", stdin="marathon:pass:word\n").returncode == 0
+    assert farm.call("GET", "/v2/apps", who="Basic " + base64.b64encode(b"marathon:pass:word").decode())[0] == 200
+    for name in ("jenkins", "marathon"):
+        assert farm.run("user", "remove", name).returncode == 0
 
 
 def test_the_audit_log(farm):

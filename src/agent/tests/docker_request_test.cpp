@@ -167,6 +167,25 @@ TEST(Policy, UsersOfTheHostAreThoseThatAreNamed) {
   EXPECT_FALSE(check_user("root", policy));
 }
 
+TEST(Policy, S10_ChecksAskTheAppsOwnPortsAndThoseThatAreNamed) {
+  HealthCheck own, other, command;
+  own.port = 8099;
+  other.port = 22;
+  command.kind = CheckKind::command;
+  command.port = 22;
+  TaskPolicy policy;
+  EXPECT_TRUE(check_probes({own, other}, {}, policy).empty()) << "without logins there is nobody to keep out";
+  policy.check_ports.emplace();
+  auto problems = check_probes({own, command, other, HealthCheck{}}, {0, 8099}, policy);
+  ASSERT_EQ(problems.size(), 1u);
+  EXPECT_EQ(problems[0].path, "/healthChecks(2)/port");
+  EXPECT_NE(problems[0].words.find("22 is none of the app's own ports"), std::string::npos) << problems[0].words;
+  policy.check_ports = {{"9000-9100", "20-30"}};
+  EXPECT_TRUE(check_probes({own, other}, {8099}, policy).empty());
+  policy.check_ports = {{"*"}};
+  EXPECT_TRUE(check_probes({own, other}, {}, policy_at(policy, "/a", true)).empty());
+}
+
 TEST(Policy, TheEnginesSocketIsGivenToNobody) {
   TaskPolicy all{.privileged = true, .host_paths = {"/"}, .parameters = {"*"}, .groups = {}};
   for (auto path : {"/var/run/docker.sock", "/run/docker.sock", "/run", "/var/run/", "/var/run/../run", "/srv/link/docker.sock", "/run/containerd/containerd.sock", "/var/run/docker"})

@@ -310,6 +310,28 @@ TEST(TakeOver, ARemovedAppsTasksAreKilledWhenTheirAgentComesBackToTheNextLeader)
   EXPECT_TRUE(f.tasks(a).empty()) << f.of_earlier(a);
 }
 
+/// Removed, and made anew under the same id; a leader dies at each moment of it, and the nodes come back before or after the new one is asked for.
+TEST(TakeOver, AnAppMadeAnewUnderItsIdHasNoTaskOfTheOneBefore) {
+  for (int when = 0; when < 6; ++when) {
+    auto f = running_on({"h1", "h2"}, 2);
+    std::set<TaskId> old;
+    for (const auto* t : f.tasks(a)) old.insert(t->spec.id);
+    auto next = [&] { f.take_over(); };
+    auto both = [&] { f.back("h1"), f.back("h2"); };
+    f.remove(a);
+    if (when == 0) next(), both(), f.put(manifest(2, "", "new"));
+    if (when == 1) next(), f.put(manifest(2, "", "new")), both();
+    if (when == 2) f.put(manifest(2, "", "new")), next(), both();
+    if (when == 3) f.turn(), f.put(manifest(2, "", "new")), f.turn(), next(), f.back("h1"), f.pass(Millis(500)), f.back("h2");
+    if (when == 4) next(), f.back("h1"), f.put(manifest(2, "", "new")), f.pass(Millis(500)), f.back("h2");
+    if (when == 5) next(), f.put(manifest(2, "", "new")), next(), both();
+    for (int i = 0; i < 4; ++i) f.settle(a, 10), f.pass(Millis(5000));
+    EXPECT_FALSE(f.deploying()) << when;
+    EXPECT_EQ(f.running(a), 2u) << when;
+    for (const auto* t : f.tasks(a)) EXPECT_FALSE(old.contains(t->spec.id)) << "at moment " << when << ": " << f.explained(a);
+  }
+}
+
 TEST(TakeOver, AKillThatAUserAskedForIsCarriedOutByTheNextLeader) {
   auto f = running_on({"h1", "h2"}, 2);
   f.silent("h2");
