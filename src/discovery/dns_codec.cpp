@@ -92,12 +92,16 @@ std::uint16_t pointer_to(std::size_t offset) { return static_cast<std::uint16_t>
 
 class Answerer {
  public:
-  Answerer(Writer& writer, const Question& q, const Zone& zone, std::size_t zone_at, std::uint32_t turn)
-      : w_(writer), q_(q), zone_(zone), apex_(pointer_to(header_size + zone_at)), is_apex_(zone_at == 0), turn_(turn) {}
+  Answerer(Writer& writer, const Question& q, const Zone& zone, std::size_t zone_at, const ReplyOptions& options)
+      : w_(writer), q_(q), zone_(zone), apex_(pointer_to(header_size + zone_at)), is_apex_(zone_at == 0), tcp_(options.tcp), turn_(options.turn) {}
 
   Rcode run() {
     const auto* entry = find();
     bool any = q_.type == type_any;
+    if (any && !tcp_ && (entry || is_apex_)) {  // everything there is, asked for with somebody else's address: he has to come by TCP
+      full = true;
+      return Rcode::noerror;
+    }
     if (entry) {
       if (q_.type == type_srv || any) services(*entry);
       if (q_.type == type_a || any) addresses(entry->a(), Entry::a_size);
@@ -212,7 +216,7 @@ class Answerer {
   const Question& q_;
   const Zone& zone_;
   std::uint16_t apex_;
-  bool is_apex_;
+  bool is_apex_, tcp_;
   std::uint32_t turn_;
   std::size_t services_at_ = 0;
   std::array<char, 64> scratch_;
@@ -307,7 +311,7 @@ Reply reply_to(std::string_view packet, const Zone& zone, ReplyOptions options, 
   } else if (!zone.loaded) {
     r.rcode = Rcode::servfail;  // nothing heard yet: a denial would be a guess, and kept for a while
   } else {
-    Answerer a(w, q, zone, *zone_at, options.turn);
+    Answerer a(w, q, zone, *zone_at, options);
     r.rcode = a.run();
     r.truncated = a.full;
     answers = a.answers, authority = a.authority, additional = a.additional;

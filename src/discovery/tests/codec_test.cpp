@@ -137,18 +137,24 @@ TEST(Dns, TheApexHasSoaAndNameServer) {
   auto ns = answer(*z, {.name = "mesos", .type = NS});
   EXPECT_EQ(ns.read.answers, Lines{"mesos. NS ns1.mesos."});
   EXPECT_EQ(ns.read.additional, Lines{"ns1.mesos. A 192.168.99.30"});
-  auto any = answer(*z, {.name = "mesos", .type = ANY});
+  auto any = answer(*z, {.name = "mesos", .type = ANY}, {.tcp = true});
   EXPECT_EQ(any.read.answers.size(), 2u);
   EXPECT_TRUE(any.read.authority.empty());
 }
 
-TEST(Dns, AnyIsEverythingThereIs) {
+TEST(Dns, AnyIsEverythingThereIsOverTcpAlone) {
   auto z = fibonacci(2);
-  EXPECT_EQ(answer(*z, {.name = "fibonacci-service.marathon.mesos", .type = ANY}).read.answers.size(), 2u);
-  auto any = answer(*z, {.name = "_leader._tcp.mesos", .type = ANY});
+  EXPECT_EQ(answer(*z, {.name = "fibonacci-service.marathon.mesos", .type = ANY}, {.tcp = true}).read.answers.size(), 2u);
+  auto any = answer(*z, {.name = "_leader._tcp.mesos", .type = ANY}, {.tcp = true});
   EXPECT_EQ(any.read.answers, Lines{"_leader._tcp.mesos. SRV 0 1 5050 leader.mesos."});
   EXPECT_EQ(any.read.additional, Lines{"leader.mesos. A 192.168.99.11"});
   EXPECT_EQ(answer(*z, {.name = "nobody.mesos", .type = ANY}).read.rcode, LDNS_RCODE_NXDOMAIN);
+  for (auto name : {"fibonacci-service.marathon.mesos", "mesos"}) {
+    auto packet = packet_of({.name = name, .type = ANY, .edns = 1232});
+    auto by_udp = answer(*z, packet);
+    EXPECT_TRUE(by_udp.read.tc && by_udp.read.answers.empty() && by_udp.read.rcode == 0) << name;
+    EXPECT_LE(by_udp.bytes.size(), packet.size()) << "nothing is gained by asking with another's address";
+  }
 }
 
 TEST(Dns, AStarLabelIsPassedOverAsMesosDnsDid) {
