@@ -298,6 +298,7 @@ void AgentService::Impl::set_goal(const TaskId& id, link::Goal goal) {
   auto run = at->second;
   run->goal = goal;
   if (goal == link::Goal::drain) run->draining_since = system_now().wall;
+  if (run->over) return;  // its end is what the next life finds, or nothing: the folder may be gone
   // Recorded for the next life of this agent; a full disk must not keep a task alive, so it goes on without.
   auto ok = write_record(run->launch.run, {run->launch.spec, goal, run->draining_since, run->launch.sandbox.string(), boot});
   if (!ok) log::warn("agent", "task={} its goal cannot be recorded: {}", id, ok.error().context);
