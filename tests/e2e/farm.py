@@ -15,6 +15,8 @@ import urllib.request
 def own_namespace():
     """Runs this program again inside a new network namespace with loopback up. Needs root."""
     if os.environ.get("CROFT_E2E_NETNS") == str(os.getppid()) or os.environ.get("CROFT_E2E_NETNS") == "1":
+        for told in (signal.SIGTERM, signal.SIGHUP):  # what was started is taken down, also when we are told to end
+            signal.signal(told, lambda number, _: sys.exit(128 + number))
         return
     if os.geteuid() != 0:
         sys.exit("the end-to-end tests need root, for namespaces and cgroups")
