@@ -138,6 +138,13 @@ error_code open_acceptor(Acceptor& acceptor, const Endpoint& endpoint, bool reus
   return ec;
 }
 
+template <class Acceptor>
+asio::awaitable<void> close_acceptor(std::shared_ptr<Acceptor> acceptor) {
+  error_code ec;
+  acceptor->close(ec);
+  co_return;
+}
+
 std::string address_text(const Socket& socket, bool remote) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
@@ -566,13 +573,13 @@ Result<std::uint16_t> HttpServer::Impl::listen(const std::string& address, std::
   auto ip = asio::ip::make_address(address, ec);
   if (ec) return fail(Errc::invalid, "'{}' is not an address to listen on", address);
   asio::ip::tcp::endpoint endpoint(ip, port);
-  auto acceptor = std::make_shared<asio::ip::tcp::acceptor>(executor);
+  auto acceptor = std::make_shared<asio::ip::tcp::acceptor>(asio::any_io_executor(asio::make_strand(executor)));
   ec = open_acceptor(*acceptor, endpoint, true);
   if (ec) return fail(Errc::io, "bind {}:{}: {}", address, port, ec.message());
   auto bound = acceptor->local_endpoint().port();
   tcp_acceptors.push_back(acceptor);
   auto loop = accept(acceptor, std::move(tls));
-  spawn(executor, options.name + " accept", std::move(loop));
+  spawn(acceptor->get_executor(), options.name + " accept", std::move(loop));
   return bound;
 }
 
@@ -580,7 +587,7 @@ Status HttpServer::listen_unix(const std::string& path, unsigned mode) {
   error_code ec;
   if (path.size() > 107) return fail(Errc::invalid, "{}: longer than a socket's path may be", path);
   ::unlink(path.c_str());
-  auto acceptor = std::make_shared<asio::local::stream_protocol::acceptor>(impl_->executor);
+  auto acceptor = std::make_shared<asio::local::stream_protocol::acceptor>(asio::any_io_executor(asio::make_strand(impl_->executor)));
   asio::local::stream_protocol::endpoint endpoint(path);
   ec = open_acceptor(*acceptor, endpoint, false);
   if (ec) return fail(Errc::io, "bind {}: {}", path, ec.message());
@@ -588,16 +595,22 @@ Status HttpServer::listen_unix(const std::string& path, unsigned mode) {
   impl_->unix_acceptors.push_back(acceptor);
   impl_->unix_paths.push_back(path);
   auto loop = impl_->accept(acceptor, nullptr);
-  spawn(impl_->executor, impl_->options.name + " accept", std::move(loop));
+  spawn(acceptor->get_executor(), impl_->options.name + " accept", std::move(loop));
   return {};
 }
 
 asio::awaitable<void> HttpServer::stop(std::chrono::milliseconds grace) {
   auto impl = impl_;
   impl->stopping = true;
-  error_code ec;
-  for (auto& acceptor : impl->tcp_acceptors) acceptor->close(ec);
-  for (auto& acceptor : impl->unix_acceptors) acceptor->close(ec);
+  // Where they accept: a socket is not closed by one thread while another begins to wait on it.
+  for (auto acceptor : impl->tcp_acceptors) {
+    auto closed = close_acceptor(acceptor);
+    co_await asio::co_spawn(acceptor->get_executor(), std::move(closed), use_awaitable);
+  }
+  for (auto acceptor : impl->unix_acceptors) {
+    auto closed = close_acceptor(acceptor);
+    co_await asio::co_spawn(acceptor->get_executor(), std::move(closed), use_awaitable);
+  }
   for (const auto& path : impl->unix_paths) ::unlink(path.c_str());
   auto end = std::chrono::steady_clock::now() + grace;
   for (;;) {

@@ -26,9 +26,9 @@ class Loop {
   boost::asio::thread_pool pool_{2};
 };
 
-/// Looks until it is so, at most five seconds.
-inline bool comes_true(const std::function<bool()>& so) {
-  for (auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5); std::chrono::steady_clock::now() < end;) {
+/// Looks until it is so, at most `patience`.
+inline bool comes_true(const std::function<bool()>& so, std::chrono::seconds patience = std::chrono::seconds(5)) {
+  for (auto end = std::chrono::steady_clock::now() + patience; std::chrono::steady_clock::now() < end;) {
     if (so()) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }

@@ -363,7 +363,7 @@ TEST(CatalogStream, ABigSnapshotArrivesWholeAndOneWhoDoesNotReadHoldsUpNobody) {
   Stranger sleeper(leader.port(), 4096);
   sleeper.ask("/croft/v1/catalog");
   Watcher w(loop, {.masters = {leader.origin()}, .saved = {}});
-  ASSERT_TRUE(comes_true([&] { return w.content().endpoints.size() == 20'000; }));
+  ASSERT_TRUE(comes_true([&] { return w.content().endpoints.size() == 20'000; }, std::chrono::seconds(60))) << "with a sanitizer it takes its time";
   leader.change([](Publisher& p) { p.set(endpoint("one more")); });
   EXPECT_TRUE(comes_true([&] { return w.has("one more"); }));
 }

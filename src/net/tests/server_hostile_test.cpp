@@ -275,14 +275,14 @@ TEST_F(Hostile, WhoOnlyEndsItsSendingGetsItsAnswer) {
 }
 
 TEST_F(Hostile, AHandlerLearnsThatItsClientHasGone) {
-  std::atomic<int> before{-1};
-  std::atomic<bool> after{false};
+  struct Seen { std::atomic<int> before{-1}; std::atomic<bool> after{false}; };
+  auto seen = std::make_shared<Seen>();  // the handler may outlive this test
   auto& s = serve({}, [&](Router& r) {
-    r.on("GET", "/long", [&](Request q) -> asio::awaitable<Response> {
-      before = q.gone();
-      for (int i = 0; i < 400 && !after; ++i) {
+    r.on("GET", "/long", [seen](Request q) -> asio::awaitable<Response> {
+      seen->before = q.gone();
+      for (int i = 0; i < 400 && !seen->after; ++i) {
         co_await sleep_for(Ms(5));
-        after = q.gone();
+        seen->after = q.gone();
       }
       co_return Response::text("for nobody");
     });
@@ -290,10 +290,10 @@ TEST_F(Hostile, AHandlerLearnsThatItsClientHasGone) {
   {
     auto wire = s.connect();
     wire.send(get("/long"));
-    ASSERT_TRUE(comes_true([&] { return before >= 0; }));
-    EXPECT_EQ(before, 0);
+    ASSERT_TRUE(comes_true([&] { return seen->before >= 0; }));
+    EXPECT_EQ(seen->before, 0);
   }
-  EXPECT_TRUE(comes_true([&] { return after.load(); }));
+  EXPECT_TRUE(comes_true([&] { return seen->after.load(); }));
 }
 
 TEST_F(Hostile, EmptyLinesBetweenRequestsArePassedOver) {
