@@ -21,6 +21,15 @@ void Network::stop(NodeId n) {
   nodes_[n].stalled.clear();
 }
 
+/// What still waits behind a cut holds the pipe that holds it.
+Network::~Network() {
+  for (auto& [between, pipes] : blocked_)
+    for (auto& pipe : pipes) {
+      auto waiting = std::exchange(pipe->waiting, {});
+      pipe->broken_at_reader = pipe->broken_at_writer = nullptr;
+    }
+}
+
 void Network::freeze(NodeId n) {
   if (nodes_[n].up) nodes_[n].frozen = true;
 }

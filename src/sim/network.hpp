@@ -36,6 +36,9 @@ struct Weather {
 class Network {
  public:
   Network(World& world, Probes& probes) : world_(world), probes_(probes) {}
+  ~Network();
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
   NodeId add(std::string name);
 
   // --- processes ---
