@@ -213,8 +213,13 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     i.publish_service(id);
     i.touch(id);
   }
-  for (const auto& [id, version] : abandoned)
-    if (!i.apps.contains(id)) i.remember_removed(id, version);
+  for (const auto& [id, version] : abandoned) {
+    if (i.apps.contains(id)) continue;
+    i.remember_removed(id, version);
+    // With app and deployment gone from the store nothing else remembers them, should their node be away and the next leader hear it first.
+    for (const auto* task : i.cluster.tasks_of(id))
+      if (!is_terminal(task->status.state)) i.stop_task(*task, now, true);
+  }
   for (const auto& id : body.reset_backoff) i.backoffs.erase(id);
   if (!body.deployment) return;
   auto shared = std::shared_ptr<const Deployment>(body.deployment);

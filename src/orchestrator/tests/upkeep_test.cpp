@@ -332,6 +332,22 @@ TEST(TakeOver, AnAppMadeAnewUnderItsIdHasNoTaskOfTheOneBefore) {
   }
 }
 
+TEST(TakeOver, ARemovalDroppedMidwayIsCarriedOutByTheNextLeaderOnANodeThatWasSilent) {
+  auto f = running_on({"h1", "h2"}, 2);
+  f.silent("h2");  // and not yet found out
+  auto removal = f.remove(a);
+  f.turn();
+  Intent drop;
+  drop.cancel = removal;
+  drop.force = true;
+  ASSERT_TRUE(f.change(drop));
+  f.turn();
+  f.take_over();
+  f.back("h1"), f.back("h2");
+  f.settle(a, 10);
+  EXPECT_TRUE(f.tasks(a).empty()) << f.explained(a);
+}
+
 TEST(TakeOver, AKillThatAUserAskedForIsCarriedOutByTheNextLeader) {
   auto f = running_on({"h1", "h2"}, 2);
   f.silent("h2");
