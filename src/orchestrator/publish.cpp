@@ -138,16 +138,17 @@ void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
     bool stays = !task->quarantined && task->goal == link::Goal::run && !is_terminal(task->status.state) && !kills.contains(event.task);
     if (auto at = held.find(app); at != held.end() && stays && at->second > 0) --at->second;
     if (kills.contains(event.task) && task->goal == link::Goal::run) stop_task(*task, now, true);  // out of rotation first, as ever
-    else if (task->goal == link::Goal::drain && !drains.contains(event.task)) {
-      // Begun by an earlier leader: the balancers have it out of rotation, or hear it from us; one more drain time bounds it.
-      auto& d = drains[event.task];
-      d.app = app;
-      d.since = now.mono;
-      d.not_before = now.mono + std::min(options.dns_ttl, options.drain_time);
-      await_balancers(d, now);
-      publish_task(*task, now);
-      d.at = catalog.flush();
-    }
+  }
+  if (task->goal == link::Goal::drain && !is_terminal(task->status.state) && !drains.contains(event.task)) {
+    // Begun by another leader, an earlier one mostly, or one that was not deposed yet where the node could hear it: the balancers have it out of rotation, or
+    // hear it from us; one more drain time bounds it.
+    auto& d = drains[event.task];
+    d.app = app;
+    d.since = now.mono;
+    d.not_before = now.mono + std::min(options.dns_ttl, options.drain_time);
+    await_balancers(d, now);
+    publish_task(*task, now);
+    d.at = catalog.flush();
   }
   if (task->status.state == TaskState::unreachable) unreachable_since.try_emplace(event.task, now.mono);
   else if (auto since = unreachable_since.find(event.task); since != unreachable_since.end()) {
