@@ -66,7 +66,9 @@ INSTANTIATE_TEST_SUITE_P(All, PlantedBug, ::testing::ValuesIn(bugs().begin(), bu
 TEST(Scale, AFailOverAccountsForEveryTask) {
   auto r = run_scale({200, 2000, 20});
   EXPECT_EQ(r.failure, "");
+#ifndef __SANITIZE_ADDRESS__  // its allocator does not tell
   EXPECT_GT(r.bytes_a_task, 0);
+#endif
 }
 
 }  // namespace
