@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
+#include "model/resources.hpp"
 
 namespace croft {
 
@@ -67,6 +68,14 @@ class Keys {
   }
   void take(std::string_view key, std::optional<std::vector<std::string>>& into) {
     if (table_.contains(key)) take(key, into.emplace());
+  }
+  /// Texts that are each "*" or a range of ports.
+  void take_ports(std::string_view key, std::optional<std::vector<std::string>>& into) {
+    if (const auto* list = table_.get_as<toml::array>(key))
+      for (const auto& one : *list)
+        if (auto text = one.value<std::string>(); text && *text != "*")
+          if (auto ports = PortSet::parse(*text); !ports) wrong(one, "'{}{}': {}", within_, key, ports.error().context);
+    take(key, into);
   }
   void take(std::string_view key, Labels& into) {
     auto* node = table_.get(key);
@@ -204,7 +213,7 @@ Status read_settings(const std::filesystem::path& file, Settings& s) {
   k.take("allow_docker_parameters", s.allow_docker_parameters);
   k.take("allow_users", s.allow_users);
   k.take("allow_fetch_paths", s.allow_fetch_paths);
-  k.take("allow_check_ports", s.allow_check_ports);
+  k.take_ports("allow_check_ports", s.allow_check_ports);
   k.take<double>("reserve_cpus", s.reserve_cpus);
   k.take<double>("reserve_mem", s.reserve_mem);
   double cpus = 0, mem = 0;

@@ -5,7 +5,6 @@
 
 #include <cstdio>
 #include <iostream>
-#include <iterator>
 #include <thread>
 
 #include "base/files.hpp"
@@ -129,7 +128,7 @@ int user_passwd(Session& s, const AccountOptions& o) {
 }
 
 int migrate_credentials(Session& s, const AccountOptions& o) {
-  auto text = o.path == "-" ? Result<std::string>(std::string(std::istreambuf_iterator<char>(std::cin), {})) : read_file(o.path, 1u << 20);
+  auto text = read_file(o.path == "-" ? "/dev/stdin" : o.path, 1u << 20);
   if (!text) throw Ended{usage, text.error().context};
   auto old = secure::read_old_credentials(*text);
   if (!old) throw Ended{usage, o.path + ": " + old.error().context};

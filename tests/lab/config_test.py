@@ -20,6 +20,7 @@ BAD = {
     "session_timeout_ms = 3": "'session_timeout_ms' is in milliseconds",
     'zookeeper_tree = "croft"': "'zookeeper_tree' is a path",
     'ports = "9000-8000"': "'ports'",
+    'allow_check_ports = ["*", "9000-9100", "ssh"]': "'allow_check_ports': 'ssh'",
     'ports = "8000-9000"': "'ports' for tasks holds 8000",
     "cpus = 2.0\nreserve_cpus = 2.0": "'cpus' leaves nothing for tasks",
     'cgroup = "/sys/fs/cgroup/croft"': "'cgroup' is a folder below each cgroup hierarchy",
