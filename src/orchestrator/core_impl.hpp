@@ -17,6 +17,8 @@ struct Proposal::Body {
   std::map<AgentId, NodeMode> nodes;
   std::shared_ptr<Deployment> deployment;
   std::vector<DeploymentId> cancelled;
+  std::map<AppId, std::string> abandoned;  ///< removals among the cancelled ones that nothing undoes: app and version
+  std::vector<TaskId> abandoned_kills;     ///< their tasks, whose kill stands in the batch
   std::set<AppId> reset_backoff;
   std::string origin, path;
   bool announce = false;
@@ -82,6 +84,8 @@ struct Orchestrator::Impl {
   void finish(const DeploymentId& id, Now now);
   void terminated(const Deployment& d, const AppId& app, Now now);
   void remember_removed(const AppId& app, const std::string& until);
+  void abandon(const std::vector<DeploymentId>& cancelled, const Intent& intent, Proposal& proposal, Proposal::Body& body) const;
+  void apply_abandoned(const Proposal::Body& body, Now now);
   Tally tally(const AppId& app) const;
   bool counts(const cluster::Task& task, const App& app, Now now) const;
   bool serving(const cluster::Task& task) const;

@@ -153,6 +153,7 @@ std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now 
   if (!steps) return std::unexpected(std::move(steps).error());
   deployment->steps = std::move(*steps);
   for (const auto& id : cancelled) proposal.batch.remove.push_back("deployments/" + id.str());
+  i.abandon(cancelled, intent, proposal, *body);
   bool just_drop = given.cancel && given.force;
   if (!just_drop) {
     proposal.deployment = deployment->id;
@@ -168,6 +169,38 @@ std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now 
   return proposal;
 }
 
+/// A removal that is dropped midway is carried out all the same, unless a rollback brings the very app back. With its deployment gone from the store nothing
+/// else remembers its tasks, should their node be away and the next leader hear it first; so their kills go there in the same moment. An app of the same
+/// name may have been made meanwhile: its tasks are of later versions.
+void Orchestrator::Impl::abandon(const std::vector<DeploymentId>& cancelled, const Intent& intent, Proposal& proposal, Proposal::Body& body) const {
+  for (const auto& id : cancelled) {
+    const auto& gone = *deployments.at(id);
+    for (const auto& [app, target] : gone.target) {
+      auto wanted = intent.apps.find(app);
+      bool brought_back = intent.cancel && !apps.contains(app) && wanted != intent.apps.end() && wanted->second;
+      if (target || brought_back) continue;
+      body.abandoned[app] = gone.version;
+      if (!awaited.empty()) proposal.batch.put[key("removed", app)] = json::print(json::object{{"until", gone.version}});
+      for (const auto* task : cluster.tasks_of(app)) {
+        if (is_terminal(task->status.state) || task->spec.app_version > gone.version || kills.contains(task->spec.id)) continue;
+        proposal.batch.put["kills/" + task->spec.id.str()] = "{}";
+        body.abandoned_kills.push_back(task->spec.id);
+      }
+    }
+  }
+}
+
+void Orchestrator::Impl::apply_abandoned(const Proposal::Body& body, Now now) {
+  for (const auto& [app, version] : body.abandoned) {
+    if (awaited.empty()) background.remove.push_back(key("removed", app));
+    remember_removed(app, version);
+    for (const auto* task : cluster.tasks_of(app))
+      if (!is_terminal(task->status.state) && task->spec.app_version <= version) stop_task(*task, now, true);
+  }
+  for (const auto& id : body.abandoned_kills)  // ended while this was being stored
+    if (!kills.contains(id)) background.remove.push_back("kills/" + id.str());
+}
+
 void Orchestrator::apply(const Proposal& proposal, Now now) {
   auto& i = *impl_;
   const auto& body = *proposal.body;
@@ -179,7 +212,6 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     i.changed.insert(app);
   }
   for (const auto& [node, mode] : body.nodes) i.apply_node(node, mode, now);
-  std::map<AppId, std::string> abandoned;  // their removal was under way, and its version
   for (const auto& id : body.cancelled) {
     auto at = i.deployments.find(id);
     if (at == i.deployments.end()) continue;
@@ -188,8 +220,6 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     std::erase(i.order, id);
     i.emit(BusEvent::Kind::deployment_failed, gone, now);
     for (const auto& [app, target] : gone->target) i.touch(app);
-    for (const auto& [app, target] : gone->target)
-      if (!target) abandoned[app] = gone->version;
   }
   for (const auto& [id, app] : body.apps) {
     if (app) {
@@ -213,13 +243,7 @@ void Orchestrator::apply(const Proposal& proposal, Now now) {
     i.publish_service(id);
     i.touch(id);
   }
-  for (const auto& [id, version] : abandoned) {
-    if (i.apps.contains(id)) continue;
-    i.remember_removed(id, version);
-    // With app and deployment gone from the store nothing else remembers them, should their node be away and the next leader hear it first.
-    for (const auto* task : i.cluster.tasks_of(id))
-      if (!is_terminal(task->status.state)) i.stop_task(*task, now, true);
-  }
+  i.apply_abandoned(body, now);
   for (const auto& id : body.reset_backoff) i.backoffs.erase(id);
   if (!body.deployment) return;
   auto shared = std::shared_ptr<const Deployment>(body.deployment);

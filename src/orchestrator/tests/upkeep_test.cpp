@@ -332,6 +332,31 @@ TEST(TakeOver, AnAppMadeAnewUnderItsIdHasNoTaskOfTheOneBefore) {
   }
 }
 
+/// The new one is changed by force while the removal still waits for a node that fell silent: that drops the removal, and nothing but the store remembers it.
+TEST(TakeOver, ARemovalDroppedByForceForTheNewAppsSakeIsCarriedOutAllTheSame) {
+  for (bool progress_stored : {true, false}) {
+    auto f = running_on({"h1", "h2"}, 2);
+    std::set<TaskId> old;
+    for (const auto* t : f.tasks(a)) old.insert(t->spec.id);
+    f.silent("h2");  // and not yet found out
+    f.remove(a);
+    f.turn();
+    f.put(manifest(2, "", "new"));
+    f.turn();
+    f.keep_progress = progress_stored;
+    ASSERT_FALSE(f.put(manifest(3, "", "new"), true).empty());
+    f.turn();
+    f.take_over();
+    f.keep_progress = true;
+    f.back("h1"), f.back("h2");
+    for (int i = 0; i < 6; ++i) f.settle(a, 10), f.pass(Millis(5000));
+    EXPECT_FALSE(f.deploying()) << f.explained(a);
+    EXPECT_EQ(f.running(a), 3u) << f.explained(a);
+    for (const auto* t : f.tasks(a)) EXPECT_FALSE(old.contains(t->spec.id)) << f.explained(a);
+    for (const auto& [key, value] : f.store) EXPECT_FALSE(key.starts_with("kills/") || key.starts_with("removed/")) << key;
+  }
+}
+
 TEST(TakeOver, ARemovalDroppedMidwayIsCarriedOutByTheNextLeaderOnANodeThatWasSilent) {
   auto f = running_on({"h1", "h2"}, 2);
   f.silent("h2");  // and not yet found out
