@@ -111,7 +111,7 @@ void Security::start(std::filesystem::path saved) {
   follower_ = std::make_unique<gate::AccessFollower>(executor_, std::move(o));
   follower_->start();
   auto life = keep_fresh();
-  net::spawn(executor_, "certificate", std::move(life));
+  net::spawn(executor_, "certificate", std::move(life), shared_from_this());
 }
 
 asio::awaitable<void> Security::keep_fresh() {

@@ -173,8 +173,8 @@ Status BalancerService::start() {
   if (auto ok = make_dirs(impl_->options.run_dir, 0750); !ok) return ok;
   remove_trials(impl_->options.run_dir);
   impl_->subscription.start();
-  net::spawn(impl_->strand, "balancer", impl_->apply_loop());
-  net::spawn(impl_->strand, "balancer confirmations", impl_->confirm_loop());
+  net::spawn(impl_->strand, "balancer", impl_->apply_loop(), impl_);
+  net::spawn(impl_->strand, "balancer confirmations", impl_->confirm_loop(), impl_);
   return {};
 }
 

@@ -131,7 +131,7 @@ bool Subscription::Impl::take(std::string_view line, const net::Origin& master) 
   if (disk && !saving) {
     saving = true;
     auto saver = save_loop();
-    net::spawn(strand, "catalog save", std::move(saver));
+    net::spawn(strand, "catalog save", std::move(saver), shared_from_this());
   }
   changed(follower, *change);
   return true;
@@ -193,7 +193,7 @@ Subscription::~Subscription() = default;
 void Subscription::start() {
   if (impl_->started.exchange(true)) return;
   auto life = impl_->run();
-  net::spawn(impl_->strand, "catalog", std::move(life));
+  net::spawn(impl_->strand, "catalog", std::move(life), impl_);
 }
 
 static asio::awaitable<void> final_save(std::function<void()> save) {

@@ -147,7 +147,7 @@ Status DnsServer::Impl::bind(std::size_t index) {
     ports[index] = bound.port();
     acceptors.push_back(*acceptor);
     auto loop = accept(*acceptor);
-    net::spawn((*acceptor)->get_executor(), "dns accept", std::move(loop));
+    net::spawn((*acceptor)->get_executor(), "dns accept", std::move(loop), shared_from_this());
     return {};
   }
 }
@@ -186,7 +186,7 @@ asio::awaitable<void> DnsServer::Impl::accept(std::shared_ptr<tcp::acceptor> acc
     }
     ++connections;
     auto life = serve(session);
-    net::spawn(strand, "dns tcp", std::move(life));
+    net::spawn(strand, "dns tcp", std::move(life), self);
   }
 }
 
@@ -249,7 +249,7 @@ Status DnsServer::start() {
     if (!where.may_wait) return ok;
     log::info("dns", "{}; tried again until it can be had", ok.error().context);
     auto later = impl_->bind_later(i);
-    net::spawn(asio::make_strand(impl_->executor), "dns listen", std::move(later));
+    net::spawn(asio::make_strand(impl_->executor), "dns listen", std::move(later), impl_);
   }
   return {};
 }

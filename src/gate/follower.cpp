@@ -110,7 +110,7 @@ AccessFollower::~AccessFollower() { stop(); }
 void AccessFollower::start() {
   impl_->restore();
   auto life = impl_->run();
-  net::spawn(impl_->executor, "users and tokens", std::move(life));
+  net::spawn(impl_->executor, "users and tokens", std::move(life), impl_);
 }
 
 void AccessFollower::stop() { impl_->stopping = true; }

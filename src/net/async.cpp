@@ -26,8 +26,8 @@ asio::awaitable<bool> sleep_for(std::chrono::milliseconds duration) {
   co_return !ec;
 }
 
-void spawn(asio::any_io_executor executor, std::string name, asio::awaitable<void> work) {
-  asio::co_spawn(executor, std::move(work), [name = std::move(name)](std::exception_ptr failure) {
+void spawn(asio::any_io_executor executor, std::string name, asio::awaitable<void> work, std::shared_ptr<const void> owner) {
+  asio::co_spawn(executor, std::move(work), [name = std::move(name), owner = std::move(owner)](std::exception_ptr failure) {
     if (!failure) return;
     try {
       std::rethrow_exception(failure);

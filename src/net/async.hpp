@@ -21,8 +21,9 @@ namespace asio = boost::asio;
 /// Waits; true when the time passed, false when cancelled.
 asio::awaitable<bool> sleep_for(std::chrono::milliseconds duration);
 
-/// Starts a coroutine that nobody awaits. An exception that leaves it is logged with `name` and ends only it.
-void spawn(asio::any_io_executor executor, std::string name, asio::awaitable<void> work);
+/// Starts a coroutine that nobody awaits. An exception that leaves it is logged with `name` and ends only it. `owner` lives as long as the coroutine: for
+/// one that is a member of it, and would come to its first line only when everybody else has let go of it.
+void spawn(asio::any_io_executor executor, std::string name, asio::awaitable<void> work, std::shared_ptr<const void> owner = {});
 
 /// A flag that coroutines on any executor can wait for. notify() wakes all waiters of this moment; a notify between check and wait is
 /// not lost because wait takes the ticket read before the check.

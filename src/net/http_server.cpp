@@ -243,7 +243,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
       connection->tls = tls;
       if (!admit(connection)) continue;
       auto life = serve(connection);
-      spawn(strand, options.name, std::move(life));
+      spawn(strand, options.name, std::move(life), shared_from_this());
     }
   }
 
@@ -533,7 +533,7 @@ asio::awaitable<void> HttpServer::Impl::send_stream(std::shared_ptr<Connection> 
   c->streaming = true;
   auto watch = watch_for_close(c);
   auto strand = c->stream.get_executor();
-  spawn(strand, "watch", std::move(watch));
+  spawn(strand, "watch", std::move(watch), shared_from_this());
   auto writer = std::make_shared<ChunkWriter>(c, options.write_timeout, chunked);
   bool alive = response.body.empty() || co_await writer->write(std::move(response.body));
   if (alive) {
@@ -579,7 +579,7 @@ Result<std::uint16_t> HttpServer::Impl::listen(const std::string& address, std::
   auto bound = acceptor->local_endpoint().port();
   tcp_acceptors.push_back(acceptor);
   auto loop = accept(acceptor, std::move(tls));
-  spawn(acceptor->get_executor(), options.name + " accept", std::move(loop));
+  spawn(acceptor->get_executor(), options.name + " accept", std::move(loop), shared_from_this());
   return bound;
 }
 
@@ -595,7 +595,7 @@ Status HttpServer::listen_unix(const std::string& path, unsigned mode) {
   impl_->unix_acceptors.push_back(acceptor);
   impl_->unix_paths.push_back(path);
   auto loop = impl_->accept(acceptor, nullptr);
-  spawn(acceptor->get_executor(), impl_->options.name + " accept", std::move(loop));
+  spawn(acceptor->get_executor(), impl_->options.name + " accept", std::move(loop), impl_);
   return {};
 }
 

@@ -53,7 +53,7 @@ Status LogInput::listen(const std::string& address, std::uint16_t port) {
   if (ec) return fail(Errc::io, "log input: bind {}:{}: {}", address, port, ec.message());
   acceptors_.push_back(acceptor);
   auto loop = accept(acceptor);
-  net::spawn(acceptor->get_executor(), "log input", std::move(loop));
+  net::spawn(acceptor->get_executor(), "log input", std::move(loop), shared_from_this());
   return {};
 }
 
@@ -76,7 +76,7 @@ asio::awaitable<void> LogInput::accept(Acceptor acceptor) {
     }
     socket->set_option(asio::socket_base::keep_alive(true), ec);
     auto life = receive(std::move(socket));
-    net::spawn(own, "log input", std::move(life));
+    net::spawn(own, "log input", std::move(life), self);
   }
 }
 

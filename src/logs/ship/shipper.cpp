@@ -287,8 +287,8 @@ struct Shipper::Impl : std::enable_shared_from_this<Shipper::Impl> {
       if (auto ok = input->listen(address, options.input_port); !ok) return ok;
     running = 2;
     auto loop = run(), care = tend();
-    net::spawn(strand, "shipper", std::move(loop));
-    net::spawn(strand, "shipper", std::move(care));
+    net::spawn(strand, "shipper", std::move(loop), shared_from_this());
+    net::spawn(strand, "shipper", std::move(care), shared_from_this());
     return {};
   }
 

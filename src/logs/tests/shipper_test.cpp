@@ -119,7 +119,7 @@ class ShipperTest : public StoreTest {
     EXPECT_EQ(count(query), wanted) << query;
   }
   void expect_soon(const std::function<bool()>& true_at_last, const char* what) {
-    auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (!true_at_last() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     EXPECT_TRUE(true_at_last()) << what;
   }
