@@ -27,6 +27,7 @@
 #include "orchestrator/leader_service.hpp"
 #include "orchestrator/access_api.hpp"
 #include "orchestrator/marathon_api.hpp"
+#include "orchestrator/secrets_api.hpp"
 #include "orchestrator/standby.hpp"
 #include "secure/caller.hpp"
 #include "security.hpp"
@@ -162,12 +163,13 @@ class MasterRole final : public Role {
     auto settings = options();
     if (auto ok = prepare_access(settings); !ok) return ok;
     // ZooKeeper's disks and wires are other people's; a master's own disk has the keys beside the store anyway.
-    if (access_.files && !s.zookeeper.empty()) made->store = coordination::sealed_store(std::move(made->store), {access_.files, &access_.files->seal});
+    if (access_.files && !s.zookeeper.empty()) made->store = coordination::sealed_store(std::move(made->store), keys());
     leader_ = orchestrator::LeaderService::make(pool, std::move(made->store), std::move(made->election), std::move(settings), host_.metrics);
     auto router = std::make_shared<net::Router>();
     orchestrator::MarathonOptions marathon{.base_url = (host_.security ? "https://" : "http://") + advertised, .leader = advertised, .policy = policy_of(s)};
     orchestrator::add_marathon_routes(*router, leader_, marathon);
     leader_->add_link_routes(*router);
+    orchestrator::add_secret_routes(*router, leader_, leader_, keys());
     if (host_.security) {
       orchestrator::add_access_routes(*router, leader_, access_);
       judge_refusals();
@@ -198,6 +200,7 @@ class MasterRole final : public Role {
   }
 
  private:
+  [[nodiscard]] std::shared_ptr<const secure::KeyRing> keys() const { return access_.files ? std::shared_ptr<const secure::KeyRing>(access_.files, &access_.files->seal) : nullptr; }
   /// Users, tokens and CAs: what a master needs of them when it leads, and its logins follow its own records then.
   Status prepare_access(orchestrator::LeaderOptions& o) {
     if (!host_.security) return {};
@@ -207,6 +210,7 @@ class MasterRole final : public Role {
     auto secrets = secure::master_secrets(host_.settings.cluster_folder);
     if (!secrets) return fail(std::move(secrets).error());
     access_ = {shared, host_.security->self().cluster, std::make_shared<net::BlockingPool>(2), std::move(*secrets)};
+    o.keys = keys();
     o.seed = [shared](const orchestrator::Records& records) { return orchestrator::seed_access(records, *shared, system_now().wall); };
     o.records_changed = [security = host_.security, shared](std::shared_ptr<const orchestrator::Records> records) {
       auto accounts = orchestrator::stored_accounts(*records);
@@ -268,6 +272,7 @@ agent::DockerOptions docker_options(const Settings& s, const agent::AgentOptions
     d.host.publish.push_back(s.ip);
     if (!s.bridge.empty()) d.host.publish.push_back(s.bridge);
   }
+  d.host.executor = o.executor.string();
   d.policy = policy_of(s);
   return d;
 }

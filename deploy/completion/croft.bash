@@ -23,6 +23,7 @@ _croft() {
     "app show"|"app scale"|"app restart"|"app remove"|"app versions"|"app rollback"|"rule set"|"task list"|logs|explain)
       commands=$("${COMP_WORDS[0]}" -q app list --json 2>/dev/null | grep -oE '"id":"/[^"]*"' | cut -d'"' -f4 | sort -u) ;;
     "app rollback "*) commands=$("${COMP_WORDS[0]}" -q app versions "${path[2]}" --json 2>/dev/null | grep -oE '[0-9]{4}-[0-9T:.-]*Z') ;;
+    "secret set"|"secret remove") commands=$("${COMP_WORDS[0]}" -q secret list --json 2>/dev/null | grep -oE '"name":"/[^"]*"' | cut -d'"' -f4 | sort -u) ;;
     "rule remove") commands=$("${COMP_WORDS[0]}" -q rule list --json 2>/dev/null | grep -oE '"Id":"/[^"]*"' | cut -d'"' -f4 | sort -u) ;;
     "deployment rollback") commands=$("${COMP_WORDS[0]}" -q deployment list --json 2>/dev/null | grep -oE '"id":"[0-9a-f-]*"' | cut -d'"' -f4 | sort -u) ;;
     "app deploy"|"config check") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;

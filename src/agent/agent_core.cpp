@@ -112,6 +112,10 @@ Result<Decisions> AgentCore::on_down(const link::Down& record, Now) {
       at->second.unacked.pop_front();
       out.report = !at->second.unacked.empty();
     }
+  } else if (const auto* secret = std::get_if<link::Secret>(&record)) {
+    auto [at, fresh] = secrets_.try_emplace(secret->name);
+    if (fresh || !(at->second == secret->value)) out.secrets.push_back(secret->name);
+    at->second = secret->value;
   } else if (const auto* h = std::get_if<link::Heartbeat>(&record)) {
     if (in_step_ && h->n != n_) return fail(Errc::conflict, "the leader is at delta {}, this agent at {}", h->n, n_);
     if (h->commit > membership_.commit) membership_.commit = h->commit, out.persist = true;
@@ -166,6 +170,17 @@ Mono AgentCore::next_due(Now now) const {
   for (const auto& [id, entry] : tasks_)
     if (!entry.unacked.empty()) due = std::min(due, entry.unacked.front().wait.count() == 0 ? now.mono : entry.unacked.front().due);
   return due;
+}
+
+Result<std::vector<SecretValue>> AgentCore::secrets_of(const TaskSpec& spec) const {
+  std::vector<SecretValue> out;
+  for (const auto& use : spec.secrets) {
+    auto at = secrets_.find(use.secret);
+    if (at == secrets_.end()) return fail(Errc::unavailable, "secret {}: the leader has not told of it yet", use.secret);
+    if (at->second.version == 0) return fail(Errc::not_found, "secret {}: there is none of this name; it is made by: croft secret set {}", use.secret, use.secret);
+    out.push_back(at->second);
+  }
+  return out;
 }
 
 const link::HeldTask* AgentCore::task(const TaskId& id) const {

@@ -27,6 +27,7 @@ struct Decisions {
   std::vector<TaskSpec> start;            ///< record the launch, then start
   std::vector<std::pair<TaskId, link::Goal>> goals;  ///< now drain or kill
   std::vector<TaskId> forget;             ///< terminal and acknowledged: the record may go
+  std::vector<std::string> secrets;       ///< known only now, or with another value: launches may wait for them, files in running tasks follow
   bool persist = false;                   ///< membership changed: to disk before anything else of this is done
   bool report = false;                    ///< the leader should hear from us soon
 };
@@ -57,6 +58,9 @@ class AgentCore {
   [[nodiscard]] std::vector<const link::HeldTask*> tasks() const;
   /// Whether the wanted set of the present leader names it; others run on, quarantined.
   [[nodiscard]] bool wanted(const TaskId& id) const { return wanted_.contains(id); }
+  /// Values of a task's secrets, in the spec's order. Errors: unavailable (the leader has not told of one yet: after Decisions::secrets it may have),
+  /// not_found (there is none of that name).
+  [[nodiscard]] Result<std::vector<SecretValue>> secrets_of(const TaskSpec& spec) const;
 
  private:
   struct Pending { TaskStatus status; Mono due{}; Millis wait{0}; };
@@ -75,6 +79,7 @@ class AgentCore {
   Millis heartbeat_{5000};
   Mono last_report_{};
   std::vector<link::Progress> progress_;
+  std::map<std::string, SecretValue> secrets_;  // as last told, in whatever stream
 };
 
 }  // namespace croft::agent

@@ -9,11 +9,13 @@
 #include <atomic>
 #include <deque>
 #include <map>
+#include <set>
 
 #include "agent/agent_service.hpp"
 #include "agent/health.hpp"
 #include "agent/membership_file.hpp"
 #include "agent/run_folder.hpp"
+#include "agent/secret_files.hpp"
 #include "agent/spawner.hpp"
 #include "base/files.hpp"
 #include "base/json_writer.hpp"
@@ -55,6 +57,8 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   RunPtr make_run(const TaskSpec& spec);
   asio::awaitable<void> start_run(RunPtr run);
   asio::awaitable<Status> launch(RunPtr run);
+  asio::awaitable<Status> put_secrets(RunPtr run);
+  asio::awaitable<void> renew_secrets();
   asio::awaitable<void> hold(RunPtr run);
   asio::awaitable<void> talk(RunPtr run);
   asio::awaitable<void> learn_address(RunPtr run);
@@ -107,7 +111,10 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   std::optional<net::Origin> leader, pointed_at;    // strand: followed now; named by a master that does not lead
   std::map<std::string, int> silences;              // strand: of masters that took a connection and said nothing, since one led us last
   std::weak_ptr<net::StreamReader> stream;          // strand
-  std::shared_ptr<net::Signal> report_signal = net::Signal::make();
+  std::shared_ptr<net::Signal> report_signal = net::Signal::make(), secrets_signal = net::Signal::make();
+  SecretFiles secret_files{SecretFiles::folder_of(options.work_dir)};  // any thread
+  std::set<std::string> changed_secrets;            // strand: whose files are to be written anew
+  bool renewing_secrets = false;                    // strand
   std::string boot;
   std::atomic<bool> stopping{false};
   std::atomic<int> loops{0};

@@ -62,7 +62,7 @@ RunPtr AgentService::Impl::make_run(const TaskSpec& spec) {
   auto run = std::make_shared<Run>();
   auto container = random_uuid();
   auto base = options.work_dir / "slaves" / core.membership().id.str() / "frameworks" / (core.membership().cluster_id + "-0000") / "executors" / spec.id.str() / "runs";
-  run->launch = {spec, options.work_dir / "runs" / spec.id.str(), base / container};
+  run->launch = {spec, options.work_dir / "runs" / spec.id.str(), base / container, spec.secrets.empty() ? fs::path() : secret_files.of(spec.id)};
   runs[spec.id] = run;
   return run;
 }
@@ -88,6 +88,7 @@ asio::awaitable<Status> AgentService::Impl::launch(RunPtr run) {
   };
   co_await blocking.run(prepare_folders);
   if (!*result) co_return *result;
+  if (auto ok = co_await put_secrets(run); !ok) co_return ok;
   auto whole = run->launch;
   whole.spec.env = environment(run->launch);
   auto id = run->launch.spec.id;
@@ -100,6 +101,7 @@ asio::awaitable<Status> AgentService::Impl::launch(RunPtr run) {
   };
   auto plan = co_await runtime_of(*run).prepare(std::move(whole), std::move(progress));
   if (!plan) co_return fail(std::move(plan).error());
+  if (auto ok = co_await put_secrets(run); !ok) co_return ok;  // those of now: an image may have taken minutes
   if (run->goal == link::Goal::kill) co_return fail(Errc::unavailable, "killed before it was started");
   std::function<void()> spawn = [this, run, plan = std::move(*plan), result] {
     *result = write_exec_conf(run->launch.run, plan);
@@ -108,6 +110,53 @@ asio::awaitable<Status> AgentService::Impl::launch(RunPtr run) {
   co_await blocking.run(spawn);
   launched.add();
   co_return *result;
+}
+
+/// In place when this returns, as they are now. They come over the link: a launch that a former life began waits for it.
+asio::awaitable<Status> AgentService::Impl::put_secrets(RunPtr run) {
+  auto self = shared_from_this();
+  const auto& spec = run->launch.spec;
+  while (!spec.secrets.empty()) {
+    auto ticket = secrets_signal->ticket();
+    auto values = core.secrets_of(spec);
+    if (!values && values.error().code == Errc::unavailable && run->goal != link::Goal::kill && !stopping) {
+      (void)co_await secrets_signal->wait(ticket, Millis(1000));
+      continue;
+    }
+    if (!values) co_return fail(std::move(values).error());
+    auto result = std::make_shared<Status>();
+    auto plan = plan_secrets(spec, runtime_of(*run).secrets_at(run->launch.run));
+    std::function<void()> put = [this, run, plan, values = *values, result] { *result = secret_files.put(run->launch, plan, values); };
+    co_await blocking.run(put);
+    if (!*result) co_return *result;
+    auto now = core.secrets_of(spec);
+    if (now && *now == *values) break;
+  }
+  co_return Status{};
+}
+
+/// Files in running tasks follow; one pass after the other, so that the newest value is written last.
+asio::awaitable<void> AgentService::Impl::renew_secrets() {
+  auto self = shared_from_this();
+  if (std::exchange(renewing_secrets, true)) co_return;
+  while (!changed_secrets.empty()) {
+    struct Job { RunPtr run; SecretPlan plan; std::string secret; SecretValue value; };
+    auto names = std::exchange(changed_secrets, {});
+    std::vector<Job> jobs;
+    for (const auto& [id, run] : runs) {
+      auto values = run->over ? fail(Errc::not_found, "") : core.secrets_of(run->launch.spec);
+      if (!values) continue;
+      for (std::size_t i = 0; i < values->size(); ++i)
+        if (const auto& use = run->launch.spec.secrets[i]; !use.file.empty() && names.contains(use.secret))
+          jobs.push_back({run, plan_secrets(run->launch.spec, runtime_of(*run).secrets_at(run->launch.run)), use.secret, (*values)[i]});
+    }
+    std::function<void()> write = [this, jobs] {
+      for (const auto& job : jobs)
+        if (auto ok = secret_files.renew(job.run->launch.spec, job.plan, job.secret, job.value); !ok) log::error("agent", "task={} secret={} {}", job.run->launch.spec.id, job.secret, ok.error().context);
+    };
+    co_await blocking.run(write);
+  }
+  renewing_secrets = false;
 }
 
 asio::awaitable<void> AgentService::Impl::start_run(RunPtr run) {
@@ -197,9 +246,9 @@ void AgentService::Impl::on_started(RunPtr run, RunStart started) {
   for (std::size_t i = 0; i < spec.health_checks.size(); ++i)
     run->checks.emplace_back(spec.health_checks[i], since, run->recalled ? run->recalled->alive[i] : std::nullopt);
   tell_running(run);
-  if (run->launch.spec.docker) net::spawn(strand, "address", learn_address(run));
-  for (std::size_t i = 0; i < run->checks.size(); ++i) net::spawn(strand, "health", watch_health(run, i));
-  if (!spec.readiness_checks.empty() && !(run->recalled && run->recalled->ready)) net::spawn(strand, "readiness", watch_readiness(run));
+  if (run->launch.spec.docker) net::spawn(strand, "address", learn_address(run), shared_from_this());
+  for (std::size_t i = 0; i < run->checks.size(); ++i) net::spawn(strand, "health", watch_health(run, i), shared_from_this());
+  if (!spec.readiness_checks.empty() && !(run->recalled && run->recalled->ready)) net::spawn(strand, "readiness", watch_readiness(run), shared_from_this());
 }
 
 asio::awaitable<void> AgentService::Impl::learn_address(RunPtr run) {
@@ -248,6 +297,7 @@ void AgentService::Impl::record_verdict(const Run& run) {
 
 void AgentService::Impl::end_with(RunPtr run, TaskState state, std::string reason, std::string message, const RunExit* exit) {
   if (std::exchange(run->over, true)) return;
+  if (!run->launch.secrets.empty()) secret_files.remove(run->launch.spec.id);
   std::error_code ec;
   fs::last_write_time(run->launch.sandbox, fs::file_time_type::clock::now(), ec);  // its age counts from the end, however long it ran
   const auto* held = core.task(run->launch.spec.id);
@@ -311,7 +361,7 @@ void AgentService::Impl::kill(RunPtr run) {
   if (!run->ctl) return;  // hold() kills it as soon as it is connected
   run->kill_sent = true;
   auto job = send_term(run);
-  net::spawn(strand, "kill", std::move(job));
+  net::spawn(strand, "kill", std::move(job), shared_from_this());
 }
 
 asio::awaitable<void> AgentService::Impl::send_term(RunPtr run) {

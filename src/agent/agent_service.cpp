@@ -60,6 +60,9 @@ Status AgentService::Impl::recover() {
   for (const auto& entry : fs::directory_iterator(options.work_dir / "runs", ec)) folders.push_back(entry.path());
   std::sort(folders.begin(), folders.end());
   for (const auto& folder : folders) recover_run(folder);
+  std::set<TaskId> known;
+  for (const auto& [id, run] : runs) known.insert(id);
+  secret_files.keep_only(known);
   if (!folders.empty()) log::info("agent", "{} tasks found in {}", runs.size(), (options.work_dir / "runs").string());
   return {};
 }
@@ -82,7 +85,7 @@ void AgentService::Impl::recover_run(const fs::path& folder) {
     return;
   }
   auto run = std::make_shared<Run>();
-  run->launch = {record->spec, folder, record->sandbox};
+  run->launch = {record->spec, folder, record->sandbox, record->spec.secrets.empty() ? fs::path() : secret_files.of(record->spec.id)};
   run->goal = record->goal;
   run->draining_since = record->draining_since;
   link::HeldTask held{record->spec, record->goal, record->draining_since, {}};
@@ -106,7 +109,7 @@ void AgentService::Impl::recover_run(const fs::path& folder) {
   std::error_code ec;
   bool begun = started || fs::exists(folder / "exec.conf", ec) || fs::exists(folder / "exit", ec);
   auto job = begun ? hold(run) : start_run(run);
-  net::spawn(strand, "hold", std::move(job));
+  net::spawn(strand, "hold", std::move(job), shared_from_this());
 }
 
 // --- the link ---
@@ -122,10 +125,15 @@ bool AgentService::Impl::carry_out(Decisions decisions) {
   for (const auto& spec : decisions.start) {
     auto run = make_run(spec);
     auto job = start_run(run);
-    net::spawn(strand, "start", std::move(job));
+    net::spawn(strand, "start", std::move(job), shared_from_this());
   }
   for (const auto& [id, goal] : decisions.goals) set_goal(id, goal);
   for (const auto& id : decisions.forget) forget(id);
+  if (!decisions.secrets.empty()) {
+    changed_secrets.insert(decisions.secrets.begin(), decisions.secrets.end());
+    secrets_signal->notify();
+    net::spawn(strand, "secrets", renew_secrets(), shared_from_this());
+  }
   if (decisions.report) report_signal->notify();
   return true;
 }
@@ -306,10 +314,10 @@ Status AgentService::start() {
   auto& i = *impl_;
   i.started_at = system_now().wall;
   if (auto ok = i.recover(); !ok) return ok;
-  if (i.docker) net::spawn(i.strand, "docker engine", i.docker_loop());
-  net::spawn(i.strand, "agent link", i.link_loop());
-  net::spawn(i.strand, "agent reports", i.report_loop());
-  net::spawn(i.strand, "sandbox collection", i.collect_loop());
+  if (i.docker) net::spawn(i.strand, "docker engine", i.docker_loop(), impl_);
+  net::spawn(i.strand, "agent link", i.link_loop(), impl_);
+  net::spawn(i.strand, "agent reports", i.report_loop(), impl_);
+  net::spawn(i.strand, "sandbox collection", i.collect_loop(), impl_);
   return {};
 }
 
@@ -319,6 +327,7 @@ asio::awaitable<void> AgentService::stop() {
   auto work = [impl] {
     if (auto reader = impl->stream.lock()) reader->cancel();
     impl->report_signal->notify();
+    impl->secrets_signal->notify();
     for (auto& [id, run] : impl->runs) run->ctl.reset();
     return true;
   };

@@ -50,6 +50,12 @@ asio::awaitable<Result<DockerEngine::Info>> DockerEngine::info() {
   co_return Info{json::text(*parsed, "ServerVersion"), json::boolean(*parsed, "LiveRestoreEnabled"), !json::text(*parsed, "InitBinary").empty()};
 }
 
+asio::awaitable<Result<boost::json::value>> DockerEngine::image(std::string name) {
+  auto response = co_await call("GET", "/images/" + name + "/json", {}, slow);
+  if (!response) co_return fail(std::move(response).error());
+  co_return json::parse(response->body);
+}
+
 asio::awaitable<Result<bool>> DockerEngine::has_image(std::string image) {
   auto response = co_await call("GET", "/images/" + image + "/json", {}, slow);
   if (response) co_return true;

@@ -26,6 +26,7 @@ class DockerEngine {
   struct Info { std::string version; bool live_restore = false, init = false; };
   asio::awaitable<Result<Info>> info();
   asio::awaitable<Result<bool>> has_image(std::string image);
+  asio::awaitable<Result<boost::json::value>> image(std::string name);
   /// `line` gets each progress line; an error of its ends the pull.
   asio::awaitable<Status> pull(std::string name, std::string tag, std::optional<std::string> auth, Millis limit, std::function<Status(const boost::json::value&)> line);
   asio::awaitable<Status> create(std::string name, std::string body);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "agent/secret_files.hpp"
 #include "base/files.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
@@ -248,9 +249,64 @@ void network(Fields& f, const TaskSpec& spec, const DockerHost& host) {
   if (!host.hostname.empty() && host.hostname != "localhost" && d.network != NetworkMode::none) f.host["ExtraHosts"] = bj::array{bj::string(host.hostname + ":" + host.address)};
 }
 
+bj::array array_of(const std::vector<std::string>& words) {
+  bj::array out;
+  for (const auto& word : words) out.push_back(bj::string(word));
+  return out;
+}
+
+std::vector<std::string> words_in(const bj::object& body, std::string_view key) {
+  std::vector<std::string> out;
+  if (const auto* list = body.if_contains(key); list && list->is_array())
+    for (const auto& word : list->get_array())
+      if (word.is_string()) out.emplace_back(word.get_string());
+  return out;
+}
+
+void add_mount(bj::object& host, const std::string& from, std::string_view to) {
+  auto& mounts = host["Mounts"];
+  if (!mounts.is_array()) mounts = bj::array{};
+  mounts.as_array().push_back(bj::object{{"Type", "bind"}, {"Source", from}, {"Target", to}, {"ReadOnly", true}});
+}
+
+/// Files as mounts; variables by a wrapped command, since what stands in a container's definition the Engine writes on its disk and shows to all who ask it.
+Status secrets(Fields& f, const Launch& launch, const DockerHost& host, const ImageCommand& own) {
+  if (launch.spec.secrets.empty()) return {};
+  auto plan = plan_secrets(launch.spec, std::string(secrets_inside));
+  for (const auto& m : plan.mounts) add_mount(f.host, (launch.secrets / m.folder).string(), m.target);
+  auto& limits = f.host["Ulimits"];
+  if (!limits.is_array()) limits = bj::array{};
+  bool has_core = std::any_of(limits.as_array().begin(), limits.as_array().end(), [](const bj::value& l) { return json::text(l, "Name") == "core"; });
+  if (!has_core) limits.as_array().push_back(bj::object{{"Name", "core"}, {"Soft", 0}, {"Hard", 0}});
+  if (plan.env.empty()) return {};
+  add_mount(f.host, host.executor, executor_inside);
+  // As the Engine does: an entry point that is given takes the image's words with it.
+  auto entrypoint = words_in(f.body, "Entrypoint"), words = words_in(f.body, "Cmd");
+  if (entrypoint.empty()) {
+    entrypoint = own.entrypoint;
+    if (words.empty()) words = own.cmd;
+  }
+  if (entrypoint.empty() && words.empty()) return fail(Errc::invalid, "the image {} has no command, and the app gives none", launch.spec.docker->image);
+  f.body["Entrypoint"] = array_of(with_secrets(std::move(entrypoint)));
+  f.body["Cmd"] = array_of(words);
+  return {};
+}
+
 }  // namespace
 
-Result<bj::object> create_request(const Launch& launch, const DockerHost& host) {
+ImageCommand image_command(const bj::value& image) {
+  const auto* config = json::find(image, "Config");
+  if (!config || !config->is_object()) return {};
+  return {words_in(config->get_object(), "Entrypoint"), words_in(config->get_object(), "Cmd")};
+}
+
+std::vector<std::string> with_secrets(std::vector<std::string> words) {
+  std::vector<std::string> before{std::string(executor_inside), "--env", std::string(secrets_inside) + "/.env", "--"};
+  words.insert(words.begin(), before.begin(), before.end());
+  return words;
+}
+
+Result<bj::object> create_request(const Launch& launch, const DockerHost& host, const ImageCommand& own_command) {
   const auto& spec = launch.spec;
   Fields f;
   f.env = spec.env;
@@ -276,6 +332,7 @@ Result<bj::object> create_request(const Launch& launch, const DockerHost& host) 
     if (auto ok = f.take(key, value); !ok) return fail(std::move(ok).error());
     own_log = own_log || key.find("log-driver") != std::string::npos;
   }
+  if (auto ok = secrets(f, launch, host, own_command); !ok) return fail(std::move(ok).error());
   auto& log = f.host["LogConfig"];
   if (!log.is_object()) log = bj::object{};
   if (!own_log) {

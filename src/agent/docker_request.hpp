@@ -18,7 +18,20 @@ struct DockerHost {
   std::string hostname, address;               ///< what HOST is resolved to inside
   std::vector<std::string> publish;            ///< addresses that ports are published on; none: all
   bool init = false;                           ///< the Engine has an init of its own
+  std::string executor;                        ///< the croft-executor program: brings secrets into the environment inside a container
 };
+
+/// What an image runs by itself.
+struct ImageCommand {
+  std::vector<std::string> entrypoint, cmd;
+};
+/// From the Engine's description of an image.
+ImageCommand image_command(const boost::json::value& image);
+
+/// Where a container sees the folder of its secrets, and the program that puts them into the environment.
+inline constexpr std::string_view secrets_inside = "/mnt/mesos/secrets", executor_inside = "/mnt/mesos/croft-executor";
+/// `words` with the variables of the task's secrets, in a container whose task has some.
+std::vector<std::string> with_secrets(std::vector<std::string> words);
 
 struct ImageName {
   std::string name, tag;                       ///< tag or digest ("sha256:…"); "latest" when none is given
@@ -27,8 +40,8 @@ struct ImageName {
 };
 ImageName parse_image(std::string_view image);
 
-/// Body of POST /containers/create. Errors: invalid, naming the parameter.
-Result<boost::json::object> create_request(const Launch& launch, const DockerHost& host);
+/// Body of POST /containers/create. `own` is asked only where secrets are variables: then the command is wrapped. Errors: invalid, naming the parameter.
+Result<boost::json::object> create_request(const Launch& launch, const DockerHost& host, const ImageCommand& own = {});
 
 /// X-Registry-Auth for the image's registry, from a docker configuration in the sandbox (".docker/config.json" or ".dockercfg", as the
 /// app's uris brought it). Nothing when there is none. Errors: invalid, naming the file.

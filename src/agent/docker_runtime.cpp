@@ -3,6 +3,7 @@
 #include <boost/asio/strand.hpp>
 #include <boost/json/serialize.hpp>
 
+#include <algorithm>
 #include <mutex>
 
 #include "agent/docker_engine.hpp"
@@ -39,6 +40,8 @@ class DockerRuntime final : public Runtime {
     return *user;
   }
 
+  std::string secrets_at(const fs::path&) const override { return std::string(secrets_inside); }
+
   asio::awaitable<Result<ExecPlan>> prepare(Launch launch, Progress progress) override {
     const auto& spec = launch.spec;
     if (auto problems = check_policy(*spec.docker, spec.volumes, policy_at(options_.policy, spec.app.str(), true)); !problems.empty()) co_return fail(Errc::forbidden, "{}", problems[0].words);
@@ -49,7 +52,9 @@ class DockerRuntime final : public Runtime {
     if (!ready) co_return fail(std::move(ready).error());
     auto host = options_.host;
     host.init = init_;
-    auto body = create_request(launch, host);
+    auto own = co_await own_command(launch);
+    if (!own) co_return fail(std::move(own).error());
+    auto body = create_request(launch, host, *own);
     if (!body) co_return fail(std::move(body).error());
     auto name = container_of(spec);
     auto text = boost::json::serialize(*body);
@@ -69,6 +74,7 @@ class DockerRuntime final : public Runtime {
 
   asio::awaitable<Result<int>> run_inside(Launch launch, std::string command, Millis limit) override {
     std::vector<std::string> words{"/bin/sh", "-c", std::move(command)};
+    if (has_variables(launch.spec)) words = with_secrets(std::move(words));
     co_return co_await engine_.exec(container_of(launch.spec), std::move(words), limit);
   }
 
@@ -122,6 +128,16 @@ class DockerRuntime final : public Runtime {
   }
 
  private:
+  static bool has_variables(const TaskSpec& spec) {
+    return std::any_of(spec.secrets.begin(), spec.secrets.end(), [](const SecretUse& use) { return !use.env.empty(); });
+  }
+  /// What the image runs, where it is to be wrapped.
+  asio::awaitable<Result<ImageCommand>> own_command(const Launch& launch) {
+    if (!has_variables(launch.spec)) co_return ImageCommand();
+    auto image = co_await engine_.image(launch.spec.docker->image);
+    if (!image) co_return fail(std::move(image).error());
+    co_return image_command(*image);
+  }
   /// A link in a permitted folder must not lead out of it.
   Status check_links(const TaskSpec& spec) const {
     for (const auto& v : spec.volumes) {

@@ -9,6 +9,7 @@
 #include "agent/cgroups.hpp"
 #include "agent/docker_engine.hpp"
 #include "agent/run_folder.hpp"
+#include "agent/secret_files.hpp"
 #include "base/files.hpp"
 #include "base/text.hpp"
 #include "net/async.hpp"
@@ -52,6 +53,7 @@ void end_all(const fs::path& work_dir, const std::string& cgroup_parent) {
     net::spawn(io.get_executor(), "remove containers", remove_containers(engine, "croft.node=" + fs::absolute(work_dir).string()));
     io.run_for(std::chrono::seconds(30));
   }
+  SecretFiles(SecretFiles::folder_of(work_dir)).remove_all();
   for (int round = 0; round < 20; ++round, ::usleep(10'000)) remove_cgroup_parents(CgroupHost::find(), cgroup_parent);
 }
 

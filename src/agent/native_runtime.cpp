@@ -11,6 +11,7 @@
 #include <mutex>
 
 #include "agent/run_folder.hpp"
+#include "agent/secret_files.hpp"
 #include "agent/usage.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
@@ -44,6 +45,7 @@ Status write_exec_conf(const fs::path& run, const ExecPlan& plan) {
   if (!plan.oom_file.empty()) line("oom", plan.oom_file);
   if (!plan.seccomp_file.empty()) line("seccomp", plan.seccomp_file);
   if (!plan.sandboxes.empty()) line("sandboxes", plan.sandboxes);
+  if (!plan.secrets.empty()) line("secrets", plan.secrets);
   line("grace", std::to_string(plan.grace.count()));
   if (torn) return fail(Errc::invalid, "a word of the task has a NUL character in it");
   // Not synced: a launch that a power cut undoes is made again from the wanted set.
@@ -111,6 +113,8 @@ class NativeRuntime final : public Runtime {
     return *user;
   }
 
+  std::string secrets_at(const fs::path& run) const override { return (sandboxes_of(run) / ".secrets").string(); }
+
   asio::awaitable<Result<ExecPlan>> prepare(Launch launch, Progress) override {
     ExecPlan plan;
     const auto& spec = launch.spec;
@@ -123,13 +127,14 @@ class NativeRuntime final : public Runtime {
     plan.env = spec.env;
     plan.dir = launch.sandbox.string();
     plan.grace = spec.kill_grace.value_or(Millis(3000));
+    plan.secrets = launch.secrets.string();
     auto user = owner(spec);
     if (!user) co_return fail(std::move(user).error());
     if (*user) {
       plan.has_user = true;
       plan.uid = (*user)->uid;
       plan.gid = (*user)->gid;
-      plan.sandboxes = (launch.run.parent_path().parent_path() / "slaves").string();
+      plan.sandboxes = sandboxes_of(launch.run).string();
       if (!seccomp_.empty()) {
         plan.seccomp_file = (launch.run.parent_path().parent_path() / "seccomp").string();
         if (auto ok = write_seccomp(plan.seccomp_file); !ok) co_return fail(std::move(ok).error());
@@ -181,6 +186,7 @@ class NativeRuntime final : public Runtime {
   }
 
  private:
+  static fs::path sandboxes_of(const fs::path& run) { return run.parent_path().parent_path() / "slaves"; }
   /// Another farm on this host may have taken the folder away that it shared with us, as it ended.
   Status keep_parents() const {
     auto top = host_.v2 ? host_.unified : host_.v1.empty() ? "" : host_.v1.front().second;
@@ -198,7 +204,10 @@ class NativeRuntime final : public Runtime {
 
   Result<int> enter(const Launch& launch, const std::string& command, Millis limit, int pid) const {
     std::vector<std::string> words{options_.executor.string(), "--enter", std::to_string(pid), "--", "/bin/sh", "-c", command}, env;
-    for (const auto& [k, v] : launch.spec.env) env.push_back(k + "=" + v);
+    auto variables = launch.spec.env;
+    if (!launch.secrets.empty())
+      for (const auto& line : read_secret_env(launch.secrets / "env")) variables[line.substr(0, line.find('='))] = line.substr(line.find('=') + 1);
+    for (const auto& [k, v] : variables) env.push_back(k + "=" + v);
     auto ran = run_program(std::move(words), limit, &env);
     if (!ran) return fail(std::move(ran).error());
     return ran->code;

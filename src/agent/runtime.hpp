@@ -21,6 +21,7 @@ namespace asio = boost::asio;
 struct Launch {
   TaskSpec spec;                         ///< env is complete, sandbox paths included
   std::filesystem::path run, sandbox;    ///< both exist
+  std::filesystem::path secrets;         ///< the task's folder in memory (secret_files.hpp), in place before prepare(); "": it has none
 };
 
 /// Whose a task's files and processes are.
@@ -37,6 +38,7 @@ struct ExecPlan {
   std::vector<std::string> cgroups;
   std::vector<std::pair<std::string, std::string>> cgroup_settings;
   std::string oom_file, seccomp_file;
+  std::string secrets;                   ///< the task's folder in memory; "": it has none
   std::string sandboxes;                 ///< the folder of all tasks' sandboxes, of which this one is to see its own only; "": no matter
   Millis grace{3000};
   std::string docker_socket, container;  ///< a container to hold, instead of all but dir and grace
@@ -57,6 +59,8 @@ class Runtime {
   using Progress = std::function<void(std::string)>;
   /// Whose the sandbox is and with whose rights it is filled; nothing: croft's own, which is not root. Errors: the task may not be his, or he is not known here.
   virtual Result<std::optional<Owner>> owner(const TaskSpec& spec) const = 0;
+  /// Where a task with this run folder sees the folder of its secrets.
+  [[nodiscard]] virtual std::string secrets_at(const std::filesystem::path& run) const = 0;
   /// Everything up to the start: image, container, limits. `progress` is for people.
   virtual asio::awaitable<Result<ExecPlan>> prepare(Launch launch, Progress progress) = 0;
   /// Runs a command inside the task; its exit code.

@@ -16,9 +16,6 @@
 
 namespace croft::cli {
 
-namespace {
-
-/// One line of stdin; at a terminal it is asked for and not shown.
 std::string secret_line(const char* what) {
   bool terminal = ::isatty(STDIN_FILENO) == 1;
   termios before{};
@@ -38,6 +35,8 @@ std::string secret_line(const char* what) {
   if (line.empty()) throw Ended{usage, fmt::format("{}: nothing was given", what)};
   return line;
 }
+
+namespace {
 
 std::string new_password() {
   auto first = secret_line("new password");

@@ -125,6 +125,17 @@ void add_farm_commands(CLI::App& root, Arguments& a, Action& chosen) {
   why->add_option("app", a.app, "the app, such as /service/fibonacci")->required();
 }
 
+void add_secret_commands(CLI::App& root, Arguments& a, Action& chosen) {
+  auto* secret = group(root, "secret", "values that apps get and nobody reads back");
+  auto* set = command(*secret, "set", "make one, or give it another value: files in running tasks follow at once, variables at the app's next restart", chosen,
+                      [&a] { Session s(a.common); return secret_set(s, a.app, a.account.path); },
+                      "croft secret set /service/db-password < password.txt\nA manifest then says \"secrets\": {\"db\": {\"source\": \"/service/db-password\"}} and \"env\": {\"DB_PASSWORD\": {\"secret\": \"db\"}}");
+  set->add_option("--file", a.account.path, "take this file as it is, instead of stdin without the end of its last line");
+  command(*secret, "list", "all secrets that you may know of, and the apps that use them; never their values", chosen, [&a] { Session s(a.common); return secret_list(s); });
+  auto* remove = command(*secret, "remove", "one that no app uses any more", chosen, [&a] { Session s(a.common); return secret_remove(s, a.app); });
+  for (auto* sub : {set, remove}) sub->add_option("name", a.app, "/GROUP/NAME; apps of the group and below it may use it")->required();
+}
+
 void add_access_commands(CLI::App& root, Arguments& a, Action& chosen) {
   auto& o = a.account;
   auto* user = group(root, "user", "who may log in, and what they may do");
@@ -290,6 +301,7 @@ int run(int argc, char** argv, const Programs& programs) {
   add_init(root, a, chosen, programs);
   add_join(root, a, chosen, programs);
   add_access_commands(root, a, chosen);
+  add_secret_commands(root, a, chosen);
   command(root, "version", "this program's version", chosen, [&] {
     std::printf(a.common.json ? "{\"version\":\"%s\"}\n" : "croft %s\n", programs.version.c_str());
     return ok;

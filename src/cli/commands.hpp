@@ -56,6 +56,14 @@ int user_remove(Session& s, const AccountOptions& o);
 int user_passwd(Session& s, const AccountOptions& o);
 /// A user for each credential of Mesos's or Marathon's in the file `path`; who is there already is left alone.
 int migrate_credentials(Session& s, const AccountOptions& o);
+/// One line of stdin; at a terminal it is asked for and not shown. Throws Ended when it is empty.
+std::string secret_line(const char* what);
+
+/// The value from `file`, as it is; without one from stdin, less the end of its last line.
+int secret_set(Session& s, const std::string& name, const std::string& file);
+int secret_list(Session& s);
+int secret_remove(Session& s, const std::string& name);
+
 int token_create(Session& s, const AccountOptions& o);
 int token_list(Session& s);
 int token_revoke(Session& s, const AccountOptions& o);

@@ -151,6 +151,8 @@ class Cluster {
   std::vector<Cut> take_cuts();
   std::vector<Event> take_events();
   void committed(std::uint64_t n);  ///< newest commit number, told to agents
+  /// A secret as it is from now on, told to the agents whose tasks use it; version 0: it is gone.
+  void set_secret(const std::string& name, SecretValue value);
 
   // --- placement and tasks ---
   PlaceResult place(const Shape& shape, std::uint32_t count);

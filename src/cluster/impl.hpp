@@ -32,6 +32,7 @@ struct AgentEntry {
   // What the next delta says; collected over a turn:
   std::vector<TaskId> changed, forget;
   bool queued = false;                      ///< stands in Impl::with_news
+  std::set<std::string> told_secrets;       ///< in this subscription
 };
 
 struct TaskEntry {
@@ -88,6 +89,8 @@ struct Cluster::Impl {
   void send(AgentEntry& agent, link::Down record);
   void tell(TaskEntry& task);               ///< its goal goes into the next delta
   void tell_forget(AgentEntry& agent, const TaskId& task);
+  void tell_secrets(AgentEntry& agent, const TaskSpec& spec);
+  void send_secret(AgentEntry& agent, const std::string& name);
   void flush(AgentEntry& agent);
   void cut(AgentEntry& agent, std::string why, Now now);
   void unreachable(AgentEntry& agent, Now now);
@@ -124,6 +127,7 @@ struct Cluster::Impl {
   std::unordered_map<TaskId, TaskEntry> tasks;
   std::unordered_map<AppId, AppEntry> apps;
   std::set<AppId> known_apps;
+  std::map<std::string, SecretValue> secrets;
   std::deque<Task> ended;                   ///< newest first
   std::map<AppId, std::size_t> ended_of;
   std::vector<Message> outbox;

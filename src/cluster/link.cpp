@@ -31,6 +31,25 @@ void Cluster::Impl::tell_forget(AgentEntry& a, const TaskId& task) {
   if (!std::exchange(a.queued, true)) with_news.push_back(a.agent.id);
 }
 
+void Cluster::Impl::send_secret(AgentEntry& a, const std::string& name) {
+  auto at = secrets.find(name);
+  send(a, link::Secret{options.epoch, name, at == secrets.end() ? SecretValue() : at->second});
+}
+
+/// What the agent was not told in this subscription; ahead of the record that has the task.
+void Cluster::Impl::tell_secrets(AgentEntry& a, const TaskSpec& spec) {
+  for (const auto& use : spec.secrets)
+    if (a.told_secrets.insert(use.secret).second) send_secret(a, use.secret);
+}
+
+void Cluster::set_secret(const std::string& name, SecretValue value) {
+  auto& i = *impl_;
+  if (value.version == 0) i.secrets.erase(name);
+  else i.secrets[name] = std::move(value);
+  for (auto& [id, a] : i.agents)
+    if (a.told_secrets.contains(name)) i.send_secret(a, name);
+}
+
 /// One delta with everything that a turn changed for this agent.
 void Cluster::Impl::flush(AgentEntry& a) {
   a.queued = false;
@@ -39,7 +58,9 @@ void Cluster::Impl::flush(AgentEntry& a) {
     auto* t = find_task(id);
     if (!t || t->home != &a) continue;
     t->changed = false;
-    if (!is_terminal(t->task.status.state)) delta.set.push_back({t->task.spec, t->task.goal, t->task.draining_since});
+    if (is_terminal(t->task.status.state)) continue;
+    tell_secrets(a, t->task.spec);
+    delta.set.push_back({t->task.spec, t->task.goal, t->task.draining_since});
   }
   delta.forget = std::exchange(a.forget, {});
   if (!a.agent.connected || (delta.set.empty() && delta.forget.empty())) return;
@@ -125,6 +146,7 @@ AgentEntry& Cluster::Impl::enter(const AgentId& id, const link::AgentInfo& info,
   a.agent.connected = a.agent.reachable = true;
   a.agent.subscription = fmt::format("{}-{}-{}", options.epoch, ++subscriptions, id);
   a.agent.n = a.agent.acked_n = a.last_report = 0;
+  a.told_secrets.clear();
   a.last_contact = a.last_heartbeat = now.mono;
   a.changed.clear();
   a.forget.clear();
@@ -169,6 +191,7 @@ void Cluster::Impl::greet(AgentEntry& a) {
   for (auto* t : a.tasks) {
     t->changed = false;
     if (is_terminal(t->task.status.state) || (t->task.quarantined && t->task.goal != link::Goal::kill)) continue;
+    tell_secrets(a, t->task.spec);
     snapshot.tasks.push_back({t->task.spec, t->task.goal, t->task.draining_since});
   }
   a.changed.clear();

@@ -35,6 +35,8 @@ bool take(Config& c, char* line) {
     c.seccomp = value;
   } else if (is("sandboxes")) {
     c.sandboxes = value;
+  } else if (is("secrets")) {
+    c.secrets = value;
   } else if (is("docker")) {
     c.docker = value;
   } else if (is("container")) {

@@ -8,6 +8,7 @@
 //   grace=ms        TERM to KILL when the agent does not say   rotate=bytes:count
 //   seccomp=FILE    a BPF program to load
 //   docker=SOCKET   container=NAME     a container to start and hold, instead of arg, env, user, cgroup
+//   secrets=FOLDER  its `env` holds more variables, its files/own is shown to the task (secrets.hpp)
 //   caps=MASK       capabilities to keep, hexadecimal           sandboxes=FOLDER    where all tasks' sandboxes are; only `dir` is seen of it
 
 #include <stddef.h>
@@ -27,6 +28,7 @@ struct Config {
   const char* oom = nullptr;
   const char* seccomp = nullptr;
   const char* sandboxes = nullptr;
+  const char* secrets = nullptr;
   const char* docker = nullptr;
   const char* container = nullptr;
   bool has_user = false, keep_caps = false;

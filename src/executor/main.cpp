@@ -26,6 +26,7 @@
 #include "docker.hpp"
 #include "enter.hpp"
 #include "output.hpp"
+#include "secrets.hpp"
 #include "spawner.hpp"
 #include "task.hpp"
 
@@ -230,7 +231,9 @@ void start() {
     fcntl(pipes[i][0], F_SETFL, O_NONBLOCK);
     open_output(outputs[i], sandbox, config.rotate_bytes, config.rotate_count);
   }
+  if (config.secrets && !read_secrets(config)) return fail_start("the task's secrets");
   task = config.docker ? start_container(config, pipes[0][1], pipes[1][1]) : start_task(config, pipes[0][1], pipes[1][1]);
+  forget_secrets();
   close(pipes[0][1]);
   close(pipes[1][1]);
   if (task.error) {
@@ -251,7 +254,9 @@ void start() {
 
 int main(int argc, char** argv) {
   if (argc >= 3 && strcmp(argv[1], "--enter") == 0) return enter(argc - 2, argv + 2);
-  if (argc != 3 || strcmp(argv[1], "--spawner") != 0) return fprintf(stderr, "usage: croft-executor --spawner ROOM | --enter PID -- COMMAND...\n"), 2;
+  if (argc >= 5 && strcmp(argv[1], "--env") == 0 && strcmp(argv[3], "--") == 0) return run_with_secrets(argv[2], argv + 4);
+  if (argc != 3 || strcmp(argv[1], "--spawner") != 0)
+    return fprintf(stderr, "usage: croft-executor --spawner ROOM | --enter PID -- COMMAND... | --env FILE -- COMMAND...\n"), 2;
   for (int& fd : clients) fd = -1;
   int listener = become_executor(argc, argv);
   start();

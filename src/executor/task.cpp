@@ -14,12 +14,15 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <initializer_list>
+
+#include "secrets.hpp"
 
 namespace {
 
@@ -92,6 +95,8 @@ sock_fprog read_seccomp(const Config& c, int report) {
   if (null > 0) dup2(null, STDIN_FILENO);
   if (chdir(c.dir) != 0) give_up(report, c.dir);
   umask(022);
+  const rlimit no_core{0, 0};
+  if (c.secrets) setrlimit(RLIMIT_CORE, &no_core);  // a core file would have them, in the sandbox
   write_small("/proc/self/oom_score_adj", "0", 1);  // the executor's own is for the executor
   signal(SIGPIPE, SIG_DFL);
   for (int s = 1; s < 32; ++s) signal(s, SIG_DFL);
@@ -203,6 +208,7 @@ int init(void* given) {
   for (const char* masked : {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/sysrq-trigger"})
     mount("/dev/null", masked, nullptr, MS_BIND, nullptr);
   if (c.sandboxes && !hide_other_sandboxes(c)) give_up(report[1], "hiding other sandboxes");
+  if (c.secrets && !show_secrets(c)) give_up(report[1], "showing secrets");
   struct sigaction action{};
   action.sa_handler = forward;
   for (int s : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT}) sigaction(s, &action, nullptr);

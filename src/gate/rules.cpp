@@ -14,7 +14,7 @@ using secure::Verb;
 using How = Need::How;
 
 /// What a rule's target is.
-enum class Of : std::uint8_t { about, app, farm, access, audit };
+enum class Of : std::uint8_t { about, app, secret, farm, access, audit };
 
 struct Rule {
   std::string_view method;   ///< "*": any
@@ -56,6 +56,8 @@ constexpr Rule marathon[] = {
     {"DELETE", "/v2/groups", How::login, Verb::administer, Of::farm}, {"DELETE", "/v2/groups/", How::login, Verb::administer, Of::farm},
     logged_in("GET", "/v2/events"),
     changes_app("PUT", "/croft/v1/rules/{*app}", "app"), changes_app("DELETE", "/croft/v1/rules/{*app}", "app"),
+    logged_in("GET", "/croft/v1/secrets"), {"GET", "/croft/v1/secrets/{*name}", How::login, Verb::see, Of::secret, "name"},
+    {"PUT", "/croft/v1/secrets/{*name}", How::login, Verb::change, Of::secret, "name"}, {"DELETE", "/croft/v1/secrets/{*name}", How::login, Verb::change, Of::secret, "name"},
     {"POST", "/croft/v1/nodes/{node}", How::login, Verb::administer, Of::farm},
     logged_in("GET", "/croft/v1/whoami"), logged_in("POST", "/croft/v1/login"), logged_in("PUT", "/croft/v1/password"),
     accounts("GET", "/croft/v1/users"), accounts("POST", "/croft/v1/users"), accounts("PUT", "/croft/v1/users/{name}"), accounts("DELETE", "/croft/v1/users/{name}"),
@@ -169,9 +171,9 @@ Need need_of(Face face, const net::Request& request, std::string_view pattern, b
     case Of::farm: break;
     case Of::access: need.target.kind = Kind::access; break;
     case Of::audit: need.target.kind = Kind::audit; break;
-    case Of::app: {
+    case Of::app: case Of::secret: {
       auto param = request.params.find(std::string(rule->param));
-      need.target = {Kind::app, param == request.params.end() ? "" : "/" + param->second};
+      need.target = {rule->of == Of::app ? Kind::app : Kind::secret, param == request.params.end() ? "" : "/" + param->second};
       break;
     }
   }

@@ -61,7 +61,10 @@ struct Snapshot { std::uint64_t epoch = 0, n = 0; std::vector<WantedTask> tasks;
 struct Delta { std::uint64_t epoch = 0, n = 0; std::vector<WantedTask> set; std::vector<TaskId> forget; };
 struct Ack { std::uint64_t epoch = 0; TaskId task; std::string uuid; };
 struct Heartbeat { std::uint64_t epoch = 0, n = 0, commit = 0; };
-using Down = std::variant<Welcome, Snapshot, Delta, Ack, Heartbeat>;
+/// A secret as it is now: before the first task of the stream that uses it, and at each change from then on. Agents of croft before 0.2 know no such record;
+/// it is sent only where a task has secrets.
+struct Secret { std::uint64_t epoch = 0; std::string name; SecretValue value; };
+using Down = std::variant<Welcome, Snapshot, Delta, Ack, Heartbeat, Secret>;
 
 // --- up ---
 /// Progress of one task's preparation, shown but not acknowledged ("pulling image: 12 of 40 MB").

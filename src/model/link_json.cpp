@@ -1,5 +1,6 @@
 #include "model/link_json.hpp"
 
+#include "base/text.hpp"
 #include "model/json_parts.hpp"
 
 namespace croft::link {
@@ -62,6 +63,9 @@ struct DownWriter {
     write_ids(w, "forget", r.forget);
   }
   void operator()(const Ack& r) { w.field("type", "ack").field("epoch", r.epoch).field("task", r.task).field("uuid", r.uuid); }
+  void operator()(const Secret& r) {
+    w.field("type", "secret").field("epoch", r.epoch).field("name", r.name).field("version", r.value.version).field("value", base64_encode(r.value.value));
+  }
   void operator()(const Heartbeat& r) { w.field("type", "heartbeat").field("epoch", r.epoch).field("n", r.n).field("commit", r.commit); }
 };
 
@@ -139,6 +143,11 @@ Result<Down> decode_down(std::string_view line) {
   if (type == "welcome")
     return Welcome{epoch, natural(v, "commit"), json::text(v, "cluster_id"), json::text(v, "subscription"), AgentId(json::text(v, "agent")),
                    Millis(json::integer(v, "heartbeat_ms", 5000))};
+  if (type == "secret") {
+    auto value = base64_decode(json::text(v, "value"));
+    if (!value || json::text(v, "name").empty()) return fail(Errc::invalid, "link record: a secret without name or value");
+    return Secret{epoch, json::text(v, "name"), {natural(v, "version"), std::move(*value)}};
+  }
   if (type != "snapshot" && type != "delta") return fail(Errc::invalid, "link record: unknown type '{}'", type);
   auto tasks = wanted_from(v, type == "snapshot" ? "tasks" : "set");
   if (!tasks) return fail(std::move(tasks).error().within("link record"));

@@ -85,6 +85,20 @@ struct DockerSpec {
   bool operator==(const DockerSpec&) const = default;
 };
 
+/// A secret that a task gets. Its value is no part of the spec: it comes over the link by itself and is on no disk of the node.
+struct SecretUse {
+  std::string secret;                       ///< its path, "/service/db-password"
+  std::string env;                          ///< the variable that has it; "": a file has it
+  std::string file = {};                    ///< where the task sees the file: absolute in its image, else in its sandbox
+  bool operator==(const SecretUse&) const = default;
+};
+/// A secret as it is now. version 0: there is none of this name.
+struct SecretValue {
+  std::uint64_t version = 0;                ///< raised by each change
+  std::string value;                        ///< any bytes
+  bool operator==(const SecretValue&) const = default;
+};
+
 /// Everything an agent needs to start one task; fixed for the task's whole life.
 struct TaskSpec {
   TaskId id;
@@ -106,7 +120,7 @@ struct TaskSpec {
   std::vector<HealthCheck> health_checks;
   std::vector<ReadinessCheck> readiness_checks;
   std::optional<Millis> kill_grace;         ///< TERM to KILL; absent: the agent's default (3 s)
-  std::string secrets_note;                 ///< reserved for the secrets issue; empty
+  std::vector<SecretUse> secrets;
   bool operator==(const TaskSpec&) const = default;
 };
 

@@ -43,6 +43,12 @@ void write_checks(JsonWriter& w, const TaskSpec& s) {
   w.end_array();
 }
 
+void write_secrets(JsonWriter& w, const std::vector<SecretUse>& secrets) {
+  w.key("secrets").begin_array();
+  for (const auto& s : secrets) w.begin_object().field("secret", s.secret).field("env", s.env).field("file", s.file).end_object();
+  w.end_array();
+}
+
 void read_mounts(const json::value& v, TaskSpec& s) {
   for (const auto& a : json::list(v, "fetch"))
     s.fetch.push_back({json::text(a, "uri"), json::text(a, "dest"), json::boolean(a, "extract", true), json::boolean(a, "executable"), json::boolean(a, "cache")});
@@ -95,6 +101,7 @@ void write(JsonWriter& w, const TaskSpec& s) {
   if (s.docker) write_docker(w, *s.docker);
   if (!s.health_checks.empty() || !s.readiness_checks.empty()) write_checks(w, s);
   if (s.kill_grace) w.field("kill_grace_ms", s.kill_grace->count());
+  if (!s.secrets.empty()) write_secrets(w, s.secrets);
   w.end_object();
 }
 
@@ -119,6 +126,7 @@ Result<TaskSpec> spec_from(const json::value& v) {
   if (const auto* d = json::find(v, "docker")) s.docker = docker_from(*d);
   read_checks(v, s);
   if (json::find(v, "kill_grace_ms")) s.kill_grace = Millis(json::integer(v, "kill_grace_ms"));
+  for (const auto& u : json::list(v, "secrets")) s.secrets.push_back({json::text(u, "secret"), json::text(u, "env"), json::text(u, "file")});
   return s;
 }
 

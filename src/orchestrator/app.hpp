@@ -52,7 +52,9 @@ struct App {
   std::optional<std::vector<std::string>> args;
   std::string user, role = "*", executor;
   Labels env, labels;
-  boost::json::value env_secrets;         ///< env entries of the form {"secret": name}, kept for read-back; null when none
+  std::map<std::string, std::string> secrets;      ///< the manifest's own name for each: its source, as written
+  std::map<std::string, std::string> env_secrets;  ///< variable: the manifest's name of its secret
+  std::vector<std::pair<std::string, std::string>> secret_files;  ///< containerPath, the manifest's name of its secret
   std::uint32_t instances = 1;
   Resources resources{1000, 128'000, 0, 0};
   std::optional<Milli> cpus_limit, mem_limit;
@@ -74,7 +76,7 @@ struct App {
   bool kill_oldest_first = false;
   std::optional<Seconds> kill_grace;
   std::vector<std::string> accepted_roles;
-  boost::json::value kept;                ///< object of known fields that have no effect yet (gpus policy, residency, secrets, check …), read back as sent
+  boost::json::value kept;                ///< object of known fields that have no effect yet (gpus policy, residency, check …), read back as sent
   std::string version, last_scaling, last_config_change;  ///< ISO time stamps, strictly increasing an app
 
   bool operator==(const App&) const = default;

@@ -6,6 +6,7 @@
 #include "base/text.hpp"
 #include "orchestrator/constraints.hpp"
 #include "orchestrator/core_impl.hpp"
+#include "orchestrator/secrets.hpp"
 
 namespace croft::orchestrator {
 
@@ -144,6 +145,12 @@ TaskSpec Orchestrator::Impl::make_spec(const App& app, const cluster::Placement&
   add_label_env(s.env, app.labels);
   add_port_env(s.env, s.ports);
   for (const auto& [name, value] : app.env) s.env[name] = value;
+  auto path_of = [&](const std::string& name) {
+    auto at = app.secrets.find(name);
+    return at == app.secrets.end() ? std::string() : secret_path(at->second);
+  };
+  for (const auto& [variable, name] : app.env_secrets) s.secrets.push_back({path_of(name), variable});
+  for (const auto& [file, name] : app.secret_files) s.secrets.push_back({path_of(name), "", file});
   return s;
 }
 

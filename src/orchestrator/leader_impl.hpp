@@ -85,6 +85,9 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   Status load_records(const std::map<std::string, std::string>& stored);
   asio::awaitable<Status> seed_records();
   void publish_records();
+  void tell_secret(const std::string& key);
+  /// Whether all secrets of the intent's apps are there.
+  [[nodiscard]] Status check_secrets(const Intent& intent) const;
   asio::awaitable<std::expected<void, Refusal>> change_records_on_strand(RecordKeeper::MakeRecords make, AuditRecord audit);
   /// Whether the intent's caller may do all of it; the reason where he may not.
   [[nodiscard]] Status check_rights(const Intent& intent) const;

@@ -5,13 +5,14 @@
 #include <algorithm>
 
 #include "orchestrator/leader_impl.hpp"
+#include "orchestrator/secrets.hpp"
 #include "secure/caller.hpp"
 
 namespace croft::orchestrator {
 
 namespace {
 
-constexpr std::string_view kept_prefixes[] = {"users/", "tokens/", "trust/", "hosts/", "joins/"};
+constexpr std::string_view kept_prefixes[] = {"users/", "tokens/", "trust/", "hosts/", "joins/", secrets_prefix};
 /// Somebody who tries what he may not must not fill the store.
 constexpr std::size_t refusals_a_minute = 60;
 
@@ -37,6 +38,31 @@ Status LeaderService::Impl::load_records(const std::map<std::string, std::string
     if (auto ok = term->audit.load(key, value); !ok) return ok;
   }
   term->records = std::move(kept);
+  for (const auto& [key, value] : *term->records)
+    if (key.starts_with(secrets_prefix)) tell_secret(key);
+  return {};
+}
+
+/// One that cannot be read is none: its tasks say so when they start, and everything else goes on.
+void LeaderService::Impl::tell_secret(const std::string& key) {
+  auto path = key.substr(secrets_prefix.size() - 1);
+  auto at = term->records->find(key);
+  SecretValue value;
+  if (at != term->records->end()) {
+    auto read = decode_secret(path, at->second, options.keys.get());
+    if (read) value = std::move(read->value);
+    else log::error("leader", "secret {}: {}", path, read.error().context);
+  }
+  term->cluster.set_secret(path, std::move(value));
+}
+
+Status LeaderService::Impl::check_secrets(const Intent& intent) const {
+  for (const auto& [id, app] : intent.apps) {
+    if (!app) continue;
+    for (const auto& [name, source] : app->secrets)
+      if (auto path = secret_path(source); !term->records->contains(secret_key(path)))
+        return fail(Errc::invalid, "app {}: secrets/{}/source: there is no secret {}; it is made by: croft secret set {}", id, name, path, path);
+  }
   return {};
 }
 
@@ -85,6 +111,10 @@ asio::awaitable<std::expected<void, Refusal>> LeaderService::Impl::change_record
   audit.when = now.wall;
   audit = term->audit.entry(std::move(audit));
   term->audit.put(audit, *batch);
+  std::set<std::string> secrets;
+  for (const auto& [key, value] : batch->put) secrets.insert(key);
+  secrets.insert(batch->remove.begin(), batch->remove.end());
+  std::erase_if(secrets, [](const std::string& key) { return !key.starts_with(secrets_prefix); });
   auto epoch = term->term.epoch;
   auto number = co_await commit(std::move(*batch));
   if (number && !in_term(epoch)) number = fail(Errc::unavailable, "this master no longer leads");
@@ -92,6 +122,8 @@ asio::awaitable<std::expected<void, Refusal>> LeaderService::Impl::change_record
     term->records = std::move(next);
     term->audit.keep(std::move(audit));
     publish_records();
+    for (const auto& key : secrets) tell_secret(key);
+    if (!secrets.empty()) turn(system_now());
   }
   unlock();
   if (!number) co_return std::unexpected(Refusal{std::move(number).error(), {}});
@@ -146,7 +178,7 @@ void LeaderService::Impl::note_on_strand(AuditRecord record) {
   term->audit.keep(std::move(record));
   for (auto& [key, value] : batch.put) background.put[key] = std::move(value);
   for (auto& key : batch.remove) background.remove.push_back(std::move(key));
-  if (!committing && now.mono >= background_after) net::spawn(strand, "background commit", commit_background());
+  if (!committing && now.mono >= background_after) net::spawn(strand, "background commit", commit_background(), shared_from_this());
 }
 
 // --- the public face ---

@@ -90,7 +90,7 @@ asio::awaitable<void> LeaderService::Impl::lead() {
       continue;
     }
     auto timers = timer_loop(term->term.epoch);
-    net::spawn(strand, "leader timers", std::move(timers));
+    net::spawn(strand, "leader timers", std::move(timers), self);
     co_await election->lost();
     step_down();
   }
@@ -166,7 +166,7 @@ void LeaderService::Impl::turn(Now now) {
       background.put[key] = std::move(value);
     }
   }
-  if (!background.empty() && !committing && now.mono >= background_after) net::spawn(strand, "background commit", commit_background());
+  if (!background.empty() && !committing && now.mono >= background_after) net::spawn(strand, "background commit", commit_background(), shared_from_this());
   auto apps = term->core.take_changed_apps();
   view_dirty = view_dirty || !apps.empty();
   changed_apps.merge(apps);
@@ -214,7 +214,7 @@ asio::awaitable<Result<std::uint64_t>> LeaderService::Impl::commit(coordination:
     log::error("leader", "fenced by another epoch: {}", number.error().context);
     leads = false;
     auto leaving = election->resign();
-    net::spawn(strand, "resign", std::move(leaving));
+    net::spawn(strand, "resign", std::move(leaving), shared_from_this());
   }
   co_return number;
 }
@@ -262,6 +262,10 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
     note_on_strand({0, now.wall, intent->caller->who.str(), intent->caller->source, intent->what, {}, false, allowed.error().context});
     co_return std::unexpected(Refusal{std::move(allowed).error(), {}, {}, true});
   }
+  if (auto there = check_secrets(*intent); !there) {
+    unlock();
+    co_return std::unexpected(Refusal{std::move(there).error(), {}});
+  }
   auto proposal = term->core.propose(*intent, now);
   if (!proposal) {
     unlock();
@@ -302,7 +306,7 @@ LeaderService::~LeaderService() = default;
 
 void LeaderService::start(std::function<void(Error)> failed) {
   impl_->failed = std::move(failed);
-  net::spawn(impl_->strand, "leader", impl_->lead());
+  net::spawn(impl_->strand, "leader", impl_->lead(), impl_);
 }
 
 asio::awaitable<void> LeaderService::stop() {

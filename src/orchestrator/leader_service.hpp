@@ -11,6 +11,7 @@
 #include "coordination/store.hpp"
 #include "net/http.hpp"
 #include "orchestrator/leader.hpp"
+#include "secure/seal.hpp"
 
 namespace croft::orchestrator {
 
@@ -24,6 +25,8 @@ struct LeaderOptions {
   Options orchestrator;
   /// Records that shall be there from the first term on (the first operator's token, the CAs), worked out of those that are.
   std::function<Result<coordination::Batch>(const Records&)> seed;
+  /// The cluster's keys, under which secrets are sealed. Null on a farm without.
+  std::shared_ptr<const secure::KeyRing> keys;
   /// At the begin of a term and after each change; from the strand, quick.
   std::function<void(std::shared_ptr<const Records>)> records_changed;
 };

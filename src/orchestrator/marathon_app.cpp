@@ -53,16 +53,27 @@ void read_labels(Fields& f, std::string_view key, Labels& into) {
 
 void read_env(Fields& f, App& app) {
   if (!f.has("env")) return;
-  Labels out;
-  json::object secrets;
+  Labels out, secrets;
   f.each_member("env", [&](const std::string& name, const json::value& v, const std::string& path) {
     if (trim(name).empty()) f.problems().meaning(path, "must not be empty");
     if (v.is_string()) out[name] = std::string(v.get_string());
-    else if (v.is_object() && json::find(v, "secret")) secrets[name] = v;
+    else if (v.is_object() && json::find(v, "secret")) secrets[name] = json::text(v, "secret");
     else f.problems().shape(path, "error.expected.jsstring");
   });
   app.env = std::move(out);
-  app.env_secrets = secrets.empty() ? json::value(nullptr) : json::value(std::move(secrets));
+  app.env_secrets = std::move(secrets);
+}
+
+void read_secrets(Fields& f, App& app) {
+  if (!f.has("secrets")) return;
+  std::map<std::string, std::string> out;
+  f.each_member("secrets", [&](const std::string& name, const json::value& v, const std::string& path) {
+    const auto* source = v.is_object() ? json::find(v, "source") : nullptr;
+    if (!source) f.problems().shape(path + (v.is_object() ? "/source" : ""), v.is_object() ? "error.path.missing" : "error.expected.jsobject");
+    else if (!source->is_string()) f.problems().shape(path + "/source", "error.expected.jsstring");
+    else out[name] = std::string(source->get_string());
+  });
+  app.secrets = std::move(out);
 }
 
 HealthCheck read_check(Fields& f) {
@@ -207,7 +218,7 @@ void read_resources(Fields& f, App& app) {
 
 /// Fields that are known and have no effect here: kept, so that they read back as they were sent.
 void keep_others(Fields& f, App& app) {
-  static constexpr std::string_view keys[] = {"check", "executorResources", "storeUrls", "tty", "secrets"};
+  static constexpr std::string_view keys[] = {"check", "executorResources", "storeUrls", "tty"};
   json::object kept = app.kept.is_object() ? app.kept.get_object() : json::object();
   for (auto key : keys)
     if (f.has(key)) kept[key] = f.raw(key);
@@ -216,8 +227,7 @@ void keep_others(Fields& f, App& app) {
   };
   shape("tty", f.has("tty") && f.raw("tty").is_bool(), "error.expected.jsboolean");
   shape("storeUrls", f.has("storeUrls") && f.raw("storeUrls").is_array(), "error.expected.jsarray");
-  for (auto key : {"check", "executorResources", "secrets"}) shape(key, f.has(key) && f.raw(key).is_object(), "error.expected.jsobject");
-  if (f.has("secrets") && f.raw("secrets").is_object() && f.raw("secrets").get_object().empty()) kept.erase("secrets");
+  for (auto key : {"check", "executorResources"}) shape(key, f.has(key) && f.raw(key).is_object(), "error.expected.jsobject");
   // Without persistent volumes, which are refused, it means nothing; what is no residency is none all the same.
   if (auto residency = f.object("residency")) {
     std::int64_t seconds = 0;
@@ -308,6 +318,7 @@ App read_manifest(const json::value& body, App app, Problems& problems) {
   }
   f.text("user", app.user), f.text("role", app.role), f.text("executor", app.executor);
   read_env(f, app);
+  read_secrets(f, app);
   read_labels(f, "labels", app.labels);
   read_resources(f, app);
   read_lists(f, app);

@@ -91,6 +91,7 @@ void read_container(Fields& f, App& app, Given& given) {
   app.container = type == "DOCKER" ? ContainerType::docker : ContainerType::mesos;
   app.docker.reset();
   app.volumes.clear();
+  app.secret_files.clear();
   if (auto docker = container->object("docker")) read_docker(*docker, app, given);
   else if (type == "DOCKER") f.problems().meaning("/container/docker", "not defined");
   if (container->has("portMappings")) {
@@ -100,8 +101,13 @@ void read_container(Fields& f, App& app, Given& given) {
   }
   container->each_object("volumes", [&](Fields& v) {
     if (v.has("persistent")) return v.problems().meaning(v.path() + "/persistent", "persistent volumes are not supported");
-    for (auto [kind, feature] : {std::pair{"external", "external_volumes"}, std::pair{"secret", "secrets"}})
-      if (v.has(kind)) return v.problems().meaning(v.path() + "/" + kind, fmt::format("Feature {0} is not enabled. Enable with --enable_features {0})", feature));
+    if (v.has("external")) return v.problems().meaning(v.path() + "/external", "Feature external_volumes is not enabled. Enable with --enable_features external_volumes)");
+    if (v.has("secret")) {
+      auto& file = app.secret_files.emplace_back();
+      v.required_text("containerPath", file.first);
+      v.text("secret", file.second);
+      return;
+    }
     Volume volume;
     v.required_text("containerPath", volume.container_path);
     v.text("hostPath", volume.host_path);

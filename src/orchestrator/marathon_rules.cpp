@@ -8,14 +8,13 @@
 #include "base/json.hpp"
 #include "base/text.hpp"
 #include "orchestrator/marathon_app.hpp"
+#include "orchestrator/secrets.hpp"
 
 namespace croft::orchestrator {
 
 namespace {
 
 bool mapped(const App& app) { return !app.networks.empty() && app.networks[0].mode != NetworkMode::host; }
-
-std::string disabled(std::string_view feature) { return fmt::format("Feature {0} is not enabled. Enable with --enable_features {0})", feature); }
 
 void check_command(const App& app, Problems& problems) {
   if (app.cmd && app.args) problems.meaning("", "AppDefinition must not contain both 'cmd' and 'args'.");
@@ -120,14 +119,42 @@ void check_resources(const App& app, Problems& problems) {
       problems.meaning("/acceptedResourceRoles", app.role == "*" ? "acceptedResourceRoles can only contain *" : fmt::format("acceptedResourceRoles can only contain * and {}", app.role));
 }
 
+/// An image's folder that would be hidden as a whole must be one that it can do without.
+bool hides_too_much(std::string_view folder) {
+  static constexpr std::string_view needed[] = {"",      "/bin", "/boot", "/dev", "/etc",  "/home", "/lib", "/lib32", "/lib64", "/media", "/mnt", "/mnt/mesos", "/mnt/mesos/sandbox",
+                                                "/opt", "/root", "/run",  "/sbin", "/srv", "/tmp",  "/usr", "/usr/bin", "/usr/lib", "/var"};
+  for (std::string_view above : {"/proc/", "/sys/", "/dev/", "/mnt/mesos/"})
+    if ((std::string(folder) + "/").starts_with(above)) return true;
+  return std::find(std::begin(needed), std::end(needed), folder) != std::end(needed);
+}
+
+void check_secret_file(const App& app, std::string_view file, const std::string& at, std::set<std::string_view>& taken, Problems& problems) {
+  bool inside = file.starts_with('/');
+  auto steps = split(file.substr(inside ? 1 : 0), '/');
+  bool odd = std::any_of(steps.begin(), steps.end(), [](const auto& s) { return s.empty() || s == "." || s == ".." || s.find('\0') != std::string::npos; });
+  if (odd || file.size() > 1024) problems.meaning(at, "must be a path without empty, '.' or '..' parts, of at most 1024 bytes");
+  else if (inside && !app.docker) problems.meaning(at, "must be relative, to the sandbox: without an image a task sees the host's own folders");
+  else if (inside && hides_too_much(file.substr(0, file.rfind('/')))) problems.meaning(at, fmt::format("the file's whole folder is the secrets' then; {} is not one that an image can do without: take such as /run/secrets", file.substr(0, std::max<std::size_t>(file.rfind('/'), 1))));
+  if (!taken.insert(file).second) problems.meaning(at, "is the path of another secret, too");
+}
+
 void check_secrets(const App& app, Problems& problems) {
-  const auto* declared = app.kept.is_object() ? app.kept.get_object().if_contains("secrets") : nullptr;
-  if (declared) problems.meaning("/secrets", disabled("secrets"));
-  if (!app.env_secrets.is_object()) return;
-  for (const auto& e : app.env_secrets.get_object()) {
-    problems.meaning("/env/" + std::string(e.key()), disabled("secrets"));
-    auto name = json::text(e.value(), "secret");
-    if (!declared || !json::find(*declared, name)) problems.meaning("/env/" + std::string(e.key()), "references an undefined secret");
+  for (const auto& [name, source] : app.secrets) {
+    auto path = secret_path(source);
+    auto at = "/secrets/" + name + "/source";
+    if (auto ok = check_secret_path(path); !ok) problems.meaning(at, ok.error().context);
+    else if (!secret_is_for(path, app.id)) problems.meaning(at, fmt::format("secret {} is for apps below {}", path, group_of_secret(path)));
+  }
+  if (app.env_secrets.size() + app.secret_files.size() > secrets_of_app_max) problems.meaning("/secrets", fmt::format("at most {} may be used", secrets_of_app_max));
+  for (const auto& [variable, secret] : app.env_secrets) {
+    if (!app.secrets.contains(secret)) problems.meaning("/env/" + variable, "references an undefined secret");
+    if (variable.find('=') != std::string::npos) problems.meaning("/env/" + variable, "must not hold '='");
+  }
+  std::set<std::string_view> taken;
+  for (std::size_t i = 0; i < app.secret_files.size(); ++i) {
+    auto at = fmt::format("/container/volumes({})", app.volumes.size() + i);
+    if (!app.secrets.contains(app.secret_files[i].second)) problems.meaning(at + "/secret", "volume.secret must refer to an existing secret");
+    check_secret_file(app, app.secret_files[i].first, at + "/containerPath", taken, problems);
   }
 }
 

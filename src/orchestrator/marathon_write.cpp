@@ -54,6 +54,7 @@ void write_container(JsonWriter& w, const App& app, bool old_forms) {
   }
   w.key("volumes").begin_array();
   for (const auto& v : app.volumes) w.begin_object().field("containerPath", v.container_path).field("hostPath", v.host_path).field("mode", v.mode).end_object();
+  for (const auto& [path, secret] : app.secret_files) w.begin_object().field("containerPath", path).field("secret", secret).end_object();
   w.end_array();
   if (mapped) write_mappings(w, app);
   w.end_object();
@@ -149,8 +150,7 @@ void write_app_fields(JsonWriter& w, const App& app, bool old_forms) {
   if (!app.dependencies.empty() || old_forms) write_texts(w, "dependencies", app.dependencies);
   w.key("env").begin_object();
   for (const auto& [k, v] : app.env) w.field(k, v);
-  if (app.env_secrets.is_object())
-    for (const auto& e : app.env_secrets.get_object()) w.key(e.key()).value(e.value());
+  for (const auto& [variable, secret] : app.env_secrets) w.key(variable).begin_object().field("secret", secret).end_object();
   w.end_object();
   w.field("executor", app.executor);
   w.key("fetch").begin_array();
@@ -172,6 +172,11 @@ void write_app_fields(JsonWriter& w, const App& app, bool old_forms) {
   write_ports(w, app, old_forms);
   write_limits(w, app);
   w.field("role", app.role);
+  if (!app.secrets.empty()) {
+    w.key("secrets").begin_object();
+    for (const auto& [name, source] : app.secrets) w.key(name).begin_object().field("source", source).end_object();
+    w.end_object();
+  }
   if (app.kill_grace) w.field("taskKillGracePeriodSeconds", app.kill_grace->count());
   w.key("unreachableStrategy");
   if (app.unreachable.disabled) w.value("disabled");

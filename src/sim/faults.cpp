@@ -138,13 +138,14 @@ void Faults::strike_leadership(std::uint64_t kind) {
           w.after(w.between(300, length.count()), [h = h.get()] {
             if (h->core && h->stream) h->leave_stream(Millis(0));
           });
-    if (!host_faults_ || !w.chance(0.4)) return;
+    if (!host_faults_ || !w.chance(0.6)) return;
     auto* h = f.hosts[w.roll(f.hosts.size())].get();
-    w.after(w.between(1000, 4000), [this, h, &f] {
+    w.after(w.between(1000, 4000), [this, h, m, &f] {
       if (!h->core) return;
       f.note("{} loses power for a moment", h->label());
       trouble(h->node, Millis(1000));
       h->power_off(false);
+      h->master = m->index;  // whom it asks first when it is back
       later(Millis(400), [h, &f] {
         if (!f.net.up(h->node)) h->boot_agent();
       });

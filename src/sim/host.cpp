@@ -29,10 +29,12 @@ void Host::boot_agent() {
   farm_.net.start(node);
   ++lives_;
   runs_.clear();
+  waiting_.clear();
+  booted_ = farm_.world.elapsed();
   posting_ = false;
   pause_ = pause_first;
   ++page.membership.lives;
-  sync();
+  sync_membership();
   recover();
   farm_.note("{} agent up, {} records", label(), page.runs.size());
   farm_.net.after(node, farm_.world.between(5, 40), [this] { connect(); });
@@ -146,7 +148,7 @@ void Host::on_record(const PipePtr& pipe, std::uint64_t of, const link::Down& re
 void Host::carry_out(const agent::Decisions& d, std::uint64_t epoch) {
   if (d.persist) {
     page.membership = core->membership();
-    if (!farm_.has(Bug::epoch_not_synced)) sync();
+    if (!farm_.has(Bug::epoch_not_synced)) sync_membership();
   }
   if (!d.start.empty() || !d.goals.empty()) farm_.judge.acts_on(*this, epoch, d.start.empty() ? d.goals[0].first.str() : d.start[0].id.str());
   for (const auto& spec : d.start) {
@@ -158,8 +160,9 @@ void Host::carry_out(const agent::Decisions& d, std::uint64_t epoch) {
     page.runs.erase(id);
     page.exits.erase(id);
     runs_.erase(id);
+    sync_run(id);
   }
-  if (!d.forget.empty() && !farm_.has(Bug::epoch_not_synced)) sync();
+  if (!d.secrets.empty()) follow_secrets(d.secrets);
   if (d.report) kick();
 }
 

@@ -19,6 +19,7 @@ struct Proc {
   Millis since{0}, answers_from{0}, ready_from{0};
   Millis sick_from{0}, sick_until{0};
   bool stubborn = false, ending = false;             ///< ignores TERM; has had it
+  std::map<std::string, std::uint64_t> secrets;      ///< versions in its files
   [[nodiscard]] bool answers(Millis now) const { return now >= answers_from && now >= sick_until; }
 };
 
@@ -73,13 +74,20 @@ class Host {
     bool started = false, over = false, kill_sent = false, unhealthy = false;
   };
   [[nodiscard]] link::AgentInfo info() const;
-  void sync() { stable = page; }
+  void sync_membership() { stable.membership = page.membership; }
+  /// One task's record; what else is not on the disk yet stays so.
+  void sync_run(const TaskId& id) {
+    if (auto at = page.runs.find(id); at != page.runs.end()) stable.runs[id] = at->second;
+    else stable.runs.erase(id), stable.exits.erase(id);
+  }
   void recover();
   void connect();
   void carry_out(const agent::Decisions& decisions, std::uint64_t epoch);
   void kick();
   void report_loop();
   void launch(const TaskId& id);
+  void read_secrets(Proc& proc);
+  void follow_secrets(const std::vector<std::string>& names);
   void spawn(const TaskId& id);
   void hold(const TaskId& id);
   void on_started(const TaskId& id);
@@ -93,7 +101,8 @@ class Host {
 
   Farm& farm_;
   std::map<TaskId, Run> runs_;
-  std::set<TaskId> begun_once_;
+  std::set<TaskId> begun_once_, waiting_;            ///< waiting_: for their secrets
+  Millis booted_{0};
   Millis pause_{20}, heard_{0};
   std::size_t asked_ = 0;                            ///< masters since it had a stream
   bool posting_ = false;

@@ -1,5 +1,7 @@
 // Tasks on a host: recorded, started, probed, ended; found again by the next life of the agent.
 
+#include <algorithm>
+
 #include "sim/farm.hpp"
 
 namespace croft::sim {
@@ -45,10 +47,10 @@ void Host::launch(const TaskId& id) {
     const auto* held = core->task(id);
     if (!held) return;
     if (!farm_.has(Bug::launch_not_recorded)) page.runs[id] = {held->spec, held->goal, held->draining_since, false, {}, {}, false};
-    sync();
+    sync_run(id);
     bool pulls = farm_.world.chance(0.04);
     if (pulls) core->progress(id, "pulling image: 1 of 40 MB");
-    farm_.net.after(node, pulls ? farm_.world.between(1000, 8000) : farm_.world.between(5, 250), [this, id] { spawn(id); });
+    farm_.net.after(node, pulls ? farm_.world.between(1000, 8000) : farm_.world.chance(0.5) ? farm_.world.between(1, 10) : farm_.world.between(5, 250), [this, id] { spawn(id); });
   });
 }
 
@@ -60,10 +62,19 @@ void Host::spawn(const TaskId& id) {
     farm_.probe(Probe::killed_before_start);
     return end_with(id, TaskState::killed, "REASON_TASK_KILLED_DURING_LAUNCH", "killed before it was started");
   }
+  if (auto known = core->secrets_of(held->spec); !known && known.error().code == Errc::unavailable) {
+    farm_.probe(Probe::launch_waited_for_secret);
+    waiting_.insert(id);
+    return;
+  } else if (!known) {
+    farm_.probe(Probe::launch_without_secret);
+    return end_with(id, TaskState::failed, "REASON_CONTAINER_LAUNCH_FAILED", known.error().context);
+  }
   if (auto at = page.runs.find(id); at != page.runs.end()) at->second.begun = true;
-  sync();
+  sync_run(id);
   Proc p;
   p.spec = held->spec;
+  read_secrets(p);
   p.since = w.elapsed();
   p.answers_from = p.since + w.between(30, 1500);
   p.ready_from = p.since + w.between(100, 3000);
@@ -75,6 +86,24 @@ void Host::spawn(const TaskId& id) {
   procs[id] = std::move(p);
   farm_.note("{} starts {}", label(), id);
   on_started(id);
+}
+
+/// What its files hold from now on.
+void Host::read_secrets(Proc& p) {
+  auto values = core->secrets_of(p.spec);
+  for (std::size_t i = 0; values && i < values->size(); ++i)
+    if (!p.spec.secrets[i].file.empty()) p.secrets[p.spec.secrets[i].secret] = (*values)[i].version;
+}
+
+void Host::follow_secrets(const std::vector<std::string>& names) {
+  for (const auto& id : std::exchange(waiting_, {})) spawn(id);
+  if (farm_.has(Bug::secret_files_forgotten) && farm_.world.elapsed() - booted_ < Millis(3000)) return;
+  for (auto& [id, p] : procs) {
+    auto before = p.secrets;
+    bool uses = std::any_of(p.spec.secrets.begin(), p.spec.secrets.end(), [&](const SecretUse& u) { return std::find(names.begin(), names.end(), u.secret) != names.end(); });
+    if (uses) read_secrets(p);
+    if (p.secrets != before) farm_.probe(Probe::secret_rotated);
+  }
 }
 
 /// After a restart of the agent: the executor is asked, or what it left behind is read.
@@ -172,8 +201,9 @@ void Host::set_goal(const TaskId& id, link::Goal goal) {
   if (auto at = page.runs.find(id); at != page.runs.end()) {
     at->second.goal = goal;
     if (goal == link::Goal::drain) at->second.draining_since = farm_.world.now().wall;
-    sync();
+    sync_run(id);
   }
+  if (goal == link::Goal::kill && waiting_.erase(id) > 0) return spawn(id);
   if (goal == link::Goal::kill || farm_.has(Bug::drain_taken_as_kill)) kill(id);
 }
 

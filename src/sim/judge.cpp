@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "orchestrator/app_json.hpp"
+#include "orchestrator/secrets.hpp"
 #include "sim/farm.hpp"
 
 namespace croft::sim {
@@ -13,7 +14,7 @@ namespace {
 
 constexpr Millis settled{13'000};          // an agent well for so long has registered, whatever happened before
 
-bool is_intent(const std::string& key) { return key.starts_with("apps/") || key.starts_with("rules/"); }
+bool is_intent(const std::string& key) { return key.starts_with("apps/") || key.starts_with("rules/") || key.starts_with(orchestrator::secrets_prefix); }
 
 bool serves_but_for_its_goal(const cluster::Task& t) {
   if (t.status.state != TaskState::running || !t.status.ready) return false;
@@ -117,6 +118,11 @@ void Judge::check_ledger(const Master& m) {
   for (const auto& [key, entry] : ledger_) {
     if (key.starts_with("rules/")) {
       if (m.term->core.rules().contains(AppId(key.substr(5))) != entry.text.has_value()) return farm_.fail("C1", fmt::format("{}: the leader does not hold what was acknowledged", key));
+      continue;
+    }
+    if (key.starts_with(orchestrator::secrets_prefix)) {
+      auto at = m.term->secrets.find(key);
+      if (at == m.term->secrets.end() || at->second != entry.text) return farm_.fail("C1", fmt::format("{}: the leader does not hold what was acknowledged", key));
       continue;
     }
     const auto* app = m.term->core.app(AppId(key.substr(4)));

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "orchestrator/secrets.hpp"
 #include "sim/farm.hpp"
 
 namespace croft::sim {
@@ -194,6 +195,11 @@ std::string Judge::unfinished() {
       if (task->goal != link::Goal::run) return fmt::format("{} is told to go and still runs", id);
       auto entry = ledger_.find("apps" + p.spec.app.str());
       if (entry != ledger_.end() && p.spec.app_version < entry->second.born) return fmt::format("{} runs, a task of the {} that was removed before this one was made", id, p.spec.app);
+      for (const auto& [name, version] : p.secrets) {
+        auto record = farm_.store.image().data.find(orchestrator::secret_key(name));
+        auto now = record == farm_.store.image().data.end() ? 0 : orchestrator::describe_secret(record->second)->value.version;
+        if (version != now) return fmt::format("{} has version {} of {} in its file, it is at {}", id, version, name, now);
+      }
       ++alive[p.spec.app], ++all;
     }
     for (const auto& [id, record] : h->page.runs)
@@ -222,7 +228,7 @@ std::string Judge::unfinished() {
     for (const auto& h : farm_.hosts)
       if (h->procs.contains(id)) return fmt::format("{} was to be killed, and that was acknowledged", id);
   for (const auto& [key, value] : farm_.store.image().data)
-    if (!key.starts_with("apps/") && !key.starts_with("versions/") && !key.starts_with("rules/") && !key.starts_with("agents/")) return fmt::format("{} stays in the store", key);
+    if (!key.starts_with("apps/") && !key.starts_with("versions/") && !key.starts_with("rules/") && !key.starts_with("agents/") && !key.starts_with(orchestrator::secrets_prefix)) return fmt::format("{} stays in the store", key);
   return {};
 }
 

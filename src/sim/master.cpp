@@ -1,5 +1,6 @@
 // A master's life: its session, its term, its turns, its commits. The faces are in master_faces.cpp.
 
+#include "orchestrator/secrets.hpp"
 #include "sim/farm.hpp"
 
 namespace croft::sim {
@@ -149,6 +150,8 @@ void Master::start_term(StoreSim::Image image) {
   t.since = f.world.elapsed();
   f.note("{} leads: epoch {} head {} of {}", f.net.name(node), image.epoch, image.head, image.cluster_id);
   if (auto ok = t.core.load(image.data, f.world.now()); !ok) return f.fail("C1", "the store cannot be loaded: " + ok.error().context);
+  for (const auto& [key, value] : image.data)
+    if (key.starts_with(orchestrator::secrets_prefix)) t.secrets[key] = value, tell_secret(key);
   if (f.has(Bug::partial_snapshot))
     for (const auto& [key, value] : image.data)
       if (key.starts_with("agents/")) t.catalog.complete(AgentId(key.substr(7)));

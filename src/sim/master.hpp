@@ -22,7 +22,9 @@ struct Op {
   std::uint64_t id = 0;
   std::string what;
   std::function<std::optional<orchestrator::Intent>(const orchestrator::Orchestrator&, Now)> make;  ///< a change, or
-  std::vector<TaskId> kill;                          ///< tasks to kill
+  std::vector<TaskId> kill;                          ///< tasks to kill, or
+  std::string secret;                                ///< one that gets another value,
+  bool unless_there = false;                         ///< or a first one
   bool rolls_back = false;                           ///< what was removed may come back with its tasks
   coordination::Batch batch;                         ///< what it came down to, once proposed
   std::uint64_t epoch = 0;
@@ -51,6 +53,7 @@ struct Term {
   bool committing = false, background_queued = false;
   std::deque<Work> waiting;                          ///< for the lock: one commit at a time
   coordination::Batch background;
+  std::map<std::string, std::string> secrets;        ///< records
   std::vector<Work> when_stored;                     ///< once all progress until now is stored
   Millis since{0}, wake{0};
   bool waited = false;                               ///< for agents of the leader before
@@ -114,6 +117,8 @@ class Master {
   void settle(std::uint64_t epoch, StoreSim::Outcome outcome, const Done& done);
   void commit_background();
   void change(const OpPtr& op);
+  void change_secret(const OpPtr& op);
+  void tell_secret(const std::string& key);
   void kill_tasks(const OpPtr& op);
   void answer(const OpPtr& op, Answer a);
   [[nodiscard]] bool still(std::uint64_t epoch) const { return term && term->term.epoch == epoch; }

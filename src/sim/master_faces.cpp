@@ -2,6 +2,7 @@
 
 #include "model/catalog_json.hpp"
 #include "model/link_json.hpp"
+#include "orchestrator/secrets.hpp"
 #include "sim/farm.hpp"
 
 namespace croft::sim {
@@ -161,7 +162,7 @@ void Master::on_op(const OpPtr& op, int hops) {
     (void)term->cluster.place(looked_at, 1);
   }
   if (!op->kill.empty()) return kill_tasks(op);
-  lock([this, op] { change(op); });
+  lock([this, op] { op->secret.empty() ? change(op) : change_secret(op); });
 }
 
 void Master::change(const OpPtr& op) {
@@ -193,6 +194,42 @@ void Master::change(const OpPtr& op) {
     if (force && !cancel) f.probe(Probe::deployment_forced);
     if (cancel) f.probe(Probe::deployment_rolled_back);
     term->core.apply(*proposal, f.world.now());
+    f.judge.acknowledged(op);
+    answer(op, Answer::done);
+    turn();
+    if (still(epoch)) unlock();
+  });
+}
+
+/// What stands in the records and what the agents are told of it.
+void Master::tell_secret(const std::string& key) {
+  auto path = key.substr(orchestrator::secrets_prefix.size() - 1);
+  auto read = orchestrator::decode_secret(path, term->secrets.at(key), nullptr);
+  if (!read) return farm_.fail("C12", key + " cannot be read back: " + read.error().context);
+  term->cluster.set_secret(path, read->value);
+}
+
+void Master::change_secret(const OpPtr& op) {
+  auto& f = farm_;
+  auto epoch = term->term.epoch;
+  if (!may_act()) return answer(op, Answer::unavailable), unlock();
+  auto key = orchestrator::secret_key(op->secret);
+  orchestrator::StoredSecret next{{1, {}}, f.world.now().wall, "users"};
+  if (op->unless_there && term->secrets.contains(key)) return unlock();
+  if (auto at = term->secrets.find(key); at != term->secrets.end()) next.value.version = orchestrator::describe_secret(at->second)->value.version + 1;
+  next.value.value = fmt::format("{} of op {}", op->secret, op->id);
+  op->batch.put[key] = orchestrator::encode_secret(op->secret, next, nullptr);
+  op->epoch = epoch;
+  f.note("op {} {}: proposed", op->id, op->what);
+  f.judge.proposed(op);
+  commit(op->batch, [this, &f, op, key, epoch](bool good) {
+    if (!good) {
+      f.judge.refused(op);
+      answer(op, Answer::unavailable);
+      return unlock();
+    }
+    term->secrets[key] = op->batch.put.at(key);
+    tell_secret(key);
     f.judge.acknowledged(op);
     answer(op, Answer::done);
     turn();

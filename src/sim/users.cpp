@@ -10,13 +10,24 @@ using orchestrator::Orchestrator;
 
 namespace {
 
-constexpr std::uint64_t apps_max = 5;
+constexpr std::uint64_t apps_max = 5, secrets_n = 2;
 
 AppId app_id(std::uint64_t n) { return AppId(n == 4 ? "/shop/cart" : fmt::format("/app{}", n)); }
 
 }  // namespace
 
-void Users::start() { loop(); }
+void Users::start() {
+  for (std::uint64_t n = 0; n < secrets_n; ++n)
+    if (farm_.world.chance(0.7)) send(give_secret(n));
+  loop();
+}
+
+OpPtr Users::give_secret(std::uint64_t n) {
+  auto op = std::make_shared<Op>();
+  op->secret = fmt::format("/s{}", n);
+  op->what = "give " + op->secret;
+  return op;
+}
 
 void Users::loop() {
   if (farm_.quiet) return;
@@ -61,6 +72,14 @@ App Users::dress(App app) {
   if (w.chance(0.1)) app.dependencies.push_back(app_id(0));
   app.env["N"] = std::to_string(flavour_++);
   app.env.erase("BAD");
+  app.secrets.clear();
+  app.env_secrets.clear();
+  app.secret_files.clear();
+  if (w.chance(0.4)) {
+    app.secrets["s"] = fmt::format("/s{}", w.roll(secrets_n));
+    if (w.chance(0.3)) app.env_secrets["S"] = "s";
+    else app.secret_files.emplace_back("s", "s");
+  }
   return app;
 }
 
@@ -146,6 +165,7 @@ OpPtr Users::pick() {
     }
     return op;
   }
+  if (w.chance(0.3)) return give_secret(w.roll(secrets_n));
   op->what = fmt::format("deploy {}", id);
   op->make = [this, id](const Orchestrator& core, Now) { return deploy(core, id); };
   return op;
@@ -153,6 +173,11 @@ OpPtr Users::pick() {
 
 void Users::repair() {
   paused = true;
+  for (std::uint64_t n = 0; n < secrets_n; ++n) farm_.world.after(Millis(11'000 + 200 * static_cast<std::int64_t>(n)), [this, n] {
+    auto op = give_secret(n);
+    op->unless_there = true;
+    send(op);
+  });
   for (std::uint64_t n = 0; n < apps_max; ++n) {
     auto op = std::make_shared<Op>();
     op->what = fmt::format("repair {}", app_id(n));

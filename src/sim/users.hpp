@@ -16,6 +16,7 @@ class Users {
   void loop();
   void send(OpPtr op);
   OpPtr pick();
+  static OpPtr give_secret(std::uint64_t n);
   std::optional<orchestrator::Intent> deploy(const orchestrator::Orchestrator& core, const AppId& id);
   std::optional<orchestrator::Intent> change(const orchestrator::Orchestrator& core, const AppId& id, std::uint64_t kind);
   orchestrator::App dress(orchestrator::App app);

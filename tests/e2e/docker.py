@@ -240,6 +240,37 @@ def test_credentials_by_uris(farm):
     farm.remove("/private")
 
 
+def test_secrets_inside(farm):
+    """Variables and files of a container; neither in its definition. A file follows a change."""
+    password, key = "password-" + os.urandom(8).hex(), "key-" + os.urandom(8).hex()
+    for name, value in (("pw", password), ("key", key)):
+        assert farm.call("PUT", f"/croft/v1/secrets/{name}", {"value": value})[0] == 201
+    cmd = 'echo "has $PW $(cat /run/creds/key) $(cat sub/key)"; while :; do cat /run/creds/key > /mnt/mesos/sandbox/seen.new; mv /mnt/mesos/sandbox/seen.new /mnt/mesos/sandbox/seen; sleep 0.1; done'
+    check = {"protocol": "COMMAND", "command": {"value": "test -n \"$PW\""}, "gracePeriodSeconds": 20, "intervalSeconds": 1, "timeoutSeconds": 2, "maxConsecutiveFailures": 1}
+    app = farm.box("/secretive", "cd /mnt/mesos/sandbox; " + cmd, healthChecks=[check], env={"PW": {"secret": "pw"}}, secrets={"pw": {"source": "pw"}, "key": {"source": "key"}})
+    app["container"]["volumes"] = [{"containerPath": "/run/creds/key", "secret": "key"}, {"containerPath": "sub/key", "secret": "key"}]
+    farm.deploy(app)
+    wait("it has them all", lambda: f"has {password} {key} {key}" in farm.output("/secretive"), 10)
+    task = farm.app("/secretive")["tasks"][0]["id"]
+    defined = farm.engine.docker("inspect", "croft-" + task).stdout
+    assert password not in defined and key not in defined
+    # What the app printed itself is where lines are kept; nothing else on any disk. (A farm without logins has no keys: its store holds base64.)
+    files = subprocess.run(["grep", "-rlaF", "--exclude=stdout*", "--exclude=seen*", "--exclude=*-json.log", "--exclude-dir=log", password, farm.dir], capture_output=True, text=True).stdout
+    assert not files, files
+    assert farm.call("PUT", "/croft/v1/secrets/key", {"value": "another"})[0] == 200
+    wait("the file follows", lambda: farm.output("/secretive", "seen") == "another", 10)
+    assert farm.app("/secretive")["tasks"][0]["id"] == task and farm.app("/secretive")["tasksHealthy"] == 1
+    # An image that brings its own command.
+    farm.engine.build("127.0.0.1:5002/own:1", {"busybox": "/bin/busybox"}, ["COPY busybox /bin/busybox", 'ENTRYPOINT ["/bin/busybox", "sh", "-c"]', 'CMD ["echo its own $PW; exec /bin/busybox sleep 1000"]'])
+    own = farm.box("/owncommand", None, image="127.0.0.1:5002/own:1", env={"PW": {"secret": "pw"}}, secrets={"pw": {"source": "pw"}})
+    farm.deploy(own)
+    wait("its own command has it", lambda: f"its own {password}" in farm.output("/owncommand"), 10)
+    for name in ("/secretive", "/owncommand"):
+        farm.remove(name)
+    for name in ("pw", "key"):
+        assert farm.call("DELETE", f"/croft/v1/secrets/{name}")[0] == 200
+
+
 def test_memory_and_health_inside(farm):
     farm.deploy(farm.box("/eater", "exec tail /dev/zero", mem=16), wait_for=False)
     failure = wait("it is killed", lambda: farm.app("/eater").get("lastTaskFailure"), 30)

@@ -77,6 +77,7 @@ class SecureFarm(Farm):
     def down(self):
         end_processes(self.roles.values())
         subprocess.run([self.bin + "/croft", "down", "--data", self.data], timeout=60)
+        assert not os.path.exists(self.secrets_folder()), "the folder of the secrets is left behind"
 
     def log(self):
         out = ""
@@ -358,6 +359,114 @@ def test_a_native_task_has_no_powers(farm):
     assert farm.call("POST", "/v2/apps", dict(sleeper("/service/rooted"), user="root"), who=basic("vic"))[0] in (403, 422)
     farm.call("DELETE", "/v2/apps/service/powers")
     farm.settled()
+
+
+KEEPER = """
+echo "core limit $(ulimit -c)"
+while :; do
+  echo "$PW $(cat conf/key)" > seen.new && mv seen.new seen
+  sleep 0.1
+done
+"""
+THIEF = """
+sleep 0.5
+for p in FOLDER FOLDER/* /run/croft/secrets "${MESOS_SANDBOX%/slaves/*}/slaves/.secrets/"*; do ls "$p" 2>&1; cat "$p"/files/own/* "$p"/env 2>&1; done
+cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep PW=
+echo all tried
+exec sleep 1000
+"""
+
+
+def test_secrets_are_seen_by_their_task_only(farm):
+    """S13: in no answer, no file on a disk, no line and no command line; files in running tasks follow a change."""
+    password, key, newer = (f"{what}-{os.urandom(8).hex()}" for what in ("password", "key", "newer"))
+    app = dict(sleeper("/service/keeper"), cmd=KEEPER, env={"PW": {"secret": "pw"}}, secrets={"pw": {"source": "service/pw"}, "key": {"source": "/service/key"}},
+               container={"type": "MESOS", "volumes": [{"containerPath": "conf/key", "secret": "key"}]})
+    status, body = farm.call("POST", "/v2/apps", app, who=basic("olga"))
+    assert status == 422 and "there is no secret /service/key" in str(body), (status, body)
+    assert "version 1" in farm.run("secret", "set", "/service/pw", stdin=password + "\n").stdout
+    with open(farm.dir + "/key.file", "w") as f:
+        f.write(key)
+    farm.run("secret", "set", "/service/key", "--file", farm.dir + "/key.file")
+    os.remove(farm.dir + "/key.file")
+    for who, path, code in (("olga", "/service/pw", 403), ("vic", "/service/pw", 403), ("adam", "/other/x", 403), ("adam", "/service/of-adam", 201)):
+        assert farm.call("PUT", "/croft/v1/secrets" + path, {"value": "x"}, who=basic(who))[0] == code, (who, path)
+    assert farm.call("DELETE", "/croft/v1/secrets/service/of-adam", who=basic("adam"))[0] == 200
+    for bad, code in (({}, 422), ({"value": ""}, 422), ({"value": 5}, 422), ({"base64": "%"}, 422), ({"value": "x", "base64": "eA=="}, 422), ({"value": "x", "more": 1}, 422), ({"value": "x" * 70000}, 413)):
+        assert farm.call("PUT", "/croft/v1/secrets/service/bad", bad)[0] == code, (str(bad)[:60], code)
+    assert farm.call("PUT", "/croft/v1/secrets/service/a%20b", {"value": "x"})[0] in (400, 403, 422)
+    assert farm.call("GET", "/croft/v1/secrets", who=basic("vic"))[1] == {"secrets": []}
+    assert [s["name"] for s in farm.call("GET", "/croft/v1/secrets", who=basic("olga"))[1]["secrets"]] == ["/service/key", "/service/pw"]
+    farm.deploy(app)
+
+    def task():
+        return farm.app("/service/keeper")["tasks"][0]["id"]
+
+    def seen():
+        try:
+            with open(glob.glob(f"{farm.data}/node/slaves/*/frameworks/*/executors/{task()}/runs/latest/seen")[0]) as f:
+                return f.read().strip()
+        except (OSError, IndexError):
+            return None
+
+    wait("the task sees both", lambda: seen() == f"{password} {key}", 10)
+    assert farm.call("DELETE", "/croft/v1/secrets/service/pw")[0] == 409
+    # Nothing of it anywhere else.
+    answers = [farm.get(path) for path in ("/v2/apps", "/v2/tasks", "/v2/apps/service/keeper", "/v2/apps/service/keeper/versions", "/croft/v1/secrets", "/croft/v1/secrets/service/pw", "/croft/v1/audit?last=1000", "/croft/v1/overview")]
+    answers += [farm.get("/state", port=5050), farm.get("/state", port=5051), farm.get("/logstash-*/_search?size=1000", port=9200)]
+    encoded = [base64.b64encode(value.encode()).decode().rstrip("=") for value in (password, key)]
+    for needle in (password, key, *encoded):
+        assert needle not in json.dumps(answers), "a secret is in an answer"
+        files = subprocess.run(["grep", "-rlaF", "--exclude=seen", "--exclude=seen.new", needle, farm.dir], capture_output=True, text=True).stdout
+        assert not files, files
+        for line in glob.glob("/proc/[0-9]*/cmdline"):
+            try:
+                with open(line, "rb") as f:
+                    assert needle.encode() not in f.read(), line
+            except OSError:
+                pass
+    with open("/proc/mounts") as f:
+        assert f"ramfs {farm.secrets_folder()} ramfs" in f.read(), "memory that is never swapped out"
+    assert "core limit 0" in sandbox_file(farm, task(), "stdout")
+    # Another task, the same user.
+    farm.deploy(dict(sleeper("/service/thief"), cmd=THIEF.replace("FOLDER", farm.secrets_folder())))
+    thief = farm.app("/service/thief")["tasks"][0]["id"]
+    wait("it has tried all", lambda: "all tried" in (sandbox_file(farm, thief, "stdout") or ""), 10)
+    told = sandbox_file(farm, thief, "stdout") + sandbox_file(farm, thief, "stderr")
+    assert password not in told and key not in told and "ermission denied" in told, told
+    farm.call("DELETE", "/v2/apps/service/thief?force=true")
+    farm.settled()
+    # A file follows without a restart, also over a death of the node; a variable stays until the app is restarted.
+    before, begun = task(), time.monotonic()
+    farm.run("secret", "set", "/service/key", stdin=newer)
+    wait("the file follows", lambda: seen() == f"{password} {newer}", 10)
+    print(f"    the task saw the new value after {time.monotonic() - begun:.2f} s")
+    farm.roles["node"].kill()
+    farm.roles["node"].wait()
+    farm.run("secret", "set", "/service/key", stdin=key)
+    farm.run("secret", "set", "/service/pw", stdin=newer)
+    farm.start_role("node")
+    wait("it follows once the node is back", lambda: seen() == f"{password} {key}", 15)
+    assert task() == before
+    farm.call("POST", "/v2/apps/service/keeper/restart")
+    farm.settled()
+    wait("the variable is the new one", lambda: seen() == f"{newer} {key}", 10)
+    records = farm.call("GET", "/croft/v1/audit?last=1000&path=/service/pw")[1]["records"]
+    assert [r["what"] for r in records] == ["secret /service/pw set"] * 2 and records[0]["paths"] == ["/service/pw"], records
+    farm.call("DELETE", "/v2/apps/service/keeper")
+    farm.settled()
+    wait("its values are gone from the node", lambda: os.listdir(farm.secrets_folder()) == [], 5)
+    for name in ("pw", "key"):
+        farm.run("secret", "remove", "/service/" + name)
+    assert farm.call("GET", "/croft/v1/secrets/service/pw")[0] == 404
+
+
+def sandbox_file(farm, task, name):
+    found = glob.glob(f"{farm.data}/node/slaves/*/frameworks/*/executors/{task}/runs/latest/{name}")
+    if not found:
+        return None
+    with open(found[0]) as f:
+        return f.read()
 
 
 def test_checks_of_others_ports(farm):

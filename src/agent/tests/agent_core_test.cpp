@@ -101,6 +101,25 @@ TEST_F(LinkEnd, EachRegistrationHasItsNumberInThisLife) {
   EXPECT_LT(first.number, second.number);
 }
 
+TEST_F(LinkEnd, ASecretsValueIsTheNewestThatWasTold) {
+  auto s = spec("t");
+  s.secrets = {{"/pw", "PW"}, {"/key", "", "key"}};
+  EXPECT_EQ(core_.secrets_of(s).error().code, Errc::unavailable) << "a launch that a former life began waits";
+  welcome();
+  EXPECT_EQ(down(link::Secret{3, "/pw", {1, "one"}}).secrets, std::vector<std::string>{"/pw"});
+  down(link::Secret{3, "/key", {}});
+  EXPECT_EQ(core_.secrets_of(s).error().code, Errc::not_found) << "the leader said that there is none";
+  down(link::Secret{3, "/key", {4, "k"}});
+  EXPECT_EQ(*core_.secrets_of(s), (std::vector<SecretValue>{{1, "one"}, {4, "k"}}));
+  core_.disconnected();
+  welcome(4);
+  EXPECT_TRUE(core_.secrets_of(s)) << "a launch under way goes on with what it knows";
+  EXPECT_TRUE(down(link::Secret{4, "/pw", {1, "one"}}).secrets.empty()) << "nothing new";
+  EXPECT_EQ(down(link::Secret{4, "/pw", {2, "two"}}).secrets, std::vector<std::string>{"/pw"});
+  EXPECT_EQ(core_.secrets_of(s)->at(0).value, "two");
+  EXPECT_FALSE(core_.on_down(link::Secret{3, "/pw", {1, "one"}}, at(0))) << "of a deposed leader";
+}
+
 TEST_F(LinkEnd, AGapLeavesTheStream) {
   welcome();
   down(link::Snapshot{3, 1, {}});

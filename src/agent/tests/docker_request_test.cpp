@@ -1,4 +1,5 @@
 #include "agent/docker_request.hpp"
+#include "agent/secret_files.hpp"
 
 #include <gtest/gtest.h>
 
@@ -93,6 +94,43 @@ class Auth : public ::testing::Test {
   void put(const std::string& name, const std::string& text) { std::ofstream(folder_ / name) << text; }
   std::filesystem::path folder_ = std::filesystem::temp_directory_path() / ("croft-auth-" + random_uuid());
 };
+
+TEST(Secrets, FilesGetFoldersThatCanBeReplacedAtOnce) {
+  auto l = launch_of();
+  l.spec.secrets = {{"/pw", "PW"}, {"/key", "", "conf/key"}, {"/cert", "", "/run/tls/cert.pem"}, {"/ca", "", "/run/tls/ca.pem"}};
+  auto plan = plan_secrets(l.spec, "/own");
+  EXPECT_EQ(plan.env, "files/own/.env");
+  EXPECT_EQ(plan.files, (std::vector<std::string>{"", "files/own/1", "files/0/cert.pem", "files/0/ca.pem"}));
+  ASSERT_EQ(plan.links.size(), 1u);
+  EXPECT_EQ(plan.links[0].path, "conf/key");
+  EXPECT_EQ(plan.links[0].target, "/own/1");
+  ASSERT_EQ(plan.mounts.size(), 2u);
+  EXPECT_EQ(plan.mounts[0].target, "/run/tls");
+  EXPECT_EQ(plan.mounts[1].target, "/own");
+  l.spec.docker.reset();
+  EXPECT_EQ(plan_secrets(l.spec, "/own").env, "env") << "without an image only the executor sees them";
+}
+
+TEST(Secrets, AContainersDefinitionHasNoValueAndItsCommandIsWrapped) {
+  auto l = launch_of();
+  l.spec.secrets = {{"/pw", "PW"}};
+  l.secrets = "/run/croft/secrets/1/web.1";
+  DockerHost host;
+  host.executor = "/usr/lib/croft-executor";
+  auto body = *create_request(l, host, {{"/entry"}, {"a", "b"}});
+  EXPECT_EQ(json::print(body.at("Entrypoint")), R"(["/mnt/mesos/croft-executor","--env","/mnt/mesos/secrets/.env","--","/entry"])");
+  EXPECT_EQ(json::print(body.at("Cmd")), R"(["a","b"])") << "the image's own";
+  auto of_host = json::print(body.at("HostConfig"));
+  EXPECT_TRUE(has(of_host, R"({"Type":"bind","Source":"/run/croft/secrets/1/web.1/files/own","Target":"/mnt/mesos/secrets","ReadOnly":true})")) << of_host;
+  EXPECT_TRUE(has(of_host, R"({"Type":"bind","Source":"/usr/lib/croft-executor","Target":"/mnt/mesos/croft-executor","ReadOnly":true})")) << of_host;
+  EXPECT_TRUE(has(of_host, R"({"Name":"core","Soft":0,"Hard":0})")) << of_host;
+  l.spec.cmd = "run";
+  EXPECT_EQ(json::print(create_request(l, host, {{"/entry"}, {"a"}})->at("Cmd")), R"(["-c","run"])");
+  l.spec.cmd.reset();
+  EXPECT_EQ(create_request(l, host, {}).error().code, Errc::invalid) << "nothing to run";
+  l.spec.secrets = {{"/pw", "", "pw"}};
+  EXPECT_FALSE(create_request(l, host, {})->contains("Entrypoint")) << "files need no wrapping";
+}
 
 TEST_F(Auth, IsFoundForTheImagesRegistry) {
   EXPECT_EQ(*registry_auth(folder_, parse_image("a")), std::nullopt);

@@ -56,6 +56,14 @@ TEST(Rules, AnAppIsTheRoutersAndNotThePathsEnd) {
   EXPECT_EQ(need_of(Face::marathon, request("HEAD", "/v2/apps/a", {{"id", "a"}}), "/v2/apps/{*id}", false).verb, Verb::see);
 }
 
+TEST(Rules, S13_ASecretIsItsGroupsAdminsToChange) {
+  auto put = need_of(Face::marathon, request("PUT", "/croft/v1/secrets/a/b", {{"name", "a/b"}}), "/croft/v1/secrets/{*name}", false);
+  EXPECT_EQ(put.verb, Verb::change);
+  EXPECT_EQ(put.target.kind, Kind::secret);
+  EXPECT_EQ(put.target.path, "/a/b");
+  EXPECT_EQ(need_of(Face::marathon, request("GET", "/croft/v1/secrets/a/b", {{"name", "a/b"}}), "/croft/v1/secrets/{*name}", true).target.kind, Kind::secret);
+}
+
 TEST(Rules, HostsLinksAreForHosts) {
   for (auto [method, pattern] : {std::pair{"POST", "/croft/v1/agents"}, {"POST", "/croft/v1/agents/{id}/reports"}, {"GET", "/croft/v1/catalog"}, {"GET", "/croft/v1/access"}, {"POST", "/croft/v1/certificates"}})
     EXPECT_EQ(need_of(Face::marathon, request(method, pattern), pattern, false).how, How::host) << pattern;

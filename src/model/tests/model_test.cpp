@@ -74,6 +74,9 @@ TEST(Link, EveryRecordSurvivesItsJson) {
   EXPECT_EQ(welcome.heartbeat, Millis(100));
   EXPECT_EQ(std::get<link::Ack>(round(link::Ack{1, TaskId("t"), "u"})).uuid, "u");
   EXPECT_EQ(std::get<link::Heartbeat>(round(link::Heartbeat{1, 2, 3})).commit, 3u);
+  link::Secret secret{2, "/a/b", {7, std::string("\0\xff\n", 3)}};
+  EXPECT_EQ(std::get<link::Secret>(round(secret)).value, secret.value);
+  EXPECT_EQ(std::get<link::Secret>(round(secret)).name, "/a/b");
 }
 
 TEST(Link, RegistrationAndReportSurviveTheirJson) {

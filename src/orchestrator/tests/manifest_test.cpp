@@ -244,7 +244,17 @@ TEST(Manifest, EveryRuleHasItsPathAndItsWords) {
       {R"("role":"sales")", "/role", "got sales, expected *"},
       {R"("acceptedResourceRoles":["slave_public"])", "/acceptedResourceRoles", "acceptedResourceRoles can only contain *"},
       {R"("acceptedResourceRoles":[])", "/acceptedResourceRoles", "must not be empty"},
-      {R"("secrets":{"a":{"source":"b"}})", "/secrets", "Feature secrets is not enabled"},
+      {R"("secrets":{"a":"b"})", "/secrets/a", "error.expected.jsobject"},
+      {R"("secrets":{"a":{}})", "/secrets/a/source", "error.path.missing"},
+      {R"("secrets":{"a":{"source":"b/../c"}})", "/secrets/a/source", "a secret is named like"},
+      {R"("secrets":{"a":{"source":"/other/b"}})", "/secrets/a/source", "is for apps below /other"},
+      {R"("secrets":{"a":{"source":"b"}},"env":{"A=B":{"secret":"a"}})", "/env/A=B", "must not hold '='"},
+      {R"("container":{"type":"MESOS","volumes":[{"containerPath":"x","secret":"a"}]})", "/container/volumes(0)/secret", "volume.secret must refer to an existing secret"},
+      {R"("secrets":{"a":{"source":"b"}},"container":{"type":"MESOS","volumes":[{"containerPath":"x/../y","secret":"a"}]})", "/container/volumes(0)/containerPath", "must be a path without"},
+      {R"("secrets":{"a":{"source":"b"}},"container":{"type":"MESOS","volumes":[{"containerPath":"/run/s/x","secret":"a"}]})", "/container/volumes(0)/containerPath", "must be relative, to the sandbox"},
+      {R"("secrets":{"a":{"source":"b"}},"container":{"docker":{"image":"i"},"volumes":[{"containerPath":"/etc/x","secret":"a"}]})", "/container/volumes(0)/containerPath", "take such as /run/secrets"},
+      {R"("secrets":{"a":{"source":"b"}},"container":{"docker":{"image":"i"},"volumes":[{"containerPath":"/x","secret":"a"}]})", "/container/volumes(0)/containerPath", "take such as /run/secrets"},
+      {R"("secrets":{"a":{"source":"b"}},"container":{"type":"MESOS","volumes":[{"containerPath":"x","secret":"a"},{"containerPath":"x","secret":"a"}]})", "/container/volumes(1)/containerPath", "is the path of another secret"},
       {R"("env":{"A":{"secret":"none"}})", "/env/A", "references an undefined secret"},
       {R"("env":{" ":"x"})", "/env/ ", "must not be empty"},
       {R"("constraints":[["hostname","UNIQUE"],["rack","LIKE","("]])", "/constraints(1)", "is not a valid regular expression"},
@@ -331,12 +341,12 @@ TEST(ManifestPage, ItsExamplesAreTakenAndEveryFieldThatReadsBackStandsThere) {
     if (!text.starts_with('{')) text = R"({"id":"/x",)" + text + "}";
     EXPECT_EQ(problems_of(text), "") << text;
   }
-  EXPECT_EQ(examples, 3);
-  auto everything = read(R"({"id":"/x","args":["a"],"user":"u","env":{"A":"b"},"labels":{"a":"b"},"acceptedResourceRoles":["*"],"resourceLimits":{"cpus":2,"mem":"unlimited"},"constraints":[["hostname","UNIQUE"]],
+  EXPECT_EQ(examples, 4);
+  auto everything = read(R"({"id":"/x","args":["a"],"user":"u","env":{"A":"b","S":{"secret":"s"}},"secrets":{"s":{"source":"s"}},"labels":{"a":"b"},"acceptedResourceRoles":["*"],"resourceLimits":{"cpus":2,"mem":"unlimited"},"constraints":[["hostname","UNIQUE"]],
     "fetch":[{"uri":"http://h/f","destPath":"d"}],"taskKillGracePeriodSeconds":1,"dependencies":["/y"],"check":{},"executorResources":{},"tty":true,"storeUrls":["u"],
     "healthChecks":[{"protocol":"COMMAND","command":{"value":"x"}},{"path":"/"}],"readinessChecks":[{"portName":"http-api"}],
     "networks":[{"mode":"container","name":"n","labels":{"a":"b"}}],"container":{"type":"MESOS","docker":{"image":"i","parameters":[{"key":"init","value":"true"}]},
-    "volumes":[{"containerPath":"/c","hostPath":"h"}],"portMappings":[{"containerPort":80,"name":"http-api","networkNames":["n"]}]}})");
+    "volumes":[{"containerPath":"/c","hostPath":"h"},{"containerPath":"f","secret":"s"}],"portMappings":[{"containerPort":80,"name":"http-api","networkNames":["n"]}]}})");
   std::set<std::string> names;
   std::function<void(const json::value&, bool)> collect = [&](const json::value& v, bool data) {
     if (v.is_array())
