@@ -172,6 +172,7 @@ class MasterRole final : public Role {
     orchestrator::add_secret_routes(*router, leader_, leader_, keys());
     if (host_.security) {
       orchestrator::add_access_routes(*router, leader_, access_);
+      net::spawn(pool, "cluster's CAs", orchestrator::tend_trust(leader_, access_.files, stopping_));
       judge_refusals();
     }
     add_common(*router, host_.metrics);
@@ -195,6 +196,7 @@ class MasterRole final : public Role {
   }
 
   asio::awaitable<void> stop() override {
+    *stopping_ = true;
     co_await leader_->stop();
     co_await listeners_.stop();
   }
@@ -209,14 +211,14 @@ class MasterRole final : public Role {
     auto shared = std::make_shared<const secure::ClusterFiles>(std::move(*files));
     auto secrets = secure::master_secrets(host_.settings.cluster_folder);
     if (!secrets) return fail(std::move(secrets).error());
-    access_ = {shared, host_.security->self().cluster, std::make_shared<net::BlockingPool>(2), std::move(*secrets)};
+    access_ = {shared, host_.security->self().cluster, std::make_shared<net::BlockingPool>(2), std::move(*secrets), [security = host_.security] { return security->certificate_pem(); }};
     o.keys = keys();
     o.seed = [shared](const orchestrator::Records& records) { return orchestrator::seed_access(records, *shared, system_now().wall); };
     o.records_changed = [security = host_.security, shared](std::shared_ptr<const orchestrator::Records> records) {
       auto accounts = orchestrator::stored_accounts(*records);
       if (!accounts) return log::error("security", "{}", accounts.error().context);
       security->set_accounts(std::move(*accounts));
-      if (auto trust = orchestrator::stored_trust(*records, shared->seal)) security->set_bundle(trust->bundle());
+      if (auto trust = orchestrator::stored_trust(*records, shared->seal)) security->set_bundle(trust->bundle(), trust->authority().certificate_pem);
     };
     return {};
   }
@@ -249,6 +251,7 @@ class MasterRole final : public Role {
   Listeners listeners_;
   std::shared_ptr<orchestrator::LeaderService> leader_;
   orchestrator::AccessOptions access_;
+  std::shared_ptr<std::atomic<bool>> stopping_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 // --- node ---

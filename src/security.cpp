@@ -1,6 +1,8 @@
 #include "security.hpp"
 
 #include <fcntl.h>
+
+#include <algorithm>
 #include <sys/file.h>
 
 #include "base/files.hpp"
@@ -77,9 +79,15 @@ void Security::set_accounts(std::shared_ptr<const secure::Accounts> accounts) {
   *knows_ = true;
 }
 
-void Security::set_bundle(const std::string& pem) {
+std::string Security::certificate_pem() {
+  std::lock_guard guard(mutex_);
+  return certificate_pem_;
+}
+
+void Security::set_bundle(const std::string& pem, const std::string& signing) {
   {
     std::lock_guard guard(mutex_);
+    if (!signing.empty()) signing_ = signing;
     if (pem.empty() || pem == bundle_) return;
   }
   if (auto anchors = secure::read_bundle(pem); !anchors) return log::warn("security", "the CAs that a master told of: {}", anchors.error().context);
@@ -106,7 +114,7 @@ void Security::start(std::filesystem::path saved) {
     auto self = weak.lock();
     if (!self || (leads && leads())) return;
     self->set_accounts(copy.accounts);
-    self->set_bundle(copy.bundle);
+    self->set_bundle(copy.bundle, copy.signing);
   };
   follower_ = std::make_unique<gate::AccessFollower>(executor_, std::move(o));
   follower_->start();
@@ -118,12 +126,14 @@ asio::awaitable<void> Security::keep_fresh() {
   auto self = shared_from_this();
   std::uint32_t failures = 0;
   Wall tried{};
+  std::optional<Wall> superseded;
+  Millis within = Seconds(std::clamp<std::int64_t>(settings_.renew_within_s, 1, 86'400));
   for (;;) {
-    (void)co_await net::sleep_for(look_every);
-    std::string present;
+    (void)co_await net::sleep_for(std::clamp(within / 2, Millis(200), look_every));
+    std::string present, signing;
     {
       std::lock_guard guard(mutex_);
-      present = certificate_pem_;
+      present = certificate_pem_, signing = signing_;
     }
     auto on_disk = read_file(settings_.certificate_file(), secure::bundle_bytes_max);
     if (on_disk && *on_disk != present) {
@@ -133,7 +143,9 @@ asio::awaitable<void> Security::keep_fresh() {
     }
     auto certificate = secure::read_certificate(present);
     auto now = system_now().wall;
-    if (!certificate || secure::plan_renewal(*certificate, now, failures, tried).at > now) continue;
+    if (signing.empty() || secure::signed_by(present, signing, now)) superseded.reset();
+    else if (!superseded) superseded = now;
+    if (!certificate || secure::plan_renewal(*certificate, now, failures, tried, superseded, within).at > now) continue;
     // Of a host's processes one is enough.
     auto lock_file = settings_.certificate_file().string() + ".lock";
     Fd lock(::open(lock_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));

@@ -30,8 +30,9 @@ class Security : public std::enable_shared_from_this<Security> {
   [[nodiscard]] net::Origin towards(net::Origin to, secure::HostRole role) const;
 
   void set_accounts(std::shared_ptr<const secure::Accounts> accounts);
-  /// The CAs to trust from now on, on disk too. What is unreadable or empty changes nothing.
-  void set_bundle(const std::string& pem);
+  /// The CAs to trust from now on, on disk too, and the one of them that signs: a certificate of another is renewed. What is unreadable or empty changes nothing.
+  void set_bundle(const std::string& pem, const std::string& signing);
+  [[nodiscard]] std::string certificate_pem();
   /// Asked while users and tokens are followed: a leader has them itself. Before start().
   void set_leads(std::function<bool()> leads) { leads_ = std::move(leads); }
   /// Renews the certificate when it is time, takes what another process of this host renewed; follows users and tokens, with a copy in `saved`.
@@ -55,7 +56,7 @@ class Security : public std::enable_shared_from_this<Security> {
   std::unique_ptr<gate::AccessFollower> follower_;
   net::HttpClient http_;
   std::mutex mutex_;
-  std::string certificate_pem_, key_pem_, bundle_;  // mutex_
+  std::string certificate_pem_, key_pem_, bundle_, signing_;  // mutex_
 };
 
 }  // namespace croft

@@ -157,6 +157,7 @@ void read_security(Keys& k, Settings& s) {
     path(tls, "cert", s.tls_cert);
     path(tls, "key", s.tls_key);
     path(tls, "ca", s.tls_ca);
+    tls.take<std::int64_t>("renew_within_s", s.renew_within_s);
   });
   k.table("listen", [&](Keys& all) {
     for (auto name : listener_names)

@@ -189,6 +189,30 @@ int token_join(Session& s, const AccountOptions& o) {
   return ok;
 }
 
+namespace {
+
+void print_cas(const Session& s, const Session::Answer& answer) {
+  if (s.common().json) return print(answer.body + "\n");
+  std::vector<std::vector<std::string>> rows{{"SHA-256", "STATE", "MADE", "SIGNS FROM", "ITS LAST CERTIFICATE ENDS", "ENDS"}};
+  auto body = answer.json();
+  for (const auto& ca : json::list(body, "cas"))
+    rows.push_back({json::text(ca, "sha256").substr(0, 16), json::text(ca, "state"), json::text(ca, "made"), json::text(ca, "signs_from"), json::text(ca, "last_certificate_ends"), json::text(ca, "ends")});
+  print(table(rows));
+}
+
+}  // namespace
+
+int ca_show(Session& s, bool pem) {
+  if (pem) return print(s.must("GET", "/croft/v1/ca").body), ok;
+  print_cas(s, s.must("GET", "/croft/v1/ca/rotation"));
+  return ok;
+}
+
+int ca_rotate(Session& s, int hours) {
+  print_cas(s, s.must("POST", "/croft/v1/ca/rotation", fmt::format(R"({{"hours":{}}})", hours)));
+  return ok;
+}
+
 int login(Session& s, const AccountOptions& o) {
   const auto& c = s.common();
   Login kept{c.url, c.logs_url_given ? c.logs_url : "", c.balancer_url_given ? c.balancer_url : "", s.bundle(), {}};

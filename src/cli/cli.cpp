@@ -162,13 +162,25 @@ void add_access_commands(CLI::App& root, Arguments& a, Action& chosen) {
   for (auto* sub : {add, grant, create, old}) sub->add_option("--grant", o.grants, "viewer, operator or admin, of all or of a group: operator:/service; may be given several times")->required();
   create->add_option("--label", o.label, "what it is for");
   for (auto* sub : {create, join}) sub->add_option("--hours", o.hours, "until it expires; of a bearer token: never, of a join token: 24")->check(CLI::Range(1, 87'840));
+  auto* ca = group(root, "ca", "the CAs that this cluster's hosts trust");
+  command(*ca, "show", "which there are, and which one signs", chosen, [&a] { Session s(a.common); return ca_show(s, a.account.pem); })->add_flag("--pem", o.pem, "the certificates themselves, for clients: all of them");
+  auto* rotate = command(*ca, "rotate", "a new CA: announced to all hosts, then signing; the old one is trusted until its last certificate has ended", chosen,
+                         [&a] { Session s(a.common); return ca_rotate(s, a.account.announce_hours); },
+                         "croft ca rotate\nClients that trust a file take the new one meanwhile: croft ca show --pem > ca.pem");
+  rotate->add_option("--hours", o.announce_hours, "how long it is announced before it signs; 0: at once, for when the old key is not safe any more")->capture_default_str()->check(CLI::Range(0, 2160));
   auto* in = command(root, "login", "keep a token for this command line, in a file that only you can read", chosen, [&a] { Session s(a.common); return login(s, a.account); },
                      "croft login --url https://master1:8080 --ca ca.pem --user ann");
   in->add_option("--user", o.name, "log in as this user; the password is asked for, or read from stdin");
   in->add_flag("--with-token", o.with_token, "keep a token that is read from stdin instead");
   command(root, "logout", "forget the kept token", chosen, [] { return logout(); });
   command(root, "whoami", "who you are for the farm, and what you may do", chosen, [&a] { Session s(a.common); return whoami(s); });
-  auto* log = command(*group(root, "audit", "who changed what, when and from where"), "log", "the newest changes, and attempts that were refused", chosen,
+  auto* audit = root.add_subcommand("audit", "what an auditor asks of the farm that runs, by CIS items, and where it is found wanting (exit code 1)");
+  audit->require_subcommand(0, 1);
+  audit->fallthrough();
+  audit->callback([&a, &chosen, audit] {
+    if (audit->get_subcommands().empty()) chosen = [&a] { Session s(a.common); return farm_audit(s); };
+  });
+  auto* log = command(*audit, "log", "who changed what, when and from where: the newest changes, and attempts that were refused", chosen,
                       [&a] { Session s(a.common); return audit_log(s, a.account); }, "croft audit log -f --path /service");
   log->add_flag("-f,--follow", o.follow, "go on with new ones");
   log->add_option("-n,--lines", o.lines, "how many of the newest first")->capture_default_str()->check(CLI::Range(0, 1000));

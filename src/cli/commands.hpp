@@ -45,7 +45,8 @@ int explain(Session& s, const std::string& app);
 struct AccountOptions {
   std::string name, label, path, who, host;
   std::vector<std::string> grants, roles;
-  int hours = 0, lines = 50;
+  int hours = 0, lines = 50, announce_hours = 168;
+  bool pem = false;
   bool follow = false, with_token = false;
 };
 int user_add(Session& s, const AccountOptions& o);
@@ -70,10 +71,16 @@ int token_revoke(Session& s, const AccountOptions& o);
 /// A token with which a host joins.
 int token_join(Session& s, const AccountOptions& o);
 /// With a name and its password, or with a token that is read from stdin; kept in login_file().
+/// The cluster's CAs, and which one signs.
+int ca_show(Session& s, bool pem);
+/// A new CA, known to all hosts for so many hours before it signs.
+int ca_rotate(Session& s, int hours);
 int login(Session& s, const AccountOptions& o);
 int logout();
 int whoami(Session& s);
 int audit_log(Session& s, const AccountOptions& o);
+/// What an auditor asks of a running farm, and where it is found wanting; `failed` when it is.
+int farm_audit(Session& s);
 
 /// Waits until a deployment is over and shows how it goes on stderr. Throws Ended when it is not over in time.
 void await_deployment(Session& s, const std::string& deployment, const std::string& app, int limit_s);

@@ -37,7 +37,7 @@ Result<AccessCopy> read_access_copy(std::string_view text) {
   };
   auto accounts = secure::Accounts::load(table("users"), table("tokens"));
   if (!accounts) return fail(std::move(accounts).error());
-  return AccessCopy{json::text(*parsed, "version"), json::text(*content, "bundle"), std::move(*accounts)};
+  return AccessCopy{json::text(*parsed, "version"), json::text(*content, "bundle"), json::text(*content, "signing"), std::move(*accounts)};
 }
 
 struct AccessFollower::Impl : std::enable_shared_from_this<AccessFollower::Impl> {

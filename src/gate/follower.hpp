@@ -19,6 +19,7 @@ namespace croft::gate {
 
 struct AccessCopy {
   std::string version, bundle;
+  std::string signing;                               ///< PEM of the CA that signs; "": a master of an earlier build does not say
   std::shared_ptr<const secure::Accounts> accounts;
 };
 /// Errors   invalid (a newer format), corrupt, too_large.

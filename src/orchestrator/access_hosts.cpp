@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/json_writer.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 #include "orchestrator/access_face.hpp"
 #include "secure/bytes.hpp"
@@ -108,6 +109,56 @@ asio::awaitable<Response> read_ca(AccessPtr access, Request) {
   co_return response;
 }
 
+/// The CA that the joining host will meet: the one that signed this master's certificate, which for a while after a rotation is not the one that signs.
+std::string answering_ca(const secure::Trust& trust, const AccessOptions& o, Wall now) {
+  auto own = o.own_certificate ? o.own_certificate() : o.files->host_certificate_pem;
+  for (const auto& g : trust.generations)
+    if (secure::signed_by(own, g.authority.certificate_pem, now)) return g.authority.certificate_pem;
+  return trust.authority().certificate_pem;
+}
+
+asio::awaitable<Response> read_rotation(AccessPtr access, Request) {
+  auto seen = access->keeper->records();
+  auto trust = seen.records ? stored_trust(*seen.records, access->options.files->seal) : fail(Errc::unavailable, "this master does not lead");
+  if (!trust) co_return Response::message(503, trust.error().context);
+  JsonWriter w;
+  w.begin_object().field("rotating", trust->rotating() || trust->signing > 0).key("cas").begin_array();
+  for (std::size_t i = 0; i < trust->generations.size(); ++i) {
+    const auto& g = trust->generations[i];
+    auto anchor = secure::read_bundle(g.authority.certificate_pem);
+    w.begin_object().field("sha256", anchor ? anchor->front().fingerprint : "").field("made", to_iso8601(g.made)).field("ends", anchor ? to_iso8601(anchor->front().not_after) : "");
+    w.field("state", i < trust->signing ? "trusted" : i == trust->signing ? "signs" : "announced").field("signs_from", to_iso8601(g.signs_from)).field("last_certificate_ends", to_iso8601(g.last_end)).end_object();
+  }
+  w.end_array().end_object();
+  co_return Response::json(std::move(w).take());
+}
+
+/// {"hours": 168}: how long the new CA is known to all before it signs.
+asio::awaitable<Response> rotate_ca(AccessPtr access, Request r) {
+  constexpr std::int64_t hours_max = 24 * 90;
+  auto body = object_of(r, {"hours"});
+  if (!body) co_return body.error();
+  auto hours = json::integer(*body, "hours", 24 * 7);
+  if (hours < 0 || hours > hours_max) co_return Response::message(422, fmt::format("hours: must be 0 to {}", hours_max));
+  secure::TrustOptions options;
+  options.announce = std::chrono::hours(hours);
+  RecordKeeper::MakeRecords make = [&](const Records& records, Now now) -> std::expected<coordination::Batch, Refusal> {
+    auto trust = trust_in(records, access->options.files->seal);
+    if (!trust) return std::unexpected(trust.error());
+    secure::advance(*trust, now.wall);
+    if (auto ok = secure::begin_rotation(*trust, now.wall, options); !ok) return std::unexpected(Refusal{std::move(ok).error(), {}});
+    secure::advance(*trust, now.wall);
+    coordination::Batch batch;
+    batch.put[std::string(trust_key)] = trust_record(*trust, access->options.files->seal);
+    return batch;
+  };
+  auto told = asked(r, fmt::format("a new CA is announced, and signs after {} hours", hours));
+  auto done = co_await access->keeper->change_records(make, std::move(told));
+  if (!done) co_return access_refused(done.error());
+  auto job = read_rotation(access, std::move(r));
+  co_return co_await std::move(job);
+}
+
 /// {"roles": ["node"], "host": "n1", "hours": 24}
 asio::awaitable<Response> make_join_token(AccessPtr access, Request r) {
   constexpr std::int64_t hours_max = 24 * 31;
@@ -120,7 +171,7 @@ asio::awaitable<Response> make_join_token(AccessPtr access, Request r) {
   auto seen = access->keeper->records();
   auto trust = seen.records ? stored_trust(*seen.records, access->options.files->seal) : fail(Errc::unavailable, "this master does not lead");
   if (!trust) co_return Response::message(503, trust.error().context);
-  auto anchors = secure::read_bundle(trust->authority().certificate_pem);
+  auto anchors = secure::read_bundle(answering_ca(*trust, access->options, system_now().wall));
   if (!anchors) co_return Response::message(500, anchors.error().context);
   secure::JoinToken token{secure::new_token_id(), anchors->front().fingerprint, *roles, json::text(*body, "host"), system_now().wall + std::chrono::hours(hours)};
   auto text = secure::encode_join_token(token, access->options.files->join_key);
@@ -228,7 +279,7 @@ asio::awaitable<Response> read_access(AccessPtr access, Request r) {
       w.end_object();
     }
     auto trust = stored_trust(*seen.records, access->options.files->seal);
-    w.field("bundle", trust ? trust->bundle() : "").end_object();
+    w.field("bundle", trust ? trust->bundle() : "").field("signing", trust ? trust->authority().certificate_pem : "").end_object();
     auto content = std::move(w).take();
     auto version = hex(secure::hmac_sha256("access", content)).substr(0, 32);
     auto left = std::chrono::ceil<Millis>(end - std::chrono::steady_clock::now());
@@ -269,8 +320,29 @@ Result<coordination::Batch> seed_access(const Records& records, const secure::Cl
   return batch;
 }
 
+asio::awaitable<void> tend_trust(std::shared_ptr<RecordKeeper> keeper, std::shared_ptr<const secure::ClusterFiles> files, std::shared_ptr<const std::atomic<bool>> stopping) {
+  constexpr int every = 600;  // seconds
+  RecordKeeper::MakeRecords make = [files](const Records& records, Now now) -> std::expected<coordination::Batch, Refusal> {
+    coordination::Batch batch;
+    auto trust = stored_trust(records, files->seal);
+    if (trust && secure::advance(*trust, now.wall)) batch.put[std::string(trust_key)] = trust_record(*trust, files->seal);
+    return batch;
+  };
+  for (int second = 1; !*stopping; ++second) {
+    (void)co_await net::sleep_for(std::chrono::milliseconds(1000));
+    if (second % every != 0 || *stopping || !keeper->records().records) continue;
+    AuditRecord told;
+    told.who = "croft";
+    told.what = "the cluster's CAs went on as time has it";
+    auto done = co_await keeper->change_records(make, std::move(told));
+    if (!done) log::warn("security", "the cluster's CAs: {}", done.error().error.context);
+  }
+}
+
 void add_host_routes(const AccessRoutes& on) {
   on("GET", "/croft/v1/ca", read_ca);
+  on("GET", "/croft/v1/ca/rotation", read_rotation);
+  on("POST", "/croft/v1/ca/rotation", rotate_ca);
   on("POST", "/croft/v1/join-tokens", make_join_token);
   on("POST", "/croft/v1/join", join_host);
   on("POST", "/croft/v1/certificates", renew_certificate);

@@ -35,10 +35,13 @@ std::string_view to_string(RenewalPlan::State state) {
   return "?";
 }
 
-RenewalPlan plan_renewal(const Certificate& certificate, Wall now, std::uint32_t failures, Wall last_try) {
+bool signed_by(std::string_view certificate_pem, std::string_view authority_pem, Wall now) { return verify_certificate(certificate_pem, authority_pem, now, Use::server).has_value(); }
+
+RenewalPlan plan_renewal(const Certificate& certificate, Wall now, std::uint32_t failures, Wall last_try, std::optional<Wall> superseded, Wall::duration within) {
   using State = RenewalPlan::State;
   auto life = std::max(certificate.not_after - certificate.not_before, Wall::duration(0));
   auto due = certificate.not_before + part(life, 1.0 / 3 + spread(certificate.fingerprint) / 6);
+  if (superseded) due = std::min(due, *superseded + part(within, spread(certificate.fingerprint)));
   if (now < due) return {State::fresh, due};
   auto state = now >= certificate.not_after ? State::expired : now >= certificate.not_after - life / 6 ? State::urgent : State::due;
   if (failures == 0) return {state, due};
@@ -59,7 +62,7 @@ Result<Trust> create_trust(std::string_view cluster, Wall now, TrustOptions opti
   if (!authority) return fail(std::move(authority).error());
   Trust out;
   out.cluster = cluster;
-  out.generations.push_back({std::move(*authority), now, Wall::max(), now});
+  out.generations.push_back({std::move(*authority), now, now, Wall::max(), now});
   return out;
 }
 
@@ -67,7 +70,7 @@ Status begin_rotation(Trust& trust, Wall now, TrustOptions options) {
   if (trust.rotating()) return fail(Errc::conflict, "the CA is being rotated already");
   auto authority = create_authority(trust.cluster, now, options.life);
   if (!authority) return fail(std::move(authority).error());
-  trust.generations.push_back({std::move(*authority), now, Wall::max(), now});
+  trust.generations.push_back({std::move(*authority), now, now + options.announce, Wall::max(), now});
   return {};
 }
 
@@ -78,7 +81,7 @@ bool advance(Trust& trust, Wall now, TrustOptions options) {
   auto end = anchor->front().not_after, from = anchor->front().not_before;
   if (!trust.rotating() && now >= end - (end - from) / 4) changed = begin_rotation(trust, now, options).has_value();
   // Whoever did not hear of the new one in time has a harder life than everybody would have with a CA that has ended.
-  if (trust.rotating() && (now >= trust.generations[trust.signing + 1].made + options.announce || now >= end)) {
+  if (trust.rotating() && (now >= trust.generations[trust.signing + 1].signs_from || now >= end)) {
     auto& old = trust.generations[trust.signing];
     old.signs_until = now;
     wipe(old.authority.key_pem);
@@ -106,7 +109,7 @@ std::string encode_trust(const Trust& trust) {
   JsonWriter w;
   w.begin_object().field("format", trust_format).field("cluster", trust.cluster).field("signing", trust.signing).key("generations").begin_array();
   for (const auto& g : trust.generations) {
-    w.begin_object().field("certificate", g.authority.certificate_pem).field("key", g.authority.key_pem).field("made", to_iso8601(g.made)).field("last_end", to_iso8601(g.last_end));
+    w.begin_object().field("certificate", g.authority.certificate_pem).field("key", g.authority.key_pem).field("made", to_iso8601(g.made)).field("signs_from", to_iso8601(g.signs_from)).field("last_end", to_iso8601(g.last_end));
     if (g.signs_until != Wall::max()) w.field("signs_until", to_iso8601(g.signs_until));
     w.end_object();
   }
@@ -124,8 +127,9 @@ Result<Trust> decode_trust(std::string_view text) {
   for (const auto& g : json::list(*doc, "generations")) {
     auto made = from_iso8601(json::text(g, "made")), last_end = from_iso8601(json::text(g, "last_end"));
     auto until = json::find(g, "signs_until") ? from_iso8601(json::text(g, "signs_until")) : std::optional(Wall::max());
-    if (!made || !last_end || !until) return fail(Errc::corrupt, "CA: a date");
-    out.generations.push_back({{json::text(g, "certificate"), json::text(g, "key")}, *made, *until, *last_end});
+    auto from = json::find(g, "signs_from") ? from_iso8601(json::text(g, "signs_from")) : made ? std::optional(*made + TrustOptions().announce) : made;  // earlier builds had one time for all
+    if (!made || !last_end || !until || !from) return fail(Errc::corrupt, "CA: a date");
+    out.generations.push_back({{json::text(g, "certificate"), json::text(g, "key")}, *made, *from, *until, *last_end});
   }
   auto signing = json::integer(*doc, "signing", -1);
   if (signing < 0 || static_cast<std::size_t>(signing) >= out.generations.size()) return fail(Errc::corrupt, "CA: signing");

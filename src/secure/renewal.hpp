@@ -1,6 +1,7 @@
 #pragma once
 // When a certificate is renewed, and how one CA follows another. Decisions only: the caller brings the time and carries out.
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,7 +23,11 @@ std::string_view to_string(RenewalPlan::State state);
 /// A certificate is due somewhere between a third and a half of its life, spread by its fingerprint, so that hosts installed in one minute do
 /// not all ask in one minute; urgent, a matter for an alarm, in the last sixth. After `failures` vain tries the next waits 1 min, doubling up to
 /// an hour. An expired one is still tried: a master may take it with a join token only, and the reason then stands in the log.
-RenewalPlan plan_renewal(const Certificate& certificate, Wall now, std::uint32_t failures = 0, Wall last_try = Wall{});
+/// `superseded`: since when another CA than its own signs; then it is due `within` that time, spread likewise.
+RenewalPlan plan_renewal(const Certificate& certificate, Wall now, std::uint32_t failures = 0, Wall last_try = Wall{}, std::optional<Wall> superseded = {},
+                         Wall::duration within = std::chrono::hours(1));
+/// Whether this very CA signed it, and it is in time.
+bool signed_by(std::string_view certificate_pem, std::string_view authority_pem, Wall now);
 
 /// The CAs of a cluster through time. Masters keep it; everybody else has its bundle.
 ///
@@ -31,7 +36,7 @@ RenewalPlan plan_renewal(const Certificate& certificate, Wall now, std::uint32_t
 struct Trust {
   struct Generation {
     Authority authority;       ///< key empty once it signs no more
-    Wall made{};
+    Wall made{}, signs_from{}; ///< known to all hosts from the one, signing from the other on
     Wall signs_until{};        ///< Wall::max() while it may sign
     Wall last_end{};           ///< latest end of what it signed, kept by note_issued
   };

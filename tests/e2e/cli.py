@@ -75,6 +75,20 @@ def test_a_cluster_is_made_once(farm):
     assert not os.path.exists(folder + "2")
 
 
+def test_audit(farm):
+    """What an auditor asks: found where it is, ok where it is not, and an exit code for scripts."""
+    farm.deploy(dict(SLEEPER, id="/audited", env={"DB_PASSWORD": "in plain", "TOKENS": "3"}))
+    done = subprocess.run([farm.bin + "/croft", "audit", "--json"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1, done
+    by = {i["id"]: i for i in json.loads(done.stdout)["items"]}
+    assert by["croft 1"]["found"] == ["/audited"] and "/audited" in by["CIS 4.6"]["found"], by
+    assert by["CIS 5.4"]["found"] == [] and by["CIS 5.4"]["asked"] == 0, "no images here"
+    text = subprocess.run([farm.bin + "/croft", "audit"], capture_output=True, text=True, timeout=30).stdout
+    assert "no variable holds a password in plain" in text and "croft secret set" in text, text
+    farm.call("DELETE", "/v2/apps/audited")
+    farm.settled()
+
+
 def test_json_everywhere(farm):
     assert "deploymentId" in as_json(farm, "app", "deploy", "-", text=json.dumps(SLEEPER))
     assert as_json(farm, "app", "list")["apps"][0]["id"] == "/sleeper"

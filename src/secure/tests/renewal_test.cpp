@@ -2,6 +2,7 @@
 
 #include <map>
 #include <random>
+#include <set>
 
 #include "secure/join_token.hpp"
 
@@ -23,6 +24,18 @@ TEST(Renewal, IsDueBetweenAThirdAndHalfOfTheLife) {
   }
   EXPECT_GE(times.size(), 14u) << "two hundred hosts installed together renew on every day of the two weeks";
   EXPECT_EQ(plan_renewal(certificate("x"), start()).at, plan_renewal(certificate("x"), start() + 5 * day).at);
+}
+
+TEST(Renewal, ACertificateOfACaThatSignsNoMoreIsDueSoon) {
+  std::set<Wall> times;
+  for (int i = 0; i < 50; ++i) {
+    auto plan = plan_renewal(certificate("f" + std::to_string(i)), start() + day, 0, Wall{}, start() + day, std::chrono::hours(1));
+    EXPECT_GE(plan.at, start() + day);
+    EXPECT_LE(plan.at, start() + day + std::chrono::hours(1));
+    times.insert(plan.at);
+  }
+  EXPECT_GE(times.size(), 40u) << "not all hosts in one moment";
+  EXPECT_EQ(plan_renewal(certificate(), start() + 80 * day, 0, Wall{}, start() + 80 * day).state, State::urgent) << "no later than it would have been";
 }
 
 TEST(Renewal, GetsUrgentAndNeverGivesUp) {
@@ -77,6 +90,26 @@ TEST(Trust, RotationOverlaps) {
   EXPECT_TRUE(advance(trust, start() + 90 * day + Seconds(1), options));
   EXPECT_EQ(read_bundle(trust.bundle())->size(), 1u);
   EXPECT_NE(trust.bundle(), first);
+}
+
+TEST(Trust, ACaMayBeAnnouncedForAsLongAsIsWished) {
+  auto trust = create_trust("c-1", start()).value();
+  auto first = trust.authority().certificate_pem;
+  note_issued(trust, start() + 90 * day);
+  TrustOptions at_once;
+  at_once.announce = Wall::duration(0);
+  ASSERT_TRUE(begin_rotation(trust, start() + day, at_once));
+  EXPECT_TRUE(advance(trust, start() + day)) << "whatever later calls are told";
+  EXPECT_NE(trust.authority().certificate_pem, first);
+  auto own = issued(trust.generations[1].authority, host("a"), start() + day).pem;
+  EXPECT_TRUE(signed_by(own, trust.generations[1].authority.certificate_pem, start() + 2 * day));
+  EXPECT_FALSE(signed_by(own, first, start() + 2 * day));
+  // As an earlier build wrote it down.
+  ASSERT_TRUE(begin_rotation(trust, start() + 10 * day));
+  auto text = encode_trust(trust);
+  auto at = text.rfind("\"signs_from\"");
+  text.erase(at, text.find(',', at) + 1 - at);
+  EXPECT_EQ(decode_trust(text).value().generations.back().signs_from, start() + 17 * day);
 }
 
 TEST(Trust, SurvivesItsRecordAtEveryStep) {
