@@ -16,7 +16,6 @@ namespace croft::catalog {
 
 namespace asio = boost::asio;
 using Steady = std::chrono::steady_clock;
-using Millis = std::chrono::milliseconds;
 
 namespace {
 

@@ -28,8 +28,8 @@ Farm::Farm(Options options) : options_(options) {
 }
 
 void Farm::agent(const std::string& name, double cpus, double mem, Labels attributes, PortSet ports) {
-  auto& a = agents_[name];
-  auto& info = a.registration.info;
+  auto& one = agents_[name];
+  auto& info = one.registration.info;
   info.hostname = name;
   info.ip = "10.0.0." + std::to_string(agents_.size());
   info.total = {to_milli(cpus), to_milli(mem), 0, 0};
@@ -40,22 +40,22 @@ void Farm::agent(const std::string& name, double cpus, double mem, Labels attrib
 }
 
 void Farm::silent(const std::string& name) {
-  auto& a = agents_.at(name);
-  a.silent = true;
-  cluster().stream_closed(a.id, a.subscription, now);
+  auto& one = agents_.at(name);
+  one.silent = true;
+  cluster().stream_closed(one.id, one.subscription, now);
   turn();
 }
 
 void Farm::back(const std::string& name) {
-  auto& a = agents_.at(name);
-  a.registration.id = a.id;
-  a.registration.cluster_id = a.id.empty() ? "" : "test";
-  auto id = cluster().register_agent(a.registration, now);
+  auto& one = agents_.at(name);
+  one.registration.id = one.id;
+  one.registration.cluster_id = one.id.empty() ? "" : "test";
+  auto id = cluster().register_agent(one.registration, now);
   ASSERT_TRUE(id) << id.error().context;
-  a.id = *id;
-  a.subscription = cluster().agent(*id)->subscription;
-  a.silent = false;
-  a.number = 0;
+  one.id = *id;
+  one.subscription = cluster().agent(*id)->subscription;
+  one.silent = false;
+  one.number = 0;
   turn();
 }
 
@@ -105,7 +105,7 @@ DeploymentId Farm::restart(const AppId& app) {
 }
 
 Farm::Agent& Farm::agent_of(const AgentId& id) {
-  auto at = std::find_if(agents_.begin(), agents_.end(), [&](const auto& a) { return a.second.id == id; });
+  auto at = std::find_if(agents_.begin(), agents_.end(), [&](const auto& one) { return one.second.id == id; });
   CROFT_ASSERT(at != agents_.end());
   return at->second;
 }
@@ -113,7 +113,7 @@ Farm::Agent& Farm::agent_of(const AgentId& id) {
 void Farm::report(const TaskId& id, TaskState state, std::optional<bool> healthy, std::string reason, std::string message, bool ready) {
   const auto* task = cluster().task(id);
   ASSERT_NE(task, nullptr) << id.str();
-  auto& a = agent_of(task->agent);
+  auto& one = agent_of(task->agent);
   TaskStatus s;
   s.task = id;
   s.uuid = "u" + std::to_string(++updates_);
@@ -124,16 +124,16 @@ void Farm::report(const TaskId& id, TaskState state, std::optional<bool> healthy
   s.message = std::move(message);
   if (healthy == false) s.last_check_failure = "it said 500", s.check_failures = 1;
   s.at = now.wall;
-  auto& held = a.registration.tasks;
+  auto& held = one.registration.tasks;
   std::erase_if(held, [&](const link::HeldTask& t) { return t.spec.id == id; });
   if (!is_terminal(state)) held.push_back({task->spec, task->goal, task->draining_since, s});
-  if (!a.silent) {
+  if (!one.silent) {
     link::Report r;
-    r.agent = a.id;
-    r.subscription = a.subscription;
-    r.number = ++a.number;
+    r.agent = one.id;
+    r.subscription = one.subscription;
+    r.number = ++one.number;
     r.epoch = epoch_;
-    r.applied_n = cluster().agent(a.id)->n;
+    r.applied_n = cluster().agent(one.id)->n;
     r.statuses = {s};
     auto done = cluster().report(r, now);
     ASSERT_TRUE(done) << done.error().context;
@@ -177,12 +177,12 @@ void Farm::pass(Millis time) {
     auto step = std::min(time, Millis(250));
     time -= step;
     now.mono += step, now.wall += step;
-    for (auto& [name, a] : agents_) {
-      const auto* known = a.silent ? nullptr : cluster().agent(a.id);
-      if (!known || known->subscription != a.subscription || !known->connected) continue;
+    for (auto& [name, one] : agents_) {
+      const auto* known = one.silent ? nullptr : cluster().agent(one.id);
+      if (!known || known->subscription != one.subscription || !known->connected) continue;
       link::Report r;
-      r.agent = a.id;
-      r.subscription = a.subscription;
+      r.agent = one.id;
+      r.subscription = one.subscription;
       r.epoch = epoch_;
       r.applied_n = known->n;
       (void)cluster().report(r, now);
@@ -196,7 +196,7 @@ void Farm::pass(Millis time) {
 void Farm::take_over() {
   ++epoch_;
   ++options_.seed;
-  for (auto& [name, a] : agents_) a.silent = true;
+  for (auto& [name, one] : agents_) one.silent = true;
   leader_ = std::make_unique<Leader>(epoch_, options_);
   auto loaded = core().load(store, now);
   ASSERT_TRUE(loaded) << loaded.error().context;
@@ -224,7 +224,7 @@ std::vector<BusEvent> Farm::take_events() { return std::exchange(events_, {}); }
 std::vector<const cluster::Task*> Farm::tasks(const AppId& app) const {
   auto all = cluster().tasks_of(app);
   std::erase_if(all, [](const auto* t) { return is_terminal(t->status.state); });
-  std::sort(all.begin(), all.end(), [](const auto* a, const auto* b) { return a->spec.id < b->spec.id; });
+  std::sort(all.begin(), all.end(), [](const auto* one, const auto* other) { return one->spec.id < other->spec.id; });
   return all;
 }
 

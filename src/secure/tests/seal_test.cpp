@@ -84,14 +84,14 @@ TEST(Seal, RingSurvivesItsFile) {
 
 TEST(Seal, DamagedRingsAreRefusedWithoutTellingTheKey) {
   auto text = KeyRing::create().encode();
-  auto key = text.substr(text.find("\"key\":\"") + 7, 64);
-  for (const auto& bad : {std::string(), std::string("{}"), text.substr(0, text.size() - 5), std::string("{\"format\":1,\"keys\":[]}"), std::string("{\"format\":1,\"keys\":[{\"number\":0,\"key\":\"") + key + "\"}]}",
-                          std::string("{\"format\":1,\"keys\":[{\"number\":1,\"key\":\"") + key.substr(2) + "\"}]}",
-                          std::string("{\"format\":1,\"keys\":[{\"number\":1,\"key\":\"") + key + "\"},{\"number\":1,\"key\":\"" + key + "\"}]}"}) {
+  auto first = text.substr(text.find("\"key\":\"") + 7, 64);
+  for (const auto& bad : {std::string(), std::string("{}"), text.substr(0, text.size() - 5), std::string("{\"format\":1,\"keys\":[]}"), std::string("{\"format\":1,\"keys\":[{\"number\":0,\"key\":\"") + first + "\"}]}",
+                          std::string("{\"format\":1,\"keys\":[{\"number\":1,\"key\":\"") + first.substr(2) + "\"}]}",
+                          std::string("{\"format\":1,\"keys\":[{\"number\":1,\"key\":\"") + first + "\"},{\"number\":1,\"key\":\"" + first + "\"}]}"}) {
     auto ring = KeyRing::decode(bad);
     ASSERT_FALSE(ring) << bad;
     EXPECT_EQ(ring.error().code, Errc::corrupt) << ring.error().context;
-    EXPECT_EQ(ring.error().context.find(key.substr(0, 8)), std::string::npos);
+    EXPECT_EQ(ring.error().context.find(first.substr(0, 8)), std::string::npos);
   }
   EXPECT_FAILS(KeyRing::decode("{\"format\":2,\"keys\":[]}"), Errc::invalid, "format 2");
   EXPECT_FAILS(KeyRing::decode(std::string(20000, ' ')), Errc::too_large, "bytes");
