@@ -72,7 +72,7 @@ void tell_all(const char* line) {
 bool record(const char* name, const char* text, bool synced = true) {
   char aside[32];
   snprintf(aside, sizeof aside, "%s.new", name);
-  int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  int fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) return false;
   bool good = write(fd, text, strlen(text)) == static_cast<ssize_t>(strlen(text)) && (!synced || fsync(fd) == 0);
   close(fd);

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import resource
+import shlex
 import socket
 import ssl
 import subprocess
@@ -48,7 +49,7 @@ class SecureFarm(Farm):
         self.admin = "Bearer " + made.stdout.strip()
         self.ca = f"{self.dir}/master.cluster/ca.pem"
         self.tls = ssl.create_default_context(cafile=self.ca)
-        with open(f"{self.dir}/first.token", "w") as f:
+        with open(os.open(f"{self.dir}/first.token", os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
             f.write(made.stdout)
         self.start_role("master")
         wait("the master leads", lambda: self.call("GET", "/croft/v1/whoami")[0] == 200, 10)
@@ -198,6 +199,119 @@ def test_rights_by_group(farm):
     status, body = farm.call("POST", "/v2/tasks/delete", {"ids": [farm.app(APP)["tasks"][0]["id"]]}, who=vic)
     assert status == 403, (status, body)
     assert set(ids(farm.get("/v2/apps"))) == {APP, "/other/app"}, "nothing of it happened"
+
+
+VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "MKCOL")
+PATHS = ("/", "/v2/apps", "/v2/apps/service/fibonacci", "/v2/apps/other/app", "/v2/apps/other/app/restart", "/v2/apps/other/app/tasks", "/v2/apps/service/fibonacci/versions", "/v2/tasks", "/v2/tasks/delete", "/v2/groups",
+         "/v2/groups/other", "/v2/deployments", "/v2/queue", "/v2/queue/other/app/delay", "/v2/leader", "/v2/info", "/metrics", "/state", "/master/state", "/slave(1)/state", "/files/read?path=/etc/passwd", "/files/download?path=/etc/shadow",
+         "/files/browse?path=/", "/monitor/statistics", "/api/services", "/api/services/other/app", "/api/state", "/_search", "/_bulk", "/_cat/indices", "/logstash-2026.01.01", "/logstash-2026.01.01/_doc/1", "/x/_doc", "/_all",
+         "/croft/v1/users", "/croft/v1/users/olga", "/croft/v1/tokens", "/croft/v1/join-tokens", "/croft/v1/secrets", "/croft/v1/secrets/other/x", "/croft/v1/ca/rotation", "/croft/v1/audit", "/croft/v1/overview",
+         "/croft/v1/nodes/n1", "/croft/v1/rules/other/app", "/croft/v1/agents", "/croft/v1/agents/x/reports", "/croft/v1/catalog", "/croft/v1/catalog/confirmations", "/croft/v1/access", "/croft/v1/certificates", "/croft/v1/explain/other/app")
+
+
+def standing(farm):
+    """All that a change would show in."""
+    apps = sorted((a["id"], a["version"], a["instances"]) for a in farm.get("/v2/apps")["apps"])
+    tasks = sorted(t["id"] for t in farm.get("/v2/tasks")["tasks"])
+    return [apps, tasks, farm.get("/api/services", port=8000), farm.get("/croft/v1/users"), farm.get("/croft/v1/tokens"), farm.get("/croft/v1/secrets"), farm.get("/v2/deployments"),
+            sorted(i["index"] for i in farm.get("/_cat/indices?format=json", port=9200)), [h["hostname"] for h in farm.get("/croft/v1/overview")["hosts"]]]
+
+
+def test_a_viewer_changes_nothing(farm):
+    """Every port, every verb, with a viewer's login and a body that means harm: nothing is other than before, nothing of another group is told."""
+    before, asked, own = standing(farm), 0, ("/v2/leader",)
+    bodies = ('{"id": "/other/evil", "cmd": "id", "instances": 0, "name": "eve", "grants": ["admin"], "password": "correct horse battery", "value": "x", "mode": "down", "acl": "path /", "roles": ["master"], "hours": 0}', "[]", "{")
+    for name, port in PORTS.items():
+        for path in PATHS:
+            for verb in VERBS:
+                body = None if verb in ("GET", "HEAD", "OPTIONS", "TRACE") else bodies[asked % 3]
+                status, _, text = farm.answer(verb, path, body, port=port, who=basic("vic"))
+                asked += 1
+                assert status < 500 or status == 501, (name, verb, path, status, text[:200])
+                assert "/other/app" not in text or "/other/app" in path, (name, verb, path, status, text[:300])
+                if verb in ("PUT", "PATCH", "DELETE", "MKCOL", "PROPFIND") or (verb == "POST" and not path.startswith(("/_search", "/v2/tasks/delete"))):
+                    assert status >= 400, (name, verb, path, status, text[:200])
+    after = standing(farm)
+    assert after == before, [(a, b) for a, b in zip(before, after) if a != b]
+    print(f"    {asked} requests")
+
+
+INSIDE = """
+import glob, http.client, json, os, socket, ssl
+open_to_all = {(8080, "/ping"), (5050, "/health"), (5051, "/health"), (8000, "/status"), (8080, "/croft/v1/ca")}
+context = ssl._create_unverified_context()
+got, ports = [], []
+for port in range(1, 65536):
+    with socket.socket() as s:
+        if s.connect_ex(("127.0.0.1", port)) == 0:
+            ports.append(port)
+for port in ports:
+    mute = 0  # what does not speak HTTP says nothing
+    for secret in ("", "Bearer croft_0123456789abcdef_x", "Basic YWRtaW46YWRtaW4="):
+        for verb, path in VERBS_AND_PATHS:
+            for kind in (http.client.HTTPSConnection, http.client.HTTPConnection):
+                if mute > 3:
+                    continue
+                more = {"context": context} if kind is http.client.HTTPSConnection else {}
+                c = kind("127.0.0.1", port, timeout=1, **more)
+                try:
+                    c.request(verb, path, body=None if verb == "GET" else "{}", headers={"Authorization": secret, "Content-Type": "application/json"} if secret else {})
+                    r = c.getresponse()
+                    r.read()
+                    if r.status < 400 and (port, path) not in open_to_all:
+                        got.append([port, verb, path, r.status])
+                    break
+                except TimeoutError:
+                    mute += 1
+                except Exception:
+                    continue
+                finally:
+                    c.close()
+files = []
+for pattern in FILES:
+    for name in glob.glob(pattern) or [pattern]:
+        try:
+            with open(name, "rb") as f:
+                f.read(1)
+            files.append(name)
+        except OSError:
+            pass
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.connect(name)
+            files.append("connected to " + name)
+        except (OSError, ValueError):
+            pass
+        try:
+            with open(name, "ab"):
+                files.append("may write " + name)
+        except OSError:
+            pass
+with open(os.environ["MESOS_SANDBOX"] + "/got.new", "w") as f:
+    json.dump({"ports": ports, "got": got, "files": files}, f)
+os.rename(os.environ["MESOS_SANDBOX"] + "/got.new", os.environ["MESOS_SANDBOX"] + "/got")
+import time
+time.sleep(1000)
+"""
+
+
+def test_an_attack_from_inside_a_task(farm):
+    """Every port that is open on the host, without and with made-up credentials, and the files and sockets of croft's own."""
+    picked = [(v, p) for p in PATHS[::3] for v in ("GET", "POST", "DELETE")]
+    files = [farm.dir + "/first.token", farm.dir + "/*.cluster/*.key", farm.dir + "/*.cluster/*.json", farm.data + "/master/*", farm.data + "/node/runs/*/*", farm.data + "/node/agent.json", farm.data + "/*/access.json",
+             farm.data + "/balancer/*", farm.data + "/log/*", "/run/croft/secrets/*", "/run/docker.sock", "/proc/1/environ", "/proc/1/root/etc/shadow", "/etc/shadow"]
+    script = INSIDE.replace("VERBS_AND_PATHS", repr(picked)).replace("FILES", repr(files))
+    farm.deploy(dict(sleeper("/service/attacker"), mem=128, cmd="exec /usr/bin/python3 -c " + shlex.quote(script)))
+    task = farm.app("/service/attacker")["tasks"][0]["id"]
+    told = json.loads(wait("it has tried all", lambda: sandbox_file(farm, task, "got"), 120))
+    reading = {(8123, "GET")}  # names are for everybody nearby
+    assert [g for g in told["got"] if (g[0], g[1]) not in reading] == [], told["got"]
+    assert set(PORTS.values()) <= set(told["ports"]), told["ports"]
+    harmless = [f for f in told["files"] if not f.endswith(("ca.pem", "host.pem"))]
+    assert harmless == [], harmless
+    print(f"    {len(told['ports'])} ports, {len(told['ports']) * len(picked) * 3} requests")
+    farm.call("DELETE", "/v2/apps/service/attacker?force=true")
+    farm.settled()
 
 
 def test_lines_and_events_by_group(farm):
