@@ -80,7 +80,6 @@ struct Item {
 const std::vector<Item>& items() {
   static const std::vector<Item> all{
       {"CIS 2.14", "containers cannot get new privileges", "parameter security-opt = no-new-privileges", true, [](const auto& a) { return !a.has({"security-opt"}, "no-new-privileges"); }},
-      {"CIS 2.17", "the default seccomp profile is in force", "take security-opt seccomp=unconfined away", true, [](const auto& a) { return a.has({"security-opt"}, "seccomp=unconfined") || a.has({"security-opt"}, "seccomp:unconfined"); }},
       {"CIS 4.1", "containers do not run as root", "parameter user, or USER in the image (which this cannot see)", true, [](const auto& a) { return a.parameter({"user", "u"}).empty() || a.has({"user", "u"}, "root"); }},
       {"CIS 4.6", "instances are checked", "healthChecks", false, [](const auto& a) { return json::list(a.app, "healthChecks").empty(); }},
       {"CIS 5.1", "AppArmor and SELinux are not switched off", "take security-opt apparmor=unconfined or label=disable away", true, [](const auto& a) { return a.has({"security-opt"}, "apparmor=unconfined") || a.has({"security-opt"}, "label=disable") || a.has({"security-opt"}, "label:disable"); }},
@@ -91,11 +90,12 @@ const std::vector<Item>& items() {
       {"CIS 5.12", "root file systems are read-only", "parameter read-only = true", true, [](const auto& a) { return a.parameter({"read-only"}).empty(); }},
       {"CIS 5.15", "the host's process and IPC namespaces are not shared", "take pid, ipc and uts away", true, [](const auto& a) { return a.has({"pid"}, "host") || a.has({"ipc"}, "host") || a.has({"uts"}, "host"); }},
       {"CIS 5.17", "no devices of the host are given", "take device away", true, [](const auto& a) { return !a.parameter({"device"}).empty(); }},
-      {"CIS 5.27", "images are named by version", "a tag other than latest, or a digest", true, [](const auto& a) { return tagged_latest(*a.docker()); }},
+      {"CIS 5.21", "the default seccomp profile is in force", "take security-opt seccomp=unconfined away", true, [](const auto& a) { return a.has({"security-opt"}, "seccomp=unconfined") || a.has({"security-opt"}, "seccomp:unconfined"); }},
       {"CIS 5.28", "processes are bounded", "parameter pids-limit", true, [](const auto& a) { return a.parameter({"pids-limit"}).empty(); }},
       {"CIS 5.31", "no container has the Engine's socket", "another way", true, [](const auto& a) { auto paths = host_paths(a); return std::any_of(paths.begin(), paths.end(), [](const auto& p) { return p.ends_with("docker.sock"); }); }},
       {"croft 1", "no variable holds a password in plain", "croft secret set, and env {\"secret\": …}", false, plain_secret},
       {"croft 2", "no app runs as root on the host", "another user", false, [](const auto& a) { return !a.docker() && json::text(a.app, "user") == "root"; }},
+      {"croft 6", "images are named by version", "a tag other than latest, or a digest", true, [](const auto& a) { return tagged_latest(*a.docker()); }},
   };
   return all;
 }
