@@ -12,7 +12,8 @@ namespace {
 constexpr std::uint16_t type_a = 1, type_ns = 2, type_soa = 6, type_aaaa = 28, type_srv = 33, type_opt = 41, type_ixfr = 251, type_axfr = 252, type_any = 255;
 constexpr std::uint16_t class_in = 1, class_any = 255;
 constexpr std::uint16_t flag_qr = 0x8000, flag_aa = 0x0400, flag_tc = 0x0200, flag_rd = 0x0100, flag_ra = 0x0080, flag_cd = 0x0010;
-constexpr std::size_t opt_size = 11;
+constexpr std::size_t opt_size = 11, option_head = 4, cookie_option_size = option_head + CookieJar::size;
+constexpr std::uint16_t option_cookie = 10;
 constexpr int records_max = 32;   // beside the question; no honest asker sends more
 constexpr std::size_t pointer_max = 0x4000;
 constexpr std::size_t record_fixed = 12;         // owner as a pointer, type, class, ttl, length
@@ -46,6 +47,22 @@ bool skip_name(std::string_view p, std::size_t& at) {
   return false;
 }
 
+/// Of an OPT record's options the cookie alone is looked at.
+bool read_options(std::string_view options, Question& q) {
+  while (options.size() >= option_head) {
+    auto code = get16(options.data());
+    std::size_t size = get16(options.data() + 2);
+    if (option_head + size > options.size()) return false;
+    if (code == option_cookie) {
+      if (size != CookieJar::client_size && (size < 16 || size > q.cookie.size())) return false;
+      std::memcpy(q.cookie.data(), options.data() + option_head, size);
+      q.cookie_size = size;
+    }
+    options.remove_prefix(option_head + size);
+  }
+  return options.empty();
+}
+
 /// The sections behind the question matter for one thing: whether an OPT record is there.
 bool read_rest(std::string_view p, std::size_t at, Question& q) {
   int before = get16(p.data() + 6) + get16(p.data() + 8), all = before + get16(p.data() + 10);
@@ -60,8 +77,9 @@ bool read_rest(std::string_view p, std::size_t at, Question& q) {
       q.udp_size = std::max<std::uint16_t>(plain_udp_max, get16(p.data() + at + 2));
       q.edns_version = static_cast<std::uint8_t>(p[at + 5]);
     }
+    if (at + 10u + size > p.size()) return false;
+    if (type == type_opt && i >= before && q.edns_version == 0 && size > 0 && !read_options(p.substr(at + 10, size), q)) return false;
     at += 10u + size;
-    if (at > p.size()) return false;
   }
   return true;
 }
@@ -226,14 +244,28 @@ std::uint16_t reply_flags(const Question& q, bool recursion) {
   return static_cast<std::uint16_t>(flag_qr | (q.flags & (flag_rd | flag_cd | 0x7800)) | (recursion ? flag_ra : 0));
 }
 
-void finish(Writer& w, const Question& q, std::uint16_t flags, Rcode code, std::uint16_t answers, std::uint16_t authority, std::uint16_t additional) {
+/// Bytes that the answer's OPT record takes.
+std::size_t opt_of(const Question& q, const ReplyOptions& options) {
+  if (!q.edns) return 0;
+  return opt_size + (q.cookie_size > 0 && options.cookies && !options.address.empty() ? cookie_option_size : 0);
+}
+
+void finish(Writer& w, const Question& q, std::uint16_t flags, Rcode code, std::uint16_t answers, std::uint16_t authority, std::uint16_t additional,
+            const ReplyOptions& options) {
   auto value = static_cast<std::uint16_t>(code);
   if (q.edns) {
-    char opt[opt_size] = {};
+    char opt[opt_size + cookie_option_size] = {};
     put16(opt + 1, type_opt);
     put16(opt + 3, static_cast<std::uint16_t>(udp_answer_max));
     opt[5] = static_cast<char>(value >> 4);
-    if (w.append({opt, opt_size})) ++additional;
+    auto size = opt_of(q, options);
+    if (size > opt_size) {
+      auto cookie = options.cookies->bake(q.sent_cookie(), options.address, options.now);
+      put16(opt + 9, static_cast<std::uint16_t>(cookie_option_size));
+      put16(opt + opt_size, option_cookie), put16(opt + opt_size + 2, static_cast<std::uint16_t>(cookie.size()));
+      std::memcpy(opt + opt_size + option_head, cookie.data(), cookie.size());
+    }
+    if (w.append({opt, size})) ++additional;
   }
   w.set16(2, static_cast<std::uint16_t>(flags | (value & 15)));
   w.set16(4, 1), w.set16(6, answers), w.set16(8, authority), w.set16(10, additional);
@@ -264,6 +296,7 @@ Verdict parse_question(std::string_view p, Question& q) {
   q.edns = false;
   q.udp_size = plain_udp_max;
   q.edns_version = 0;
+  q.cookie_size = 0;
   if ((q.flags >> 11 & 15) != 0) return Verdict::notimp;
   if (get16(p.data() + 4) != 1) return Verdict::formerr;
   auto at = header_size;
@@ -281,6 +314,12 @@ std::optional<std::size_t> place_in_zone(const Question& q, const Zone& zone) {
   // Equal bytes might begin in the middle of a label that holds a length byte.
   auto end = q.starts.begin() + q.labels;
   return std::binary_search(q.starts.begin(), end, static_cast<std::uint8_t>(at)) ? std::optional(at) : std::nullopt;
+}
+
+bool has_valid_cookie(std::string_view packet, const ReplyOptions& options) {
+  Question q;
+  if (!options.cookies || options.address.empty() || parse_question(packet, q) != Verdict::fine) return false;
+  return options.cookies->valid(q.sent_cookie(), options.address, options.now);
 }
 
 Reply reply_to(std::string_view packet, const Zone& zone, ReplyOptions options, std::span<char> out) {
@@ -301,7 +340,7 @@ Reply reply_to(std::string_view packet, const Zone& zone, ReplyOptions options, 
     if (!options.tcp) r.limit = q.edns ? q.udp_size : plain_udp_max;
     return r;
   }
-  Writer w(out, r.limit - (q.edns ? opt_size : 0), packet, q);
+  Writer w(out, r.limit - opt_of(q, options), packet, q);
   auto flags = reply_flags(q, options.recursion);
   std::uint16_t answers = 0, authority = 0, additional = 0;
   if (q.edns && q.edns_version > 0) {
@@ -319,7 +358,7 @@ Reply reply_to(std::string_view packet, const Zone& zone, ReplyOptions options, 
   }
   Writer whole(out, r.limit, packet, q);
   whole.cut(w.size());
-  finish(whole, q, flags, r.rcode, answers, authority, additional);
+  finish(whole, q, flags, r.rcode, answers, authority, additional, options);
   r.action = Reply::Action::send;
   r.size = whole.size();
   return r;

@@ -1,5 +1,5 @@
 #pragma once
-// DNS messages: questions in, answers out. Pure; safe against any bytes. Source: RFC 1035, 2308, 2782, 6891, 7766.
+// DNS messages: questions in, answers out. Pure; safe against any bytes. Source: RFC 1035, 2308, 2782, 6891, 7766, 7873.
 
 #include <array>
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "discovery/cookies.hpp"
 #include "discovery/zone.hpp"
 
 namespace croft::discovery {
@@ -30,6 +31,9 @@ struct Question {
   bool edns = false;
   std::uint16_t udp_size = plain_udp_max;
   std::uint8_t edns_version = 0;
+  std::array<char, 40> cookie;                  ///< as it was sent: 8 bytes, or 16 to 40
+  std::size_t cookie_size = 0;                  ///< 0: none
+  [[nodiscard]] std::string_view sent_cookie() const { return {cookie.data(), cookie_size}; }
   [[nodiscard]] std::string_view wire() const { return {name.data(), name_size}; }
 };
 
@@ -56,7 +60,12 @@ struct ReplyOptions {
   bool tcp = false;
   bool recursion = false;                       ///< whether others' names are forwarded: then `forward`, else REFUSED
   std::uint32_t turn = 0;                       ///< rotates records
+  const CookieJar* cookies = nullptr;           ///< whose answers bear one, where the question did; with
+  std::string_view address;                     ///< the asker's, 4 or 16 bytes, and
+  std::uint32_t now = 0;                        ///< seconds since 1970
 };
+/// Whether the question bears a cookie that was given to this address.
+bool has_valid_cookie(std::string_view packet, const ReplyOptions& options);
 
 /// The whole decision for one packet. `out` holds at least 1232 bytes for UDP, 65535 for TCP.
 Reply reply_to(std::string_view packet, const Zone& zone, ReplyOptions options, std::span<char> out);

@@ -49,6 +49,15 @@ struct Session {
   }
 };
 
+/// The peer's address as it travels, 4 or 16 bytes; "" when it is gone already.
+std::string bytes_of(const tcp::socket& socket) {
+  error_code ec;
+  auto peer = socket.remote_endpoint(ec).address();
+  if (ec) return {};
+  auto as_text = [](const auto& bytes) { return std::string(bytes.begin(), bytes.end()); };
+  return peer.is_v4() ? as_text(peer.to_v4().to_bytes()) : as_text(peer.to_v6().to_bytes());
+}
+
 }  // namespace
 
 struct DnsServer::Impl : std::enable_shared_from_this<DnsServer::Impl> {
@@ -61,12 +70,13 @@ struct DnsServer::Impl : std::enable_shared_from_this<DnsServer::Impl> {
   asio::awaitable<void> bind_later(std::size_t index);
   asio::awaitable<void> accept(std::shared_ptr<tcp::acceptor> acceptor);
   asio::awaitable<void> serve(std::shared_ptr<Session> s);
-  asio::awaitable<std::string> answer(std::string packet, std::uint32_t turn);
+  asio::awaitable<std::string> answer(std::string packet, std::uint32_t turn, std::string address);
 
   asio::any_io_executor executor;
   DnsOptions options;
   Metrics& metrics;
   ZoneHolder zones;
+  const CookieJar cookies = CookieJar::random();
   DnsTally udp_tally, tcp_tally;
   std::shared_ptr<Forwarder> forwarder;
   std::unique_ptr<UdpWorkers> workers;
@@ -106,6 +116,7 @@ Status DnsServer::Impl::prepare() {
   u.threads = options.threads;
   u.recursion = forwarder->any();
   u.answers_per_second = options.answers_per_second;
+  u.cookies = cookies;
   workers = std::make_unique<UdpWorkers>(u, zones, udp_tally, [f = forwarder](std::string packet, std::size_t limit, UdpPeer peer) {
     f->ask(std::move(packet), limit, [peer = std::move(peer)](std::string text) { peer.send(text); });
   });
@@ -193,6 +204,7 @@ asio::awaitable<void> DnsServer::Impl::accept(std::shared_ptr<tcp::acceptor> acc
 /// Questions may come one behind the other without waiting (RFC 7766); answers go in their order.
 asio::awaitable<void> DnsServer::Impl::serve(std::shared_ptr<Session> s) {
   auto self = shared_from_this();
+  auto address = bytes_of(s->socket);
   for (std::uint32_t turn = 0; !stopping; ++turn) {
     error_code ec;
     Session::close_after(s, connections > options.tcp_connections_max / 2 ? options.tcp_idle / 3 : options.tcp_idle);
@@ -204,7 +216,7 @@ asio::awaitable<void> DnsServer::Impl::serve(std::shared_ptr<Session> s) {
     co_await asio::async_read(s->socket, asio::buffer(packet), redirect_error(use_awaitable, ec));
     if (ec) break;
     Session::close_after(s, options.tcp_idle + options.resolver_timeout * static_cast<int>(options.resolvers.size() + 1));
-    auto framed = co_await answer(std::move(packet), turn);
+    auto framed = co_await answer(std::move(packet), turn, address);
     if (framed.size() <= 2) break;
     co_await asio::async_write(s->socket, asio::buffer(framed), redirect_error(use_awaitable, ec));
     if (ec) break;
@@ -216,12 +228,15 @@ asio::awaitable<void> DnsServer::Impl::serve(std::shared_ptr<Session> s) {
 }
 
 /// With its length in front.
-asio::awaitable<std::string> DnsServer::Impl::answer(std::string packet, std::uint32_t turn) {
+asio::awaitable<std::string> DnsServer::Impl::answer(std::string packet, std::uint32_t turn, std::string address) {
   std::string framed(2 + message_max, '\0');
   ReplyOptions how;
   how.tcp = true;
   how.recursion = forwarder->any();
   how.turn = turn;
+  how.cookies = &cookies;
+  how.address = address;
+  how.now = static_cast<std::uint32_t>(std::chrono::duration_cast<Seconds>(system_now().wall.time_since_epoch()).count());
   auto zone = zones.get();
   auto reply = reply_to(packet, *zone, how, std::span<char>(framed).subspan(2));
   tcp_tally.count(reply);

@@ -115,11 +115,15 @@ struct UdpWorkers::Worker {
     auto now = owner.options_.answers_per_second ? std::chrono::steady_clock::now() : Mono{};
     ReplyOptions options;
     options.recursion = owner.options_.recursion;
+    options.cookies = &owner.options_.cookies;
+    options.now = static_cast<std::uint32_t>(std::chrono::duration_cast<Seconds>(system_now().wall.time_since_epoch()).count());
     std::size_t sends = 0;
     for (std::size_t i = 0; i < got; ++i) {
       std::string_view packet(in[i].data(), in_msgs[i].msg_len);
       options.turn = turn++;
-      auto verdict = owner.options_.answers_per_second ? limit.ask(address_of(from[i]), now) : RateLimit::Verdict::answer;
+      options.address = address_of(from[i]);
+      auto verdict = owner.options_.answers_per_second ? limit.ask(options.address, now) : RateLimit::Verdict::answer;
+      if (verdict != RateLimit::Verdict::answer && has_valid_cookie(packet, options)) verdict = RateLimit::Verdict::answer;
       auto reply = verdict == RateLimit::Verdict::answer ? reply_to(packet, z, options, out[sends]) : limited(packet, verdict, out[sends]);
       owner.tally_.count(reply);
       if (reply.action == Reply::Action::forward) forward(socket, i, packet, reply.limit);

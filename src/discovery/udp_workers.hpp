@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/files.hpp"
+#include "discovery/cookies.hpp"
 #include "discovery/dns_address.hpp"
 #include "discovery/dns_tally.hpp"
 #include "discovery/zone_holder.hpp"
@@ -35,7 +36,8 @@ class UdpWorkers {
   struct Options {
     int threads = 1;
     bool recursion = false;
-    std::uint32_t answers_per_second = 0;    ///< to one network of strangers; 0: no limit
+    std::uint32_t answers_per_second = 0;    ///< to one network of strangers; 0: no limit. Who shows a cookie of ours is none
+    CookieJar cookies = CookieJar::random();
   };
   using Forward = std::function<void(std::string packet, std::size_t limit, UdpPeer peer)>;   ///< called on the workers
   UdpWorkers(Options options, const ZoneHolder& zones, DnsTally& tally, Forward forward);

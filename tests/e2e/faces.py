@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -288,6 +289,8 @@ def test_dns(farm):
     scale(farm, 3)
     service = "_fibonacci-service._tcp.marathon.mesos"
     assert len(dig("+short", "SRV", service).splitlines()) == 3
+    for way in ("+notcp", "+tcp"):
+        assert re.search(r"COOKIE: [0-9a-f]{48} \(good\)", dig("+cookie", way, "SRV", service)), dig("+cookie", way, "SRV", service)
     answer = dig("SRV", service.upper())
     assert "status: NOERROR" in answer and " aa " in answer.split("flags:")[1].split(";")[0] + " " and service.upper() in answer
     assert dig("+short", "leader.mesos").strip() == "127.0.0.1" == dig("+short", "fibonacci-service.marathon.mesos").strip() == dig("+short", "slave.mesos").strip()

@@ -12,7 +12,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static std::array<char, message_max> out;
   if (size == 0) return 0;
   std::string_view packet(reinterpret_cast<const char*>(data) + 1, size - 1);
-  ReplyOptions options{.tcp = (data[0] & 1) != 0, .recursion = (data[0] & 2) != 0, .turn = data[0]};
+  static const CookieJar jar({1, 2});
+  ReplyOptions options{.tcp = (data[0] & 1) != 0, .recursion = (data[0] & 2) != 0, .turn = data[0], .cookies = (data[0] & 8) != 0 ? &jar : nullptr, .address = "\1\2\3\4", .now = 5};
+  (void)has_valid_cookie(packet, options);
   auto room = options.tcp ? message_max : udp_answer_max;
   auto reply = reply_to(packet, *zone, options, std::span(out.data(), room));
   if (reply.action == Reply::Action::send && (reply.size < header_size || reply.size > room)) std::abort();
