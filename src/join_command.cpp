@@ -96,6 +96,8 @@ Result<Joined> ask_to_join(const cli::JoinOptions& o, const std::string& text) {
   for (const auto& name : o.names) w.value(name);
   w.end_array().field("request", made.request_pem).end_object();
   auto answer = ask(master, "POST", "/croft/v1/join", std::move(w).take());
+  if (!answer && answer.error().context.find("certificate") != std::string::npos)
+    return fail(answer.error().code, "{} (the token names the CA of when it was made: after croft ca rotate a new token is needed)", answer.error().context);
   if (!answer) return fail(std::move(answer).error());
   auto body = json::parse(answer->body);
   if (answer->status != 200 || !body) return fail(Errc::forbidden, "{}", body ? json::text(*body, "message", answer->body) : answer->body.substr(0, 200));

@@ -177,10 +177,15 @@ Result<std::vector<SecretValue>> AgentCore::secrets_of(const TaskSpec& spec) con
   for (const auto& use : spec.secrets) {
     auto at = secrets_.find(use.secret);
     if (at == secrets_.end()) return fail(Errc::unavailable, "secret {}: the leader has not told of it yet", use.secret);
-    if (at->second.version == 0) return fail(Errc::not_found, "secret {}: there is none of this name; it is made by: croft secret set {}", use.secret, use.secret);
+    if (at->second.version == 0) return fail(Errc::not_found, "secret {}: there is none of this name that the leader can read; croft secret set {} makes it", use.secret, use.secret);
     out.push_back(at->second);
   }
   return out;
+}
+
+const SecretValue* AgentCore::secret(const std::string& name) const {
+  auto at = secrets_.find(name);
+  return at == secrets_.end() ? nullptr : &at->second;
 }
 
 const link::HeldTask* AgentCore::task(const TaskId& id) const {

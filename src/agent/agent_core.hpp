@@ -61,6 +61,8 @@ class AgentCore {
   /// Values of a task's secrets, in the spec's order. Errors: unavailable (the leader has not told of one yet: after Decisions::secrets it may have),
   /// not_found (there is none of that name).
   [[nodiscard]] Result<std::vector<SecretValue>> secrets_of(const TaskSpec& spec) const;
+  /// As last told; null: not told yet.
+  [[nodiscard]] const SecretValue* secret(const std::string& name) const;
 
  private:
   struct Pending { TaskStatus status; Mono due{}; Millis wait{0}; };

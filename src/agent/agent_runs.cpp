@@ -140,19 +140,21 @@ asio::awaitable<void> AgentService::Impl::renew_secrets() {
   auto self = shared_from_this();
   if (std::exchange(renewing_secrets, true)) co_return;
   while (!changed_secrets.empty()) {
-    struct Job { RunPtr run; SecretPlan plan; std::string secret; SecretValue value; };
+    struct Job { RunPtr run; SecretPlan plan; std::string secret; SecretValue value; bool started; };
     auto names = std::exchange(changed_secrets, {});
     std::vector<Job> jobs;
     for (const auto& [id, run] : runs) {
-      auto values = run->over ? fail(Errc::not_found, "") : core.secrets_of(run->launch.spec);
-      if (!values) continue;
-      for (std::size_t i = 0; i < values->size(); ++i)
-        if (const auto& use = run->launch.spec.secrets[i]; !use.file.empty() && names.contains(use.secret))
-          jobs.push_back({run, plan_secrets(run->launch.spec, runtime_of(*run).secrets_at(run->launch.run)), use.secret, (*values)[i]});
+      if (run->over) continue;
+      std::set<std::string> used;  // each for itself: that another is not known yet, or gone, is no reason
+      for (const auto& use : run->launch.spec.secrets)
+        if (!use.file.empty() && names.contains(use.secret)) used.insert(use.secret);
+      for (const auto& name : used)
+        if (const auto* value = core.secret(name); value && value->version > 0)
+          jobs.push_back({run, plan_secrets(run->launch.spec, runtime_of(*run).secrets_at(run->launch.run)), name, *value, run->started.has_value()});
     }
     std::function<void()> write = [this, jobs] {
       for (const auto& job : jobs)
-        if (auto ok = secret_files.renew(job.run->launch.spec, job.plan, job.secret, job.value); !ok) log::error("agent", "task={} secret={} {}", job.run->launch.spec.id, job.secret, ok.error().context);
+        if (auto ok = secret_files.renew(job.run->launch.spec, job.plan, job.secret, job.value, job.started); !ok) log::error("agent", "task={} secret={} {}", job.run->launch.spec.id, job.secret, ok.error().context);
     };
     co_await blocking.run(write);
   }
@@ -330,7 +332,7 @@ asio::awaitable<void> AgentService::Impl::on_exit(RunPtr run, RunExit exit) {
              fmt::format("Memory limit exceeded: the kernel killed it for using more than its {} of mem", megabytes(memory)), &exit);
   } else if (run->killed_unhealthy) {
     end_with(run, TaskState::killed, "REASON_TASK_HEALTH_CHECK_KILLED", run->kill_message, &exit);
-  } else if (run->kill_sent) {
+  } else if (run->kill_sent || run->goal == link::Goal::kill) {  // told in a former life of this agent, perhaps
     end_with(run, TaskState::killed, "REASON_COMMAND_EXECUTOR_FAILED", "Command terminated by the farm", &exit);
   } else if (exit.signal) {
     end_with(run, TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("Command terminated with signal {}", strsignal(exit.signal)), &exit);

@@ -49,9 +49,11 @@ Status link_in(const fs::path& sandbox, const std::string& path, const std::stri
   }
   auto name = std::string(steps.back());
   if (at.valid() && ::symlinkat(target.c_str(), at.get(), name.c_str()) == 0) return {};
+  auto why = errno;
   char there[4096];
-  auto n = at.valid() && errno == EEXIST ? ::readlinkat(at.get(), name.c_str(), there, sizeof there) : -1;
+  auto n = at.valid() && why == EEXIST ? ::readlinkat(at.get(), name.c_str(), there, sizeof there) : -1;
   if (n >= 0 && std::string_view(there, static_cast<std::size_t>(n)) == target) return {};  // an earlier attempt at this very task
+  errno = why;
   return fail_errno("secret file " + path);
 }
 
@@ -122,12 +124,15 @@ Status SecretFiles::put(const Launch& launch, const SecretPlan& plan, const std:
   return ok;
 }
 
-Status SecretFiles::renew(const TaskSpec& spec, const SecretPlan& plan, const std::string& secret, const SecretValue& value) {
+Status SecretFiles::renew(const TaskSpec& spec, const SecretPlan& plan, const std::string& secret, const SecretValue& value, bool running) {
   std::lock_guard guard(mutex_);
   for (std::size_t i = 0; i < spec.secrets.size(); ++i) {
     if (spec.secrets[i].secret != secret || spec.secrets[i].file.empty()) continue;
     auto file = of(spec.id) / plan.files[i];
-    if (::access(file.c_str(), F_OK) != 0) continue;  // not put yet, or over
+    if (::access(file.c_str(), F_OK) != 0) {
+      if (running) return fail(Errc::not_found, "{}: is not there: the task keeps its old value until it is restarted. Was it unmounted, or does croft run among other mounts than before?", file.string());
+      continue;
+    }
     if (auto ok = write_secret(file, value.value, 0444); !ok) return ok;
   }
   return {};

@@ -40,8 +40,9 @@ class SecretFiles {
   [[nodiscard]] std::filesystem::path of(const TaskId& task) const { return folder_ / task.str(); }
   /// All of a task's, and the links in its sandbox. `values` as spec.secrets. Again before the start: the newer values.
   Status put(const Launch& launch, const SecretPlan& plan, const std::vector<SecretValue>& values);
-  /// One of a running task's files gets another value, at once or not at all. Variables stay as they were at the start.
-  Status renew(const TaskSpec& spec, const SecretPlan& plan, const std::string& secret, const SecretValue& value);
+  /// Those of a task's files that have this secret get another value, at once or not at all. Variables stay as they were at the start.
+  /// `running`: the files must be there; else they may not be put yet.
+  Status renew(const TaskSpec& spec, const SecretPlan& plan, const std::string& secret, const SecretValue& value, bool running);
   void remove(const TaskId& task);
   /// Takes away what tasks left that are not among these.
   void keep_only(const std::set<TaskId>& known);

@@ -70,6 +70,18 @@ bool plain_secret(const Audited& a) {
   return false;
 }
 
+bool runs_as_root(const Audited& a) {
+  auto users = a.parameter({"user", "u"});
+  if (users.empty()) return true;
+  auto name = users.back().substr(0, users.back().find(':'));
+  return name == "root" || to_int(name).value_or(1) == 0;
+}
+
+bool is_true(const Audited& a, std::string_view parameter) {
+  auto values = a.parameter({parameter});
+  return !values.empty() && (values.back().empty() || values.back() == "true" || values.back() == "1");
+}
+
 /// What is asked of each app that has an image; true: it is found wanting.
 struct Item {
   std::string_view id, what, advice;
@@ -80,18 +92,18 @@ struct Item {
 const std::vector<Item>& items() {
   static const std::vector<Item> all{
       {"CIS 2.14", "containers cannot get new privileges", "parameter security-opt = no-new-privileges", true, [](const auto& a) { return !a.has({"security-opt"}, "no-new-privileges"); }},
-      {"CIS 4.1", "containers do not run as root", "parameter user, or USER in the image (which this cannot see)", true, [](const auto& a) { return a.parameter({"user", "u"}).empty() || a.has({"user", "u"}, "root"); }},
+      {"CIS 4.1", "containers do not run as root", "parameter user, or USER in the image (which this cannot see)", true, runs_as_root},
       {"CIS 4.6", "instances are checked", "healthChecks", false, [](const auto& a) { return json::list(a.app, "healthChecks").empty(); }},
       {"CIS 5.1", "AppArmor and SELinux are not switched off", "take security-opt apparmor=unconfined or label=disable away", true, [](const auto& a) { return a.has({"security-opt"}, "apparmor=unconfined") || a.has({"security-opt"}, "label=disable") || a.has({"security-opt"}, "label:disable"); }},
       {"CIS 5.3", "no capabilities are added", "take cap-add away", true, [](const auto& a) { return !a.parameter({"cap-add"}).empty(); }},
       {"CIS 5.4", "no container is privileged", "privileged = false", true, [](const auto& a) { return json::boolean(*a.docker(), "privileged") || !a.parameter({"privileged"}).empty(); }},
       {"CIS 5.5", "the host's own folders are not mounted", "another hostPath", true, [](const auto& a) { auto paths = host_paths(a); return std::any_of(paths.begin(), paths.end(), [](const auto& p) { return sensitive(p); }); }},
       {"CIS 5.9", "containers have a network of their own", "networks: container/bridge", true, [](const auto& a) { const auto& nets = json::list(a.app, "networks"); return nets.empty() || json::text(nets[0], "mode") == "host" || a.has({"network", "net"}, "host"); }},
-      {"CIS 5.12", "root file systems are read-only", "parameter read-only = true", true, [](const auto& a) { return a.parameter({"read-only"}).empty(); }},
+      {"CIS 5.12", "root file systems are read-only", "parameter read-only = true", true, [](const auto& a) { return !is_true(a, "read-only"); }},
       {"CIS 5.15", "the host's process and IPC namespaces are not shared", "take pid, ipc and uts away", true, [](const auto& a) { return a.has({"pid"}, "host") || a.has({"ipc"}, "host") || a.has({"uts"}, "host"); }},
       {"CIS 5.17", "no devices of the host are given", "take device away", true, [](const auto& a) { return !a.parameter({"device"}).empty(); }},
       {"CIS 5.21", "the default seccomp profile is in force", "take security-opt seccomp=unconfined away", true, [](const auto& a) { return a.has({"security-opt"}, "seccomp=unconfined") || a.has({"security-opt"}, "seccomp:unconfined"); }},
-      {"CIS 5.28", "processes are bounded", "parameter pids-limit", true, [](const auto& a) { return a.parameter({"pids-limit"}).empty(); }},
+      {"CIS 5.28", "processes are bounded", "parameter pids-limit", true, [](const auto& a) { auto v = a.parameter({"pids-limit"}); return v.empty() || to_int(v.back()).value_or(0) <= 0; }},
       {"CIS 5.31", "no container has the Engine's socket", "another way", true, [](const auto& a) { auto paths = host_paths(a); return std::any_of(paths.begin(), paths.end(), [](const auto& p) { return p.ends_with("docker.sock"); }); }},
       {"croft 1", "no variable holds a password in plain", "croft secret set, and env {\"secret\": …}", false, plain_secret},
       {"croft 2", "no app runs as root on the host", "another user", false, [](const auto& a) { return !a.docker() && json::text(a.app, "user") == "root"; }},
@@ -149,7 +161,7 @@ void judge_accounts(Session& s, std::vector<Verdict>& out) {
 int farm_audit(Session& s) {
   auto answer = s.must("GET", "/v2/apps");
   auto verdicts = judge_apps(answer.json());
-  bool open = answer.headers.get("X-Croft-Auth") == "none";
+  bool open = answer.headers.get("X-Croft-Auth") == "none" || s.call("GET", "/croft/v1/whoami").status == 404;  // croft dev has no logins and no such path
   verdicts.push_back({"croft 3", "logins are needed", "auth = \"login\" in croft.toml, and croft init", open ? std::vector<std::string>{"the farm"} : std::vector<std::string>(), 1});
   judge_accounts(s, verdicts);
   auto wanting = std::count_if(verdicts.begin(), verdicts.end(), [](const auto& v) { return !v.found.empty(); });

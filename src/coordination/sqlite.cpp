@@ -1,6 +1,7 @@
 #include "coordination/sqlite.hpp"
 
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 #include <utility>
 
@@ -10,6 +11,7 @@ Result<Database> Database::open(const std::filesystem::path& file) {
   Database made;
   int rc = sqlite3_open_v2(file.c_str(), &made.db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   if (rc != SQLITE_OK) return fail(made.error("open " + file.string()));
+  ::chmod(file.c_str(), 0600);  // its log files take after it
   sqlite3_extended_result_codes(made.db_, 1);
   return made;
 }

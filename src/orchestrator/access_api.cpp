@@ -27,6 +27,19 @@ std::expected<json::value, Response> object_of(const Request& r, std::initialize
   return std::move(*parsed);
 }
 
+Result<std::int64_t> whole_number(const json::value& body, std::string_view key, std::int64_t otherwise, std::int64_t min, std::int64_t max) {
+  const auto* given = json::find(body, key);
+  if (!given) return otherwise;
+  if (!given->is_int64() || given->get_int64() < min || given->get_int64() > max) return fail(Errc::invalid, "{}: must be a whole number from {} to {}", key, min, max);
+  return given->get_int64();
+}
+
+Result<std::string> text_member(const json::value& body, std::string_view key) {
+  const auto* given = json::find(body, key);
+  if (given && !given->is_string()) return fail(Errc::invalid, "{}: must be a text", key);
+  return given ? std::string(given->get_string()) : std::string();
+}
+
 AuditRecord asked(const Request& r, std::string what) {
   AuditRecord out;
   out.who = r.caller ? r.caller->who.str() : "nobody";
@@ -251,14 +264,14 @@ asio::awaitable<Response> add_token(AccessPtr access, Request r) {
   if (!grants) co_return invalid(grants.error());
   auto label = json::text(*body, "label");
   if (auto ok = secure::check_label(label); !ok) co_return invalid(ok.error());
-  auto hours = json::integer(*body, "hours", 0);
-  if (hours < 0 || hours > hours_max) co_return Response::message(422, fmt::format("hours: must be 1 to {}; without it the token does not expire", hours_max));
+  auto hours = whole_number(*body, "hours", 0, 0, hours_max);
+  if (!hours) co_return invalid(std::move(hours).error().within("without it the token does not expire"));
   auto made = secure::new_bearer_token();
   RecordKeeper::MakeRecords make = [&](const Records& records, Now now) -> std::expected<coordination::Batch, Refusal> {
     auto accounts = accounts_in(records);
     if (!accounts) return std::unexpected(accounts.error());
     if ((*accounts)->users().size() + (*accounts)->tokens().size() >= secure::accounts_max) return refuse(Errc::too_large, "there are too many users and tokens");
-    secure::Token token{made.id, made.digest, label, *grants, now.wall, hours ? now.wall + std::chrono::hours(hours) : Wall::max(), r.caller ? r.caller->who.str() : ""};
+    secure::Token token{made.id, made.digest, label, *grants, now.wall, *hours ? now.wall + std::chrono::hours(*hours) : Wall::max(), r.caller ? r.caller->who.str() : ""};
     coordination::Batch batch;
     batch.put[std::string(tokens_prefix) + made.id] = secure::encode_token(token);
     return batch;

@@ -29,6 +29,10 @@ struct AccessRoutes {
 net::Response access_refused(const Refusal& refusal);
 /// The body as a JSON object whose members are all among `known`; or the answer that says what is wrong.
 std::expected<boost::json::value, net::Response> object_of(const net::Request& r, std::initializer_list<std::string_view> known);
+/// A member that is a whole number in a range; absent or null: `otherwise`. Errors: invalid, naming it.
+Result<std::int64_t> whole_number(const boost::json::value& body, std::string_view key, std::int64_t otherwise, std::int64_t min, std::int64_t max);
+/// A member that is a text; absent or null: "". Errors: invalid.
+Result<std::string> text_member(const boost::json::value& body, std::string_view key);
 AuditRecord asked(const net::Request& r, std::string what);
 std::string trust_record(const secure::Trust& trust, const secure::KeyRing& ring);
 inline constexpr std::string_view trust_key = "trust/ca";

@@ -138,10 +138,10 @@ asio::awaitable<Response> rotate_ca(AccessPtr access, Request r) {
   constexpr std::int64_t hours_max = 24 * 90;
   auto body = object_of(r, {"hours"});
   if (!body) co_return body.error();
-  auto hours = json::integer(*body, "hours", 24 * 7);
-  if (hours < 0 || hours > hours_max) co_return Response::message(422, fmt::format("hours: must be 0 to {}", hours_max));
+  auto hours = whole_number(*body, "hours", 24 * 7, 0, hours_max);
+  if (!hours) co_return Response::message(422, hours.error().context);
   secure::TrustOptions options;
-  options.announce = std::chrono::hours(hours);
+  options.announce = std::chrono::hours(*hours);
   RecordKeeper::MakeRecords make = [&](const Records& records, Now now) -> std::expected<coordination::Batch, Refusal> {
     auto trust = trust_in(records, access->options.files->seal);
     if (!trust) return std::unexpected(trust.error());
@@ -152,7 +152,7 @@ asio::awaitable<Response> rotate_ca(AccessPtr access, Request r) {
     batch.put[std::string(trust_key)] = trust_record(*trust, access->options.files->seal);
     return batch;
   };
-  auto told = asked(r, fmt::format("a new CA is announced, and signs after {} hours", hours));
+  auto told = asked(r, fmt::format("a new CA is announced, and signs after {} hours", *hours));
   auto done = co_await access->keeper->change_records(make, std::move(told));
   if (!done) co_return access_refused(done.error());
   auto job = read_rotation(access, std::move(r));
@@ -166,14 +166,16 @@ asio::awaitable<Response> make_join_token(AccessPtr access, Request r) {
   if (!body) co_return body.error();
   auto roles = roles_of(*body);
   if (!roles) co_return Response::message(422, "roles: must name some of master, node, balancer, dns, log");
-  auto hours = json::integer(*body, "hours", 24);
-  if (hours < 1 || hours > hours_max) co_return Response::message(422, fmt::format("hours: must be 1 to {}", hours_max));
+  auto hours = whole_number(*body, "hours", 24, 1, hours_max);
+  if (!hours) co_return Response::message(422, hours.error().context);
+  auto host = text_member(*body, "host");  // of another type it would be a token for any host
+  if (!host) co_return Response::message(422, host.error().context);
   auto seen = access->keeper->records();
   auto trust = seen.records ? stored_trust(*seen.records, access->options.files->seal) : fail(Errc::unavailable, "this master does not lead");
   if (!trust) co_return Response::message(503, trust.error().context);
   auto anchors = secure::read_bundle(answering_ca(*trust, access->options, system_now().wall));
   if (!anchors) co_return Response::message(500, anchors.error().context);
-  secure::JoinToken token{secure::new_token_id(), anchors->front().fingerprint, *roles, json::text(*body, "host"), system_now().wall + std::chrono::hours(hours)};
+  secure::JoinToken token{secure::new_token_id(), anchors->front().fingerprint, *roles, *host, system_now().wall + std::chrono::hours(*hours)};
   auto text = secure::encode_join_token(token, access->options.files->join_key);
   if (!text) co_return Response::message(422, text.error().context);
   // Written down before it is given out, so that who made it stands in the log.

@@ -88,6 +88,8 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   void tell_secret(const std::string& key);
   /// Whether all secrets of the intent's apps are there.
   [[nodiscard]] Status check_secrets(const Intent& intent) const;
+  /// Whether nothing uses this secret any more: no app, no deployment under way, no task that lives.
+  [[nodiscard]] Status check_unused(const std::string& path) const;
   asio::awaitable<std::expected<void, Refusal>> change_records_on_strand(RecordKeeper::MakeRecords make, AuditRecord audit);
   /// Whether the intent's caller may do all of it; the reason where he may not.
   [[nodiscard]] Status check_rights(const Intent& intent) const;

@@ -56,11 +56,25 @@ void LeaderService::Impl::tell_secret(const std::string& key) {
   term->cluster.set_secret(path, std::move(value));
 }
 
+Status LeaderService::Impl::check_unused(const std::string& path) const {
+  auto used = [&](std::string_view by) -> Status { return fail(Errc::conflict, "secret {} is used by {}", path, by); };
+  for (const auto& [id, app] : term->core.apps())
+    if (uses_secret(app, path)) return used("an app");
+  for (const auto& [id, d] : term->core.deployments())
+    for (const auto* side : {&d->original, &d->target})
+      for (const auto& [app, definition] : *side)
+        if (definition && uses_secret(*definition, path)) return used("a deployment under way, which may be rolled back");
+  for (const auto* task : term->cluster.tasks())
+    if (!is_terminal(task->status.state) && std::any_of(task->spec.secrets.begin(), task->spec.secrets.end(), [&](const SecretUse& u) { return u.secret == path; })) return used("a task that runs");
+  return {};
+}
+
 Status LeaderService::Impl::check_secrets(const Intent& intent) const {
   for (const auto& [id, app] : intent.apps) {
     if (!app) continue;
+    const auto* present = term->core.app(id);
     for (const auto& [name, source] : app->secrets)
-      if (auto path = secret_path(source); !term->records->contains(secret_key(path)))
+      if (auto path = secret_path(source); !(present && uses_secret(*present, path)) && !term->records->contains(secret_key(path)))
         return fail(Errc::invalid, "app {}: secrets/{}/source: there is no secret {}; it is made by: croft secret set {}", id, name, path, path);
   }
   return {};
@@ -106,6 +120,13 @@ asio::awaitable<std::expected<void, Refusal>> LeaderService::Impl::change_record
     unlock();
     if (!batch) co_return std::unexpected(std::move(batch).error());
     co_return std::expected<void, Refusal>{};
+  }
+  for (const auto& key : batch->remove) {
+    if (!key.starts_with(secrets_prefix)) continue;
+    if (auto ok = check_unused(key.substr(secrets_prefix.size() - 1)); !ok) {
+      unlock();
+      co_return std::unexpected(Refusal{std::move(ok).error(), {}});
+    }
   }
   auto next = records_after(*term->records, *batch);
   audit.when = now.wall;

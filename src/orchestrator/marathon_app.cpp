@@ -57,7 +57,8 @@ void read_env(Fields& f, App& app) {
   f.each_member("env", [&](const std::string& name, const json::value& v, const std::string& path) {
     if (trim(name).empty()) f.problems().meaning(path, "must not be empty");
     if (v.is_string()) out[name] = std::string(v.get_string());
-    else if (v.is_object() && json::find(v, "secret")) secrets[name] = json::text(v, "secret");
+    else if (const auto* secret = v.is_object() ? json::find(v, "secret") : nullptr; secret && secret->is_string()) secrets[name] = std::string(secret->get_string());
+    else if (secret) f.problems().shape(path + "/secret", "error.expected.jsstring");
     else f.problems().shape(path, "error.expected.jsstring");
   });
   app.env = std::move(out);

@@ -106,6 +106,9 @@ void read_container(Fields& f, App& app, Given& given) {
       auto& file = app.secret_files.emplace_back();
       v.required_text("containerPath", file.first);
       v.text("secret", file.second);
+      if (v.has("hostPath")) v.problems().meaning(v.path(), "has a secret and a hostPath: it can be one of them");
+      std::string mode = "RO";
+      v.enumeration("mode", {"RO"}, mode);
       return;
     }
     Volume volume;

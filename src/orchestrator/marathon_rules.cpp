@@ -131,8 +131,12 @@ bool hides_too_much(std::string_view folder) {
 void check_secret_file(const App& app, std::string_view file, const std::string& at, std::set<std::string_view>& taken, Problems& problems) {
   bool inside = file.starts_with('/');
   auto steps = split(file.substr(inside ? 1 : 0), '/');
-  bool odd = std::any_of(steps.begin(), steps.end(), [](const auto& s) { return s.empty() || s == "." || s == ".." || s.find('\0') != std::string::npos; });
-  if (odd || file.size() > 1024) problems.meaning(at, "must be a path without empty, '.' or '..' parts, of at most 1024 bytes");
+  bool odd = std::any_of(steps.begin(), steps.end(), [](const auto& s) { return s.empty() || s == "." || s == ".." || s.size() > 255 || s.find('\0') != std::string::npos; });
+  bool below = std::any_of(taken.begin(), taken.end(), [&](auto other) { return file.starts_with(std::string(other) + "/") || other.starts_with(std::string(file) + "/"); });
+  bool output = !inside && steps.size() == 1 && (file == "stdout" || file == "stderr" || file.starts_with("stdout.") || file.starts_with("stderr."));
+  if (odd || file.size() > 1024) problems.meaning(at, "must be a path without empty, '.' or '..' parts, of at most 1024 bytes, each part of at most 255");
+  else if (below) problems.meaning(at, "one secret's file cannot be another's folder");
+  else if (output) problems.meaning(at, "is where the task's own output goes");
   else if (inside && !app.docker) problems.meaning(at, "must be relative, to the sandbox: without an image a task sees the host's own folders");
   else if (inside && hides_too_much(file.substr(0, file.rfind('/')))) problems.meaning(at, fmt::format("the file's whole folder is the secrets' then; {} is not one that an image can do without: take such as /run/secrets", file.substr(0, std::max<std::size_t>(file.rfind('/'), 1))));
   if (!taken.insert(file).second) problems.meaning(at, "is the path of another secret, too");

@@ -67,7 +67,14 @@ Result<Trust> create_trust(std::string_view cluster, Wall now, TrustOptions opti
 }
 
 Status begin_rotation(Trust& trust, Wall now, TrustOptions options) {
-  if (trust.rotating()) return fail(Errc::conflict, "the CA is being rotated already");
+  if (trust.rotating()) {
+    auto& next = trust.generations[trust.signing + 1];
+    if (now + options.announce >= next.signs_from) return fail(Errc::conflict, "a new CA is announced already, and signs from {} on", to_iso8601(next.signs_from));
+    next.signs_from = now + options.announce;
+    return {};
+  }
+  if (trust.generations.size() >= generations_max)
+    return fail(Errc::conflict, "there are {} CAs already: the oldest is trusted until its last certificate has ended, at {}", trust.generations.size(), to_iso8601(trust.generations.front().last_end));
   auto authority = create_authority(trust.cluster, now, options.life);
   if (!authority) return fail(std::move(authority).error());
   trust.generations.push_back({std::move(*authority), now, now + options.announce, Wall::max(), now});

@@ -55,7 +55,9 @@ struct TrustOptions {
 };
 
 Result<Trust> create_trust(std::string_view cluster, Wall now, TrustOptions options = {});
-/// Errors   conflict: one is under way already.
+inline constexpr std::size_t generations_max = 8;   ///< each stays until its last certificate has ended
+/// One that is announced already signs earlier, when this asks for that.
+/// Errors   conflict: one is announced that signs no later; there are generations_max.
 Status begin_rotation(Trust& trust, Wall now, TrustOptions options = {});
 /// What time alone brings about; true when something changed and must be stored and told. It begins a rotation by itself when the signing CA is
 /// in the last quarter of its life.

@@ -90,9 +90,8 @@ void Host::spawn(const TaskId& id) {
 
 /// What its files hold from now on.
 void Host::read_secrets(Proc& p) {
-  auto values = core->secrets_of(p.spec);
-  for (std::size_t i = 0; values && i < values->size(); ++i)
-    if (!p.spec.secrets[i].file.empty()) p.secrets[p.spec.secrets[i].secret] = (*values)[i].version;
+  for (const auto& use : p.spec.secrets)
+    if (const auto* value = use.file.empty() ? nullptr : core->secret(use.secret); value && value->version > 0) p.secrets[use.secret] = value->version;
 }
 
 void Host::follow_secrets(const std::vector<std::string>& names) {

@@ -79,6 +79,10 @@ App Users::dress(App app) {
     app.secrets["s"] = fmt::format("/s{}", w.roll(secrets_n));
     if (w.chance(0.3)) app.env_secrets["S"] = "s";
     else app.secret_files.emplace_back("s", "s");
+    if (w.chance(0.5)) {
+      app.secrets["t"] = fmt::format("/s{}", w.roll(secrets_n));
+      app.secret_files.emplace_back("t", "t");
+    }
   }
   return app;
 }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import urllib.error
 import urllib.request
 
@@ -215,7 +216,8 @@ def run_suite(names, farm, wanted, always=()):
                 print(f"ok      {name} ({time.monotonic() - begun:.1f} s)", flush=True)
             except Exception as e:  # noqa: BLE001
                 failed.append(name)
-                print(f"FAILED  {name} ({time.monotonic() - begun:.1f} s): {type(e).__name__}: {e}", flush=True)
+                where = traceback.extract_tb(e.__traceback__)[1]
+                print(f"FAILED  {name} ({time.monotonic() - begun:.1f} s): line {where.lineno}: {where.line}: {type(e).__name__}: {e}", flush=True)
                 if name == always[0] if always else False:
                     break
     finally:

@@ -568,10 +568,32 @@ def test_secrets_are_seen_by_their_task_only(farm):
     wait("the variable is the new one", lambda: seen() == f"{newer} {key}", 10)
     records = farm.call("GET", "/croft/v1/audit?last=1000&path=/service/pw")[1]["records"]
     assert [r["what"] for r in records] == ["secret /service/pw set"] * 2 and records[0]["paths"] == ["/service/pw"], records
+    # Several files, all changed while the node was down: each follows for itself.
+    for name in "abc":
+        assert farm.call("PUT", "/croft/v1/secrets/service/" + name, {"value": "v0"})[0] == 201
+    several = dict(sleeper("/service/several"), cmd="while :; do echo $(cat a) $(cat b) $(cat c) > seen.new && mv seen.new seen; sleep 0.1; done", secrets={n: {"source": "/service/" + n} for n in "abc"},
+                   container={"type": "MESOS", "volumes": [{"containerPath": n, "secret": n} for n in "abc"]})
+    farm.deploy(several)
+    of_several = farm.app("/service/several")["tasks"][0]["id"]
+    wait("it has three files", lambda: (sandbox_file(farm, of_several, "seen") or "").strip() == "v0 v0 v0", 10)
+    farm.roles["node"].kill()
+    farm.roles["node"].wait()
+    for name in "abc":
+        assert farm.call("PUT", "/croft/v1/secrets/service/" + name, {"value": "v1"})[0] == 200
+    farm.start_role("node")
+    wait("all three follow", lambda: sandbox_file(farm, of_several, "seen").strip() == "v1 v1 v1", 15)
+    # What runs, or may be rolled back to, keeps its secrets.
+    status, body = farm.call("PUT", "/v2/apps/service/several?partialUpdate=false", dict(sleeper("/service/several"), constraints=[["hostname", "LIKE", "nowhere"]]))
+    assert status == 200, body
+    assert farm.call("DELETE", "/croft/v1/secrets/service/a")[0] == 409
+    farm.call("DELETE", "/v2/deployments/" + body["deploymentId"])
+    farm.settled()
+    wait("it runs as before", lambda: (sandbox_file(farm, farm.app("/service/several")["tasks"][0]["id"], "seen") or "").strip() == "v1 v1 v1", 10)
+    farm.call("DELETE", "/v2/apps/service/several")
     farm.call("DELETE", "/v2/apps/service/keeper")
     farm.settled()
     wait("its values are gone from the node", lambda: os.listdir(farm.secrets_folder()) == [], 5)
-    for name in ("pw", "key"):
+    for name in ("pw", "key", "a", "b", "c"):
         farm.run("secret", "remove", "/service/" + name)
     assert farm.call("GET", "/croft/v1/secrets/service/pw")[0] == 404
 
@@ -689,7 +711,9 @@ def test_the_ca_is_followed(farm):
     tasks = sorted(t["id"] for t in farm.app(APP)["tasks"])
     for who, code in (("olga", 403), ("adam", 403)):
         assert farm.call("POST", "/croft/v1/ca/rotation", {"hours": 0}, who=basic(who))[0] == code
-    assert farm.call("POST", "/croft/v1/ca/rotation", {"hours": -1})[0] == 422
+    for bad in (-1, "0", 1.5, True, [0]):
+        assert farm.call("POST", "/croft/v1/ca/rotation", {"hours": bad})[0] == 422, bad
+    assert farm.call("POST", "/croft/v1/join-tokens", {"roles": ["node"], "host": 5})[0] == 422, "it would be a token for any host"
     begun = time.monotonic()
     table = farm.run("ca", "rotate", "--hours", "0").stdout
     assert "trusted" in table and "signs" in table, table

@@ -112,6 +112,35 @@ TEST(Trust, ACaMayBeAnnouncedForAsLongAsIsWished) {
   EXPECT_EQ(decode_trust(text).value().generations.back().signs_from, start() + 17 * day);
 }
 
+TEST(Trust, TooManyCasAreRefusedBeforeTheyCannotBeRead) {
+  auto trust = create_trust("c-1", start()).value();
+  TrustOptions at_once;
+  at_once.announce = Wall::duration(0);
+  auto now = start();
+  while (trust.generations.size() < generations_max) {
+    note_issued(trust, start() + 90 * day);
+    ASSERT_TRUE(begin_rotation(trust, now += day, at_once));
+    ASSERT_TRUE(advance(trust, now));
+  }
+  note_issued(trust, start() + 90 * day);
+  EXPECT_FAILS(begin_rotation(trust, start() + 20 * day, at_once), Errc::conflict, "2030-04-01");
+  EXPECT_TRUE(decode_trust(encode_trust(trust))) << "all that are there can be read";
+  (void)advance(trust, start() + 91 * day);
+  EXPECT_TRUE(begin_rotation(trust, start() + 91 * day, at_once)) << "once the old ones have gone";
+}
+
+TEST(Trust, AnAnnouncedCaCanBeMadeToSignSooner) {
+  auto trust = create_trust("c-1", start()).value();
+  note_issued(trust, start() + 90 * day);
+  ASSERT_TRUE(begin_rotation(trust, start()));
+  TrustOptions at_once;
+  at_once.announce = Wall::duration(0);
+  auto announced = trust.generations.back().authority.certificate_pem;
+  ASSERT_TRUE(begin_rotation(trust, start() + day, at_once));
+  EXPECT_TRUE(advance(trust, start() + day));
+  EXPECT_EQ(trust.authority().certificate_pem, announced) << "the one that all know, and no third";
+}
+
 TEST(Trust, SurvivesItsRecordAtEveryStep) {
   TrustOptions options{7 * day, 3650 * day};
   auto trust = create_trust("c-1", start(), options).value();
