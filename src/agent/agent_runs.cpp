@@ -152,11 +152,13 @@ asio::awaitable<void> AgentService::Impl::renew_secrets() {
         if (const auto* value = core.secret(name); value && value->version > 0)
           jobs.push_back({run, plan_secrets(run->launch.spec, runtime_of(*run).secrets_at(run->launch.run)), name, *value, run->started.has_value()});
     }
-    std::function<void()> write = [this, jobs] {
-      for (const auto& job : jobs)
-        if (auto ok = secret_files.renew(job.run->launch.spec, job.plan, job.secret, job.value, job.started); !ok) log::error("agent", "task={} secret={} {}", job.run->launch.spec.id, job.secret, ok.error().context);
+    auto done = std::make_shared<std::vector<Status>>(jobs.size());
+    std::function<void()> write = [this, jobs, done] {
+      for (std::size_t i = 0; i < jobs.size(); ++i) (*done)[i] = secret_files.renew(jobs[i].run->launch.spec, jobs[i].plan, jobs[i].secret, jobs[i].value, jobs[i].started);
     };
     co_await blocking.run(write);
+    for (std::size_t i = 0; i < jobs.size(); ++i)
+      if (const auto& run = jobs[i].run; !(*done)[i] && !run->over) log::error("agent", "task={} secret={} {}", run->launch.spec.id, jobs[i].secret, (*done)[i].error().context);
   }
   renewing_secrets = false;
 }
