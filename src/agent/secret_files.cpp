@@ -44,7 +44,7 @@ Status link_in(const fs::path& sandbox, const std::string& path, const std::stri
   auto steps = split(path, '/');
   for (std::size_t i = 0; i + 1 < steps.size() && at.valid(); ++i) {
     auto step = std::string(steps[i]);
-    if (::mkdirat(at.get(), step.c_str(), 0755) == 0) (void)::fchownat(at.get(), step.c_str(), owner.st_uid, owner.st_gid, AT_SYMLINK_NOFOLLOW);
+    if (::mkdirat(at.get(), step.c_str(), 0755) == 0 && ::fchownat(at.get(), step.c_str(), owner.st_uid, owner.st_gid, AT_SYMLINK_NOFOLLOW) != 0) return fail_errno("secret file " + path);
     at = Fd(::openat(at.get(), step.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
   }
   auto name = std::string(steps.back());
