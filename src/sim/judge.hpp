@@ -68,6 +68,7 @@ class Judge {
   std::set<TaskId> given_up_;                                  // tasks that a leader gave up with their agent: others may have their place
   std::set<TaskId> away_;                                      // of these, those whose host has not been heard of since
   std::map<TaskId, Millis> died_;
+  std::map<AppId, Millis> kept_;                               // when its definition last wanted instances of silent hosts waited for
   std::map<TaskId, Millis> drains_;                            // when the present leader saw a task begin to drain
   std::set<AppId> disturbed_;                                  // since the last look: a task was killed by users, or ended by itself
   std::map<DeploymentId, bool> rolling_;                       // under watch, and still worth it

@@ -106,7 +106,8 @@ void Judge::check_rotation_of(Balancer& b) {
         auto* m = farm_.leader();
         const auto* definition = m && m->term ? m->term->core.app(app) : nullptr;
         bool kept = definition && (definition->unreachable.disabled || definition->unreachable.inactive_after.count() > 0);
-        if (!kept && unwell <= 1 && farm_.faults.led(lost_bound) && farm_.faults.well(b.node, lost_bound) && dead > lost_bound)
+        if (kept) kept_[app] = now;  // that it is no longer is news to the balancers as well
+        if (!kept && (!kept_.contains(app) || now - kept_[app] > lost_bound) && unwell <= 1 && farm_.faults.led(lost_bound) && farm_.faults.well(b.node, lost_bound) && dead > lost_bound)
           return farm_.fail("C7", fmt::format("{} routes to {}, which was lost with its host {} ms ago", b.label(), id, dead.count()));
       } else if (const auto& p = *at->second.second; !p.spec.health_checks.empty() && farm_.faults.well(at->second.first->node, host_well) && !p.answers(now) && p.sick_until > now &&
                  now - p.sick_from > sick_bound) {
