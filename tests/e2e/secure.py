@@ -15,117 +15,10 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from farm import Farm, end_processes, own_namespace, run_suite, wait  # noqa: E402
+from attacks import INSIDE, KEEPER, PATHS, POWERS, SLOW, THIEF, VERBS  # noqa: E402
+from farm import own_namespace, run_suite, wait  # noqa: E402
+from secure_farm import APP, HOSTS, PASSWORD, PORTS, SecureFarm, basic, ids, sleeper  # noqa: E402
 from zookeeper import Ensemble  # noqa: E402
-
-APP = "/service/fibonacci"
-HOSTS = {"node": "n1", "balancer": "b1", "dns": "d1", "log": "l1"}
-PORTS = {"marathon": 8080, "mesos": 5050, "agent": 5051, "bamboo": 8000, "logs": 9200, "console": 5601}
-PASSWORD = "correct horse battery"
-
-
-def basic(user, password=PASSWORD):
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-class SecureFarm(Farm):
-    def __init__(self, bin_dir):
-        super().__init__(bin_dir)
-        self.roles, self.tokens = {}, {}
-
-    def config_of(self, role, more=""):
-        file = os.path.join(self.dir, role + ".toml")
-        with open(file, "w") as f:
-            f.write(f'data = "{self.data}"\nip = "127.0.0.1"\nbind = "127.0.0.1"\ninstance = "croft-dev"\ndns_port = 8053\ndrain_ms = 3000\ndocker = false\ncpus = 40\nmem = 40000\nallow_fetch_paths = ["{self.bin}"]\n'
-                    f'{more}[tls]\ncluster = "{self.dir}/{role}.cluster"\nrenew_within_s = 2\n')
-        return file
-
-    def start_role(self, role):
-        out = open(os.path.join(self.dir, role + ".log"), "a")
-        self.roles[role] = subprocess.Popen([self.bin + "/croft", "serve", "--role", role, "--config", self.config_of(role)], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
-
-    def start(self):
-        made = self.run("init", "--folder", f"{self.dir}/master.cluster", "--host", "m1", "--role", "master", "--name", "127.0.0.1", "--name", "localhost")
-        self.admin = "Bearer " + made.stdout.strip()
-        self.ca = f"{self.dir}/master.cluster/ca.pem"
-        self.tls = ssl.create_default_context(cafile=self.ca)
-        with open(os.open(f"{self.dir}/first.token", os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
-            f.write(made.stdout)
-        self.start_role("master")
-        wait("the master leads", lambda: self.call("GET", "/croft/v1/whoami")[0] == 200, 10)
-        for role in HOSTS:
-            self.join(role)
-            self.start_role(role)
-        wait("the farm is up", lambda: any(h["reachable"] for h in self.get("/croft/v1/overview")["hosts"]), 15)
-        for user, grants in (("vic", ["viewer:/service"]), ("olga", ["operator:/service"]), ("adam", ["admin:/service", "viewer:/"]), ("root", ["admin"])):
-            assert self.call("POST", "/croft/v1/users", {"name": user, "password": PASSWORD, "grants": grants})[0] == 201, user
-
-    def run(self, *words, stdin=None, check=True, token=True):
-        env = dict(os.environ, CROFT_URL="https://127.0.0.1:8080", CROFT_LOGS_URL="https://127.0.0.1:9200", CROFT_BAMBOO_URL="https://127.0.0.1:8000", CROFT_CA=f"{self.dir}/master.cluster/ca.pem",
-                   XDG_CONFIG_HOME=self.dir + "/config")
-        if token and os.path.exists(f"{self.dir}/first.token"):
-            with open(f"{self.dir}/first.token") as f:
-                env["CROFT_TOKEN"] = f.read().strip()
-        done = subprocess.run([self.bin + "/croft", *words], capture_output=True, text=True, timeout=60, env=env, input=stdin)
-        if check and done.returncode != 0:
-            raise AssertionError(f"croft {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
-        return done
-
-    def join(self, role):
-        token = self.run("token", "join", "--role", role, "--host", HOSTS[role]).stdout.strip()
-        self.tokens[role] = token
-        self.run("join", "https://127.0.0.1:8080", token, "--folder", f"{self.dir}/{role}.cluster")
-
-    def down(self):
-        end_processes(self.roles.values())
-        subprocess.run([self.bin + "/croft", "down", "--data", self.data], timeout=60)
-        assert not os.path.exists(self.secrets_folder()), "the folder of the secrets is left behind"
-
-    def log(self):
-        out = ""
-        for role in ("master", *HOSTS):
-            with open(os.path.join(self.dir, role + ".log")) as f:
-                out += f"--- {role}\n{f.read()[-2500:]}\n"
-        return out
-
-    def as_host(self, role):
-        """A TLS context with a role's certificate."""
-        context = ssl.create_default_context(cafile=self.ca)
-        context.load_cert_chain(f"{self.dir}/{role}.cluster/host.pem", f"{self.dir}/{role}.cluster/host.key")
-        return context
-
-    def answer(self, method, path, body=None, port=8080, who=None, headers=None, tls=None, timeout=15):
-        """(status, headers, text); who: an Authorization header, None: the first operator's, "": none"""
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=tls or self.tls)
-        headers = dict(headers or {})
-        who = self.admin if who is None else who
-        if who:
-            headers["Authorization"] = who
-        data = body if isinstance(body, (str, type(None))) else json.dumps(body)
-        if data is not None:
-            headers.setdefault("Content-Type", "application/json")
-        try:
-            connection.request(method, path, body=data, headers=headers)
-            got = connection.getresponse()
-            return got.status, got.headers, got.read().decode(errors="replace")
-        finally:
-            connection.close()
-
-    def call(self, method, path, body=None, port=8080, headers=None, timeout=15, who=None, tls=None):
-        status, _, text = self.answer(method, path, body, port, who, headers, tls, timeout)
-        try:
-            return status, json.loads(text)
-        except ValueError:
-            return status, text
-
-
-def sleeper(app, **more):
-    return dict({"id": app, "cmd": f"while :; do echo line of {app}; sleep 0.2; done", "cpus": 0.1, "mem": 32, "instances": 1, "portDefinitions": []}, **more)
-
-
-def ids(body):
-    return [a["id"] for a in body["apps"]]
-
 
 def test_the_way_through(farm):
     """Old clients' ways, over TLS: Basic, bearer, the command line, the balancer, names, lines of the logs."""
@@ -201,14 +94,6 @@ def test_rights_by_group(farm):
     assert set(ids(farm.get("/v2/apps"))) == {APP, "/other/app"}, "nothing of it happened"
 
 
-VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "MKCOL")
-PATHS = ("/", "/v2/apps", "/v2/apps/service/fibonacci", "/v2/apps/other/app", "/v2/apps/other/app/restart", "/v2/apps/other/app/tasks", "/v2/apps/service/fibonacci/versions", "/v2/tasks", "/v2/tasks/delete", "/v2/groups",
-         "/v2/groups/other", "/v2/deployments", "/v2/queue", "/v2/queue/other/app/delay", "/v2/leader", "/v2/info", "/metrics", "/state", "/master/state", "/slave(1)/state", "/files/read?path=/etc/passwd", "/files/download?path=/etc/shadow",
-         "/files/browse?path=/", "/monitor/statistics", "/api/services", "/api/services/other/app", "/api/state", "/_search", "/_bulk", "/_cat/indices", "/logstash-2026.01.01", "/logstash-2026.01.01/_doc/1", "/x/_doc", "/_all",
-         "/croft/v1/users", "/croft/v1/users/olga", "/croft/v1/tokens", "/croft/v1/join-tokens", "/croft/v1/secrets", "/croft/v1/secrets/other/x", "/croft/v1/ca/rotation", "/croft/v1/audit", "/croft/v1/overview",
-         "/croft/v1/nodes/n1", "/croft/v1/rules/other/app", "/croft/v1/agents", "/croft/v1/agents/x/reports", "/croft/v1/catalog", "/croft/v1/catalog/confirmations", "/croft/v1/access", "/croft/v1/certificates", "/croft/v1/explain/other/app")
-
-
 def standing(farm):
     """All that a change would show in."""
     apps = sorted((a["id"], a["version"], a["instances"]) for a in farm.get("/v2/apps")["apps"])
@@ -234,65 +119,6 @@ def test_a_viewer_changes_nothing(farm):
     after = standing(farm)
     assert after == before, [(a, b) for a, b in zip(before, after) if a != b]
     print(f"    {asked} requests")
-
-
-INSIDE = """
-import glob, http.client, json, os, socket, ssl
-open_to_all = {(8080, "/ping"), (5050, "/health"), (5051, "/health"), (8000, "/status"), (8080, "/croft/v1/ca")}
-context = ssl._create_unverified_context()
-got, ports = [], []
-for port in range(1, 65536):
-    with socket.socket() as s:
-        if s.connect_ex(("127.0.0.1", port)) == 0:
-            ports.append(port)
-for port in ports:
-    mute = 0  # what does not speak HTTP says nothing
-    for secret in ("", "Bearer croft_0123456789abcdef_x", "Basic YWRtaW46YWRtaW4="):
-        for verb, path in VERBS_AND_PATHS:
-            for kind in (http.client.HTTPSConnection, http.client.HTTPConnection):
-                if mute > 3:
-                    continue
-                more = {"context": context} if kind is http.client.HTTPSConnection else {}
-                c = kind("127.0.0.1", port, timeout=1, **more)
-                try:
-                    c.request(verb, path, body=None if verb == "GET" else "{}", headers={"Authorization": secret, "Content-Type": "application/json"} if secret else {})
-                    r = c.getresponse()
-                    r.read()
-                    if r.status < 400 and (port, path) not in open_to_all:
-                        got.append([port, verb, path, r.status])
-                    break
-                except TimeoutError:
-                    mute += 1
-                except Exception:
-                    continue
-                finally:
-                    c.close()
-files = []
-for pattern in FILES:
-    for name in glob.glob(pattern) or [pattern]:
-        try:
-            with open(name, "rb") as f:
-                f.read(1)
-            files.append(name)
-        except OSError:
-            pass
-        try:
-            with socket.socket(socket.AF_UNIX) as s:
-                s.connect(name)
-            files.append("connected to " + name)
-        except (OSError, ValueError):
-            pass
-        try:
-            with open(name, "ab"):
-                files.append("may write " + name)
-        except OSError:
-            pass
-with open(os.environ["MESOS_SANDBOX"] + "/got.new", "w") as f:
-    json.dump({"ports": ports, "got": got, "files": files}, f)
-os.rename(os.environ["MESOS_SANDBOX"] + "/got.new", os.environ["MESOS_SANDBOX"] + "/got")
-import time
-time.sleep(1000)
-"""
 
 
 def test_an_attack_from_inside_a_task(farm):
@@ -416,37 +242,6 @@ def test_the_old_exploit(farm):
     assert "/service/evil" not in ids(farm.get("/v2/apps"))
 
 
-POWERS = """
-grep -E "^(Uid|Gid|CapEff|CapPrm|CapBnd|NoNewPrivs|Seccomp):" /proc/self/status | tr -s "\\t" " "
-try() { "$@" >/dev/null 2>&1 && echo "could: $*" || echo "cannot: $*"; }
-try mount -t tmpfs none /mnt
-try unshare -Ur true
-try chroot / true
-try dmesg
-try cat /etc/shadow
-try cat /proc/1/environ
-try cat MASTER/master.cluster/host.key
-try touch /etc/croft-was-here
-try ls "${MESOS_SANDBOX%/slaves/*}/slaves"
-try cat OTHER/stderr
-echo mine > "$MESOS_SANDBOX/own" && cat "$MESOS_SANDBOX/own"
-try sh -c "echo 1 > /sys/fs/cgroup/memory/croft-dev/memory.limit_in_bytes"
-/usr/bin/python3 -c '
-import ctypes, os
-libc = ctypes.CDLL(None, use_errno=True)
-for name, call, flags in (("clone into a user namespace", 56, 0x10000000 | 17), ("clone3", 435, 0), ("fsopen", 430, 0), ("io_uring_setup", 425, 0), ("keyctl", 250, 0), ("bpf", 321, 0)):
-    r = libc.syscall(call, flags, 0, 0, 0, 0)
-    if r == 0: os._exit(0)
-    print("could:" if r > 0 else "cannot:", name, ctypes.get_errno())
-import threading
-t = threading.Thread(target=lambda: print("threads start"))
-t.start(); t.join()
-'
-echo all tried
-exec sleep 1000
-"""
-
-
 def test_a_native_task_has_no_powers(farm):
     """S12: nobody's, no capabilities, no new privileges, behind a filter; another user of the host only where policy names him."""
     other = glob.glob(f"{farm.data}/node/slaves/*/frameworks/*/executors/service_fibonacci.*/runs/latest")[0]
@@ -474,22 +269,6 @@ def test_a_native_task_has_no_powers(farm):
     assert farm.call("POST", "/v2/apps", dict(sleeper("/service/rooted"), user="root"), who=basic("vic"))[0] in (403, 422)
     farm.call("DELETE", "/v2/apps/service/powers")
     farm.settled()
-
-
-KEEPER = """
-echo "core limit $(ulimit -c)"
-while :; do
-  echo "$PW $(cat conf/key)" > seen.new && mv seen.new seen
-  sleep 0.1
-done
-"""
-THIEF = """
-sleep 0.5
-for p in FOLDER FOLDER/* /run/croft/secrets "${MESOS_SANDBOX%/slaves/*}/slaves/.secrets/"*; do ls "$p" 2>&1; cat "$p"/files/own/* "$p"/env 2>&1; done
-cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep PW=
-echo all tried
-exec sleep 1000
-"""
 
 
 def test_secrets_are_seen_by_their_task_only(farm):
@@ -797,36 +576,6 @@ def test_wrong_passwords_leave_others_alone(farm):
     print(f"    {len(answers) / 6:.0f} wrong logins a second; /v2/apps of those who are logged in: p50 {times[len(times) // 2] * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms of {len(times)}")
     assert set(answers) <= {401, 429, 503}, set(answers)
     assert p99 < 0.5, "ten times the bar of 50 ms"
-
-
-SLOW = """
-import select, socket, sys, time
-hello = bytes.fromhex("1603010200010001fc0303")
-held, waiting, opened = {}, select.epoll(), 0
-end = time.monotonic() + float(sys.argv[1])
-while time.monotonic() < end:
-    for _ in range(400):
-        if len(held) >= 10000:
-            break
-        s = socket.socket()
-        s.settimeout(5)
-        try:
-            s.connect(("127.0.0.1", 8080))
-            if opened % 2:
-                s.sendall(hello)  # a handshake that begins and goes no further
-        except OSError:
-            s.close()
-            continue
-        opened += 1
-        held[s.fileno()] = s
-        waiting.register(s.fileno(), select.EPOLLIN | select.EPOLLHUP)
-    for fd, _ in waiting.poll(0.05):
-        waiting.unregister(fd)
-        held.pop(fd).close()
-    if len(held) >= 10000 and opened < 20000:
-        print("held", flush=True)
-print(opened, flush=True)
-"""
 
 
 def test_ten_thousand_slow_connections(farm):
