@@ -94,6 +94,7 @@ struct Orchestrator::Impl {
   bool reconcile(const App& app, bool rolling, const std::vector<TaskId>& victims, Now now);
   [[nodiscard]] static std::uint32_t capacity_of(const App& app);
   void trim(const App& app, Tally& t, Now now);
+  void leave_in_place(Tally& t) const;
   bool roll(const App& app, Tally& t, bool restart, Now now);
   [[nodiscard]] bool some_absent(Now now) const;
   bool scale(const App& app, std::vector<const cluster::Task*> running, const std::vector<TaskId>& victims, Now now);
@@ -175,6 +176,7 @@ struct Orchestrator::Impl {
   std::set<AgentId> awaited;               ///< of these, not back since the take-over
   std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents
   Mono held_until{};
+  std::set<TaskId> told_gone;              ///< ended by the word of an operator who gave their node up: they may come back with it
   bool holding = false;                    ///< from the take-over until all are back, or given up
   bool hearing = true;                     ///< until held_until: the store may not name an agent that had joined just before the take-over
   Mono balancers_back{};                   ///< by then every live balancer has noticed the change of leaders and renewed its lease with this one

@@ -151,10 +151,22 @@ void Orchestrator::Impl::trim(const App& app, Tally& t, Now now) {
   }
 }
 
+/// Where tasks only move to other nodes, those of an earlier configuration stay as they are: what brought the present one was dropped half done.
+void Orchestrator::Impl::leave_in_place(Tally& t) const {
+  for (const auto* task : std::exchange(t.old, {})) {
+    bool moves = draining.contains(task->agent);
+    (moves ? t.old : t.current).push_back(task);
+    if (moves || !serving(*task)) continue;
+    --t.serving_old;
+    ++t.serving_current;
+  }
+}
+
 /// One round of a rolling restart: kills as many old tasks as may go, starts as many new ones as fit. Marathon's arithmetic; without a
 /// `restart` tasks only move to other nodes, and where more than all may be there at once none goes before another serves.
 bool Orchestrator::Impl::roll(const App& app, Tally& t, bool restart, Now now) {
   auto n = app.instances;
+  if (!restart) leave_in_place(t);
   std::erase_if(t.current, [&](const Task* task) { return !counts(*task, app, now); });
   trim(app, t, now);
   auto capacity = capacity_of(app);

@@ -8,6 +8,10 @@ namespace croft::orchestrator {
 
 using Kind = cluster::Event::Kind;
 
+namespace {
+constexpr std::size_t told_gone_max = 100'000;
+}
+
 void Orchestrator::Impl::emit(BusEvent::Kind kind, const AppId& app, Now now, std::string text) {
   BusEvent e;
   e.kind = kind;
@@ -163,7 +167,9 @@ void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
     left_rotation[event.task] = catalog.pending();
     adopted_aside.push_back(event.task);
   }
-  if (event.state_changed) {
+  // Its node was given up by an operator, and its end was told: that it lives is news.
+  bool back = event.kind == Kind::task_adopted && told_gone.erase(event.task) > 0;
+  if (event.state_changed || back) {
     emit(BusEvent::Kind::status_update, *task, now);
     emit(BusEvent::Kind::instance_changed, *task, now);
     if (task->status.state == TaskState::running) progress.erase(app);
@@ -186,6 +192,7 @@ void Orchestrator::Impl::on_gone(const cluster::Event& event, Now now) {
   given_up.erase(event.task);
   left_rotation.erase(event.task);
   outlived.erase(event.task);
+  if (task.status.state == TaskState::gone_by_operator && told_gone.size() < told_gone_max) told_gone.insert(event.task);
   if (kills.erase(event.task)) background.remove.push_back("kills/" + event.task.str());
   emit(BusEvent::Kind::status_update, task, now);  // its last state: the task itself is no longer to be looked up
   emit(BusEvent::Kind::instance_changed, task, now);

@@ -14,7 +14,7 @@ namespace {
 
 constexpr Millis settled{13'000};          // an agent well for so long has registered, whatever happened before
 
-bool is_intent(const std::string& key) { return key.starts_with("apps/") || key.starts_with("rules/") || key.starts_with(orchestrator::secrets_prefix); }
+bool is_intent(const std::string& key) { return key.starts_with("apps/") || key.starts_with("rules/") || key.starts_with("nodes/") || key.starts_with(orchestrator::secrets_prefix); }
 
 bool serves_but_for_its_goal(const cluster::Task& t) {
   if (t.status.state != TaskState::running || !t.status.ready) return false;
@@ -37,6 +37,11 @@ bool replaces(const orchestrator::Orchestrator& core, const AppId& app) {
   return false;
 }
 
+bool drained(const Term& t, const cluster::Task& task) {
+  const auto* agent = t.cluster.agent(task.agent);
+  return agent && agent->draining;
+}
+
 std::uint32_t least_of(const orchestrator::App& app) {
   return static_cast<std::uint32_t>(std::ceil(app.instances * app.upgrade.minimum_health_capacity - 1e-9));
 }
@@ -53,7 +58,9 @@ bool Judge::in_force(const Master& m) const {
 void Judge::write(const Op& op) {
   const auto& batch = op.batch;
   for (const auto& key : batch.remove) {
+    if (key.starts_with("agents/")) called_down(AgentId(key.substr(7)));
     if (!is_intent(key)) continue;
+    if (key.starts_with("nodes/")) farm_.probe(Probe::node_taken_back);
     ledger_[key] = {};
     if (!key.starts_with("apps/")) continue;
     for (const auto& h : farm_.hosts)  // whether a leader knows them by now or not
@@ -71,6 +78,12 @@ void Judge::write(const Op& op) {
     e.version = app->version;
     if (anew && !op.rolls_back) e.born = app->version;
   }
+}
+
+/// By its operator, whatever runs there: others get the places of its tasks.
+void Judge::called_down(const AgentId& agent) {
+  farm_.probe(Probe::node_called_down);
+  gave_up(agent);
 }
 
 void Judge::proposed(const OpPtr& op) {
@@ -118,6 +131,11 @@ void Judge::check_ledger(const Master& m) {
   for (const auto& [key, entry] : ledger_) {
     if (key.starts_with("rules/")) {
       if (m.term->core.rules().contains(AppId(key.substr(5))) != entry.text.has_value()) return farm_.fail("C1", fmt::format("{}: the leader does not hold what was acknowledged", key));
+      continue;
+    }
+    if (key.starts_with("nodes/")) {
+      const auto* agent = m.term->cluster.agent(AgentId(key.substr(6)));
+      if (agent && agent->draining != entry.text.has_value()) return farm_.fail("C1", fmt::format("{}: the leader does not hold what was acknowledged", key));
       continue;
     }
     if (key.starts_with(orchestrator::secrets_prefix)) {
@@ -177,7 +195,10 @@ void Judge::after_turn(Master& m) {
     auto& s = at->second;
     if (fresh) s.app = task->spec.app;
     bool over = is_terminal(task->status.state);
-    if (fresh && !t.adopted.contains(task->spec.id)) ++turns[s.app].launched;
+    if (fresh && !t.adopted.contains(task->spec.id)) {
+      ++turns[s.app].launched;
+      if (drained(t, *task)) return farm_.fail("C4", fmt::format("{} is launched on {}, which is to be empty", task->spec.id, task->agent));
+    }
     if (fresh && t.adopted.contains(task->spec.id)) t.returned[s.app] += given_up_.contains(task->spec.id);
     // An adopted one comes with its agent's goal; what it is told beyond that was decided here.
     auto before = s.goal;
@@ -188,6 +209,7 @@ void Judge::after_turn(Master& m) {
       auto& turn = turns[s.app];
       turn.stopped.push_back(task);
       turn.served = turn.served || serves_but_for_its_goal(*task);
+      turn.moved = turn.moved || (drained(t, *task) && serves_but_for_its_goal(*task));
     }
     if (task->goal == link::Goal::drain && (fresh || s.goal == link::Goal::run)) drains_[task->spec.id] = farm_.world.elapsed();
     s.goal = task->goal;
@@ -249,7 +271,7 @@ void Judge::check_launches(Master& m, const AppId& id, std::size_t launched) {
   bool rolling = replaces(m.term->core, id);
   std::size_t run = 0, leaving = 0;
   for (const auto* task : m.term->cluster.tasks_of(id)) {
-    if (!stands(*task)) continue;
+    if (!stands(*task) || (task->goal == link::Goal::run && drained(*m.term, *task))) continue;  // another has its place
     ++(task->goal == link::Goal::run ? run : leaving);
   }
   std::size_t most = app->instances;
@@ -277,10 +299,18 @@ void Judge::check_stops(Master& m, const AppId& id, const Turn& turn) {
   for (const auto* task : turn.stopped)
     if (!decided_.contains(task->spec.id)) ++unasked, example = task;
   if (unasked == 0) return;
+  bool all_moved = std::ranges::all_of(turn.stopped, [&](const auto* task) { return drained(t, *task); });
   for (const auto* task : turn.stopped) decided_.insert(task->spec.id);  // a later leader may carry it out
   if (!app) {
     if (!t.deploying.contains(id)) farm_.probe(Probe::removed_reaped);
     if (!removed_.contains(id)) farm_.fail("C5", fmt::format("{} is told to go, its app is not known and was never removed", example->spec.id));
+    return;
+  }
+  if (all_moved) {
+    farm_.probe(Probe::moved_from_drained);
+    auto least = !replaces(t.core, id) && app->upgrade.maximum_over_capacity > 0 ? app->instances : least_of(*app);
+    if (turn.moved && unasked == turn.stopped.size() && serves < least)
+      farm_.fail("C11", fmt::format("{} of {} serve after {} had to leave its node, at least {} must", serves, id, example->spec.id, least));
     return;
   }
   bool surplus = run >= app->instances, deployed = t.deploying.contains(id);

@@ -43,8 +43,9 @@ class Judge {
 
  private:
   struct Entry { std::optional<std::string> text; std::string version, born; };  ///< born: the version that made it, where none was there
-  struct Turn { std::size_t launched = 0; std::vector<const cluster::Task*> stopped; bool served = false; };
+  struct Turn { std::size_t launched = 0; std::vector<const cluster::Task*> stopped; bool served = false, moved = false; };
   void write(const Op& op);
+  void called_down(const AgentId& agent);
   void check_ledger(const Master& m);
   void check_books(Master& m);
   void check_hosts();

@@ -194,6 +194,7 @@ std::string Judge::unfinished() {
       if (!task) return fmt::format("{} runs on {} and nobody knows it", id, h->label());
       if (task->quarantined) return fmt::format("{} is quarantined", id);
       if (task->goal != link::Goal::run) return fmt::format("{} is told to go and still runs", id);
+      if (const auto* agent = t.cluster.agent(task->agent); agent && agent->draining) return fmt::format("{} runs on {}, which is to be empty", id, h->label());
       auto entry = ledger_.find("apps" + p.spec.app.str());
       if (entry != ledger_.end() && p.spec.app_version < entry->second.born) return fmt::format("{} runs, a task of the {} that was removed before this one was made", id, p.spec.app);
       for (const auto& [name, version] : p.secrets) {
@@ -203,6 +204,7 @@ std::string Judge::unfinished() {
       }
       ++alive[p.spec.app], ++all;
     }
+    if (const auto* agent = t.cluster.agent(h->page.membership.id); agent && agent->draining) farm_.probe(Probe::node_emptied);
     for (const auto& [id, record] : h->page.runs)
       if (!h->procs.contains(id)) return fmt::format("{} keeps a record of {}, which does not run", h->label(), id);
   }
@@ -229,7 +231,7 @@ std::string Judge::unfinished() {
     for (const auto& h : farm_.hosts)
       if (h->procs.contains(id)) return fmt::format("{} was to be killed, and that was acknowledged", id);
   for (const auto& [key, value] : farm_.store.image().data)
-    if (!key.starts_with("apps/") && !key.starts_with("versions/") && !key.starts_with("rules/") && !key.starts_with("agents/") && !key.starts_with(orchestrator::secrets_prefix)) return fmt::format("{} stays in the store", key);
+    if (!key.starts_with("apps/") && !key.starts_with("versions/") && !key.starts_with("rules/") && !key.starts_with("agents/") && !key.starts_with("nodes/") && !key.starts_with(orchestrator::secrets_prefix)) return fmt::format("{} stays in the store", key);
   return {};
 }
 

@@ -145,6 +145,7 @@ void Master::start_term(StoreSim::Image image) {
   auto& f = farm_;
   taking_over_ = false;
   if (f.has(Bug::agents_not_stored)) std::erase_if(image.data, [](const auto& e) { return e.first.starts_with("agents/"); });
+  if (f.has(Bug::drained_nodes_forgotten)) std::erase_if(image.data, [](const auto& e) { return e.first.starts_with("nodes/"); });
   term = std::make_unique<Term>(coordination::Term{image.epoch, image.head, image.cluster_id}, f.options.seed * 100'000 + image.epoch * 10 + index + 1);
   auto& t = *term;
   t.since = f.world.elapsed();

@@ -18,6 +18,7 @@ enum class Bug : std::uint8_t {
   none, ack_before_commit, unknown_is_done, launch_not_recorded, agents_not_stored, lost_kill_record, fence_open, lease_ignored, epoch_forgotten,
   epoch_not_synced, old_store_accepted, partial_snapshot, old_confirmation_taken, confirmed_too_early, status_acked_unprocessed, held_not_listed, drain_not_listed,
   reservation_leaked, exit_lost, drain_taken_as_kill, doubt_ignored, secret_files_forgotten,
+  drained_nodes_forgotten,
 };
 struct BugInfo {
   Bug bug;
@@ -35,6 +36,7 @@ enum class Probe : std::uint8_t {
   drain_confirmed, drain_time_over, drain_lease_ended, drain_without_balancer, drain_adopted, kill_adopted, removed_reaped, held_back, brake_on, quarantined,
   catalog_kept_over_failover, catalog_delta_resumed, catalog_snapshot_again, follower_restored, confirmation_of_old_epoch, deployment_resumed, deployment_forced, deployment_rolled_back,
   deployment_waits_behind, backoff_grew, health_killed, store_refused, background_retried, duplicate_delivered, late_delivered, machine_killed, unheard_kept, launch_without_secret, launch_waited_for_secret, secret_rotated,
+  moved_from_drained, node_emptied, node_taken_back, node_called_down,
   count_,
 };
 inline constexpr std::size_t probe_count = static_cast<std::size_t>(Probe::count_);

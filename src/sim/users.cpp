@@ -29,6 +29,38 @@ OpPtr Users::give_secret(std::uint64_t n) {
   return op;
 }
 
+OpPtr Users::set_node(const AgentId& node, orchestrator::NodeMode mode) {
+  static constexpr std::string_view words[] = {"take back", "drain", "call down"};
+  auto op = std::make_shared<Op>();
+  op->what = fmt::format("{} {}", words[static_cast<int>(mode)], node);
+  op->make = [node, mode](const Orchestrator&, Now) {
+    Intent intent;
+    intent.nodes[node] = mode;
+    return std::optional(std::move(intent));
+  };
+  return op;
+}
+
+/// A node is to be empty, or is taken back, or is given up although it may be alive and only cut off.
+OpPtr Users::change_node() {
+  auto& w = farm_.world;
+  const auto& id = farm_.hosts[w.roll(farm_.hosts.size())]->page.membership.id;
+  if (id.empty()) return give_secret(0);  // it has not joined yet
+  if (w.chance(0.25)) return set_node(id, orchestrator::NodeMode::down);
+  bool drained = farm_.store.image().data.contains("nodes/" + id.str());
+  return set_node(id, drained == w.chance(0.8) ? orchestrator::NodeMode::active : orchestrator::NodeMode::draining);
+}
+
+/// All but one at most, which has to be empty in the end.
+void Users::take_nodes_back() {
+  bool one_stays = farm_.world.chance(0.5);
+  Millis at{9000};
+  for (const auto& [key, value] : farm_.store.image().data) {
+    if (!key.starts_with("nodes/") || std::exchange(one_stays, false)) continue;
+    farm_.world.after(at += Millis(150), [this, op = set_node(AgentId(key.substr(6)), orchestrator::NodeMode::active)] { send(op); });
+  }
+}
+
 void Users::loop() {
   if (farm_.quiet) return;
   farm_.world.after(farm_.world.chance(0.15) ? farm_.world.between(5, 50) : farm_.world.between(300, 7000), [this] { loop(); });
@@ -134,7 +166,8 @@ OpPtr Users::pick() {
   auto op = std::make_shared<Op>();
   auto id = app_id(w.roll(apps_max));
   static constexpr std::string_view names[] = {"cancel", "rule", "remove", "restart", "update", "scale"};
-  auto kind = w.roll(12);
+  auto kind = w.roll(13);
+  if (kind == 12) return change_node();
   if (kind < 6) {
     op->what = fmt::format("{} {}", names[kind], id);
     op->make = [this, id, kind](const Orchestrator& core, Now) { return change(core, id, kind); };
@@ -177,6 +210,7 @@ OpPtr Users::pick() {
 
 void Users::repair() {
   paused = true;
+  farm_.world.after(Millis(8900), [this] { take_nodes_back(); });
   for (std::uint64_t n = 0; n < secrets_n; ++n) farm_.world.after(Millis(11'000 + 200 * static_cast<std::int64_t>(n)), [this, n] {
     auto op = give_secret(n);
     op->unless_there = true;

@@ -17,6 +17,9 @@ class Users {
   void send(OpPtr op);
   OpPtr pick();
   static OpPtr give_secret(std::uint64_t n);
+  OpPtr change_node();
+  static OpPtr set_node(const AgentId& node, orchestrator::NodeMode mode);
+  void take_nodes_back();
   std::optional<orchestrator::Intent> deploy(const orchestrator::Orchestrator& core, const AppId& id);
   std::optional<orchestrator::Intent> change(const orchestrator::Orchestrator& core, const AppId& id, std::uint64_t kind);
   orchestrator::App dress(orchestrator::App app);

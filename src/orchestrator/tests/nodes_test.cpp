@@ -50,6 +50,24 @@ TEST(DrainedNode, OneGoesOnlyOnceAnotherIsHealthy) {
   EXPECT_EQ(f.running(a), 2u);
 }
 
+TEST(DrainedNode, WhatADroppedUpdateLeftOnOtherNodesStaysThere) {
+  auto f = on_hosts(2, 4);
+  Intent drop;
+  drop.cancel = f.put(manifest(4, "", "y"));
+  drop.force = true;
+  ASSERT_TRUE(f.change(drop)) << "the update goes no further, and nothing is undone";
+  f.settle(a, 10);
+  ASSERT_NE(f.of_earlier(a), "");
+  std::set<TaskId> elsewhere;
+  for (const auto* t : f.tasks(a))
+    if (f.host_of(*t) == "h2") elsewhere.insert(t->spec.id);
+  ASSERT_TRUE(set(f, "h1", NodeMode::draining));
+  f.settle(a, 20);
+  EXPECT_EQ(count_on(f, "h1"), 0);
+  EXPECT_EQ(f.running(a), 4u);
+  for (const auto& id : elsewhere) EXPECT_TRUE(f.cluster().task(id) && f.cluster().task(id)->goal == link::Goal::run) << id.str();
+}
+
 TEST(DrainedNode, WithoutRoomElsewhereItsTasksStayAndItIsSaid) {
   auto f = on_hosts(2, 2, R"(,"constraints":[["hostname","UNIQUE"]])");
   ASSERT_TRUE(set(f, "h1", NodeMode::draining));
@@ -118,6 +136,26 @@ TEST(NodeDown, ItsTasksAreReplacedAtOnceAndItIsForgotten) {
   f.back("h1");
   f.settle(a, 10);
   EXPECT_EQ(f.running(a), 3u) << "what it still ran is too many";
+}
+
+TEST(NodeDown, ThatItsTasksLiveAfterAllIsTold) {
+  auto f = on_hosts(2, 2, R"(,"unreachableStrategy":"disabled")");
+  TaskId victim;
+  for (const auto* t : f.tasks(a))
+    if (f.host_of(*t) == "h1") victim = t->spec.id;
+  f.silent("h1");
+  f.pass(Millis(11'000));
+  ASSERT_TRUE(set(f, "h1", NodeMode::down));
+  f.pass(Millis(1'000));
+  auto told_of = [&] {
+    std::string out;
+    for (const auto& e : f.take_events())
+      if (e.kind == BusEvent::Kind::status_update && e.task && e.task->spec.id == victim) out += std::string(wire_name(e.task->status.state)) + " ";
+    return out;
+  };
+  EXPECT_NE(told_of().find("TASK_GONE_BY_OPERATOR"), std::string::npos);
+  f.back("h1");
+  EXPECT_EQ(told_of(), "TASK_RUNNING ");
 }
 
 TEST(NodeDown, OneThatAnswersIsRefused) {

@@ -35,7 +35,7 @@ TEST(Simulation, OtherSeedsAreOtherRuns) { EXPECT_NE(run_seed(1, 1).trace, run_s
 /// CI's seeds: every check holds, and between them they come to nearly every rare branch.
 TEST(Simulation, EveryCheckHoldsAndRareBranchesAreReached) {
   Probes reached{};
-  for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 200; ++seed) {
     auto r = run_seed(seed, 10);
     ASSERT_TRUE(r.failure.empty()) << "croft sim --seed " << seed << " --minutes 10\n" << told(r);
     for (std::size_t n = 0; n < probe_count; ++n) reached[n] += r.probes[n];
