@@ -34,6 +34,7 @@ struct Run {
   std::optional<RunStart> started;
   bool over = false, killed_unhealthy = false, kill_sent = false;
   std::string kill_message;
+  std::uint32_t ooms = 0;                                      ///< processes that the kernel killed for want of memory, while it runs on
   Wall running_since{};
 };
 using RunPtr = std::shared_ptr<Run>;

@@ -26,8 +26,6 @@ namespace {
 
 constexpr std::chrono::milliseconds probe_first{30};
 
-std::string megabytes(Milli mib) { return print_number(from_milli(mib)) + " MiB"; }
-
 /// Port that a check asks: its own number, or that of the port at its index.
 std::uint16_t port_of(const HealthCheck& c, const TaskSpec& spec) {
   if (c.port) return *c.port;
@@ -235,6 +233,11 @@ asio::awaitable<void> AgentService::Impl::talk(RunPtr run) {
         break;
       }
       if (auto started = parse_started(line)) on_started(run, *started);
+      if (auto ooms = parse_oom(line); ooms && run->started) {
+        run->ooms = *ooms;
+        log::warn("agent", "task={} {} ({} so far)", run->launch.spec.id, told_of_memory(run->launch.spec), *ooms);
+        tell_running(run);
+      }
     }
   }
 }
@@ -276,8 +279,8 @@ void AgentService::Impl::tell_running(RunPtr run) {
   if (first) {
     status.started_at = run->running_since;
     status.ready = run->launch.spec.readiness_checks.empty();
-    status.message.clear();
   }
+  status.message = run->ooms > 0 ? told_of_memory(run->launch.spec) : "";
   status.healthy = combined(run->checks);
   status.last_check_failure.clear();
   status.check_failures = 0;
@@ -325,24 +328,9 @@ void AgentService::Impl::end_with(RunPtr run, TaskState state, std::string reaso
 
 asio::awaitable<void> AgentService::Impl::on_exit(RunPtr run, RunExit exit) {
   auto self = shared_from_this();
-  const auto& spec = run->launch.spec;
-  if (!exit.failure.empty()) {
-    end_with(run, TaskState::failed, "REASON_CONTAINER_LAUNCH_FAILED", exit.failure, &exit);
-  } else if (exit.oom) {
-    auto memory = spec.mem_limit.value_or(spec.resources.mem);
-    end_with(run, TaskState::failed, "REASON_CONTAINER_LIMITATION_MEMORY",
-             fmt::format("Memory limit exceeded: the kernel killed it for using more than its {} of mem", megabytes(memory)), &exit);
-  } else if (run->killed_unhealthy) {
-    end_with(run, TaskState::killed, "REASON_TASK_HEALTH_CHECK_KILLED", run->kill_message, &exit);
-  } else if (run->kill_sent || run->goal == link::Goal::kill) {  // told in a former life of this agent, perhaps
-    end_with(run, TaskState::killed, "REASON_COMMAND_EXECUTOR_FAILED", "Command terminated by the farm", &exit);
-  } else if (exit.signal) {
-    end_with(run, TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("Command terminated with signal {}", strsignal(exit.signal)), &exit);
-  } else if (exit.code != 0) {
-    end_with(run, TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("{} exited with status {}", spec.docker ? "Container" : "Command", exit.code), &exit);
-  } else {
-    end_with(run, TaskState::finished, "", fmt::format("{} exited with status 0", spec.docker ? "Container" : "Command"), &exit);
-  }
+  bool asked = run->kill_sent || run->goal == link::Goal::kill;  // told in a former life of this agent, perhaps
+  auto end = end_of(exit, run->launch.spec, asked, run->killed_unhealthy ? run->kill_message : "");
+  end_with(run, end.state, std::move(end.reason), std::move(end.message), &exit);
   co_await runtime_of(*run).cleanup(run->launch);
 }
 

@@ -22,9 +22,9 @@ using tcp = asio::ip::tcp;
 
 namespace {
 
-constexpr std::size_t head_max = 16u << 10;
+constexpr std::size_t head_max = 16u << 10, shown_of_path = 200;
 
-ProbeResult judged(std::string_view head, const HealthCheck& check) {
+ProbeResult judged(std::string_view head, const HealthCheck& check, std::string_view path) {
   ProbeResult r;
   auto space = head.find(' ');
   auto status = space == std::string_view::npos ? std::nullopt : to_int(head.substr(space + 1, 3));
@@ -35,7 +35,7 @@ ProbeResult judged(std::string_view head, const HealthCheck& check) {
   r.status = static_cast<int>(*status);
   r.ignored = check.ignore_1xx && *status < 200;
   r.passed = *status >= 200 && *status < 400;
-  if (!r.passed) r.cause = fmt::format("HTTP {}", *status);
+  if (!r.passed) r.cause = fmt::format("GET {}: HTTP {}", path.substr(0, shown_of_path), *status);
   return r;
 }
 
@@ -53,7 +53,7 @@ asio::awaitable<ProbeResult> ask(Stream& stream, std::string host, std::uint16_t
     r.cause = ec.message();
     co_return r;
   }
-  co_return judged(head, check);
+  co_return judged(head, check, path);
 }
 
 asio::awaitable<ProbeResult> attempt(std::string host, std::uint16_t port, HealthCheck check) {

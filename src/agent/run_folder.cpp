@@ -1,6 +1,7 @@
 #include "agent/run_folder.hpp"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@ std::optional<std::int64_t> number_in(std::string_view line, std::string_view ke
     if (word.starts_with(key) && word.size() > key.size() && word[key.size()] == '=') return to_int(word.substr(key.size() + 1));
   return std::nullopt;
 }
+
+std::string megabytes(Milli mib) { return print_number(from_milli(mib)) + " MiB"; }
 
 }  // namespace
 
@@ -74,6 +77,31 @@ std::optional<RunExit> parse_exit(std::string_view line) {
   out.oom = oom.value_or(0) > 0;
   out.at = Wall(Millis(at.value_or(0)));
   return out;
+}
+
+std::optional<std::uint32_t> parse_oom(std::string_view line) {
+  if (!line.starts_with("oom ")) return std::nullopt;
+  auto count = number_in(trim(line), "count");
+  return count && *count > 0 ? std::optional(static_cast<std::uint32_t>(*count)) : std::nullopt;
+}
+
+std::string told_of_memory(const TaskSpec& spec) {
+  return fmt::format("the kernel killed a process of it for using more than its {} of mem", megabytes(spec.mem_limit.value_or(spec.resources.mem)));
+}
+
+RunEnd end_of(const RunExit& exit, const TaskSpec& spec, bool asked, const std::string& unhealthy) {
+  if (!exit.failure.empty()) return {TaskState::failed, "REASON_CONTAINER_LAUNCH_FAILED", exit.failure};
+  // A process that was killed for its memory long ago is no reason for the end that the farm asked for, or that was no failure.
+  auto earlier = exit.oom ? "; earlier " + told_of_memory(spec) : "";
+  if (!unhealthy.empty()) return {TaskState::killed, "REASON_TASK_HEALTH_CHECK_KILLED", unhealthy + earlier};
+  if (asked) return {TaskState::killed, "REASON_COMMAND_EXECUTOR_FAILED", "Command terminated by the farm"};
+  const char* what = spec.docker ? "Container" : "Command";
+  if (exit.code == 0 && exit.signal == 0) return {TaskState::finished, "", fmt::format("{} exited with status 0{}", what, earlier)};
+  if (exit.oom)
+    return {TaskState::failed, "REASON_CONTAINER_LIMITATION_MEMORY",
+            fmt::format("Memory limit exceeded: the kernel killed it for using more than its {} of mem", megabytes(spec.mem_limit.value_or(spec.resources.mem)))};
+  if (exit.signal) return {TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("Command terminated with signal {}", strsignal(exit.signal))};
+  return {TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("{} exited with status {}", what, exit.code)};
 }
 
 std::optional<RunStart> parse_started(std::string_view line) {

@@ -30,6 +30,16 @@ struct RunExit {
 
 struct RunStart { int pid = 0; std::uint64_t ticks = 0; Wall at{}; };
 
+/// What the end of a task's main process means for the farm.
+struct RunEnd {
+  TaskState state = TaskState::failed;
+  std::string reason, message;
+};
+/// `asked`: the farm had asked for its end; `unhealthy`: since its check failed, in these words, "" otherwise.
+RunEnd end_of(const RunExit& exit, const TaskSpec& spec, bool asked, const std::string& unhealthy);
+/// What people read of a task that lost processes to its memory limit.
+std::string told_of_memory(const TaskSpec& spec);
+
 /// What the checks of a task have said so far, in their order. Without it a restart of the agent would take every healthy task out of rotation.
 struct RunVerdict {
   std::vector<std::optional<bool>> alive;
@@ -43,6 +53,8 @@ Result<RunRecord> read_record(const std::filesystem::path& run);
 bool never_recorded(const std::filesystem::path& run);
 std::optional<RunExit> parse_exit(std::string_view line);
 std::optional<RunStart> parse_started(std::string_view line);
+/// How many of its processes the kernel killed for want of memory, while it runs on.
+std::optional<std::uint32_t> parse_oom(std::string_view line);
 std::optional<RunExit> read_exit(const std::filesystem::path& run);
 std::optional<RunStart> read_started(const std::filesystem::path& run);
 /// Not synced: it is worth nothing after a reboot. A verdict that cannot be read is none.

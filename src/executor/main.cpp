@@ -1,7 +1,7 @@
 // croft-executor: holds one task, outlives the agent, keeps its output and its end. Made by the spawner (spawner.hpp).
 //
 // The agent talks to it over the unix socket `ctl` in the run folder, a line each way. To every client, at once and again when it
-// changes:   started pid=N start=TICKS at=MS   exit code=N signal=N oom=N at=MS        failed TEXT
+// changes:   started pid=N start=TICKS at=MS   oom count=N   exit code=N signal=N oom=N at=MS        failed TEXT
 // From a client:   term GRACE_MS    kill
 // The end is also in the file `exit`, written aside and renamed, so that it can be read when nobody was there to hear it.
 
@@ -39,7 +39,12 @@ Started task;
 Output outputs[2];
 int clients[clients_max];
 int sandbox = -1;
-char started_line[128], exit_line[512];
+char started_line[128], oom_line[64], exit_line[512];
+long ooms_told = 0;
+OomEvent oom;
+int oom_looks = 0;
+int64_t oom_look_at = 0;
+constexpr int64_t oom_pause = 20;  // ms: where it was the main process, its end comes first, and says all
 bool exited = false, recorded = false;
 bool unwanted = false;  // told to kill what has ended: nobody wants the record of its end any more
 
@@ -96,6 +101,16 @@ void pump_all(bool to_the_end) {
   }
 }
 
+/// A process that the kernel killed for want of memory need not be the task's main one: then nobody else says what happened.
+bool heed_oom(long ooms) {
+  if (ooms <= ooms_told) return false;
+  ooms_told = ooms;
+  oom_looks = 0;
+  say(outputs[1], sandbox, config.rotate_bytes, config.rotate_count, "the kernel killed a process of this task, which had used all the memory that it may");
+  snprintf(oom_line, sizeof oom_line, "oom count=%ld\n", ooms);
+  return true;
+}
+
 void finish() {
   if (exited) return;
   ExitStatus status;
@@ -108,6 +123,7 @@ void finish() {
   }
   pump_all(true);
   long ooms = oom_kills(config) + status.oom;
+  heed_oom(ooms);
   snprintf(exit_line, sizeof exit_line, "exit code=%d signal=%d oom=%ld at=%lld lost=%llu\n", status.code, status.signal, ooms, static_cast<long long>(now_ms()),
            static_cast<unsigned long long>(outputs[0].lost + outputs[1].lost));
   exited = true;
@@ -132,6 +148,7 @@ void greet(int listener) {
       slot = fd;
       const char* line = exited && started_line[0] == '\0' ? exit_line : started_line;
       if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0) {}
+      if (oom_line[0] && send(fd, oom_line, strlen(oom_line), MSG_NOSIGNAL) < 0) {}
       if (exited && started_line[0] && send(fd, exit_line, strlen(exit_line), MSG_NOSIGNAL) < 0) {}
       return;
     }
@@ -161,9 +178,9 @@ void hear(int& fd) {
   }
 }
 
-void watch(int epoll, int fd) {
+void watch(int epoll, int fd, uint32_t events = EPOLLIN) {
   epoll_event event{};
-  event.events = EPOLLIN;
+  event.events = events;
   event.data.fd = fd;
   epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
@@ -175,6 +192,8 @@ void hold(int listener) {
   if (!exited) {
     watch(epoll, task.pidfd);
     for (auto& o : outputs) watch(epoll, o.pipe);
+    oom = watch_oom(config);
+    if (oom.fd >= 0) watch(epoll, oom.fd, oom.events);
   }
   int64_t ended_at = 0;
   for (;;) {
@@ -182,6 +201,7 @@ void hold(int listener) {
     int64_t wait = -1;
     if (exited) wait = 20;
     else if (kill_at) wait = kill_at - mono_ms() > 0 ? kill_at - mono_ms() : 0;
+    if (oom_looks > 0 && (wait < 0 || wait > oom_pause)) wait = oom_pause;
     int n = epoll_wait(epoll, events, 8, static_cast<int>(wait));
     bool gone = false;
     for (int i = 0; i < n; ++i) {
@@ -194,16 +214,27 @@ void hold(int listener) {
         gone = true;
       } else if (fd == outputs[0].pipe || fd == outputs[1].pipe) {
         pump_all(false);
+      } else if (fd == oom.fd) {
+        char text[1024];  // of the file or the counter: read, it can tell again
+        if (pread(fd, text, sizeof text, 0) < 0 && read(fd, text, sizeof text) < 0) {}
+        oom_looks = oom.looks;
+        oom_look_at = mono_ms() + oom_pause;
       } else {
         for (int& client : clients)
           if (client == fd) hear(client);
       }
+    }
+    if (!exited && oom_looks > 0 && mono_ms() >= oom_look_at) {
+      --oom_looks;
+      oom_look_at += oom_pause;
+      if (heed_oom(oom_kills(config))) tell_all(oom_line);
     }
     if (!exited && kill_at && mono_ms() >= kill_at) {
       signal_task(task, SIGKILL);
       kill_at = mono_ms() + 1000;  // and again: a task in an uninterruptible call dies when it returns
     }
     if (gone) {
+      if (oom.fd >= 0) epoll_ctl(epoll, EPOLL_CTL_DEL, oom.fd, nullptr);
       epoll_ctl(epoll, EPOLL_CTL_DEL, task.pidfd, nullptr);  // it stays readable, and would end every wait from here on
       finish();
       waitpid(task.init, nullptr, WNOHANG);

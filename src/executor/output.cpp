@@ -57,6 +57,34 @@ bool has_room(int dir) {
   return fstatvfs(dir, &s) == 0 && static_cast<uint64_t>(s.f_bavail) * s.f_frsize >= room_again;
 }
 
+void keep(Output& o, int dir, uint64_t rotate_bytes, int rotate_count, const char* at, size_t left) {
+  auto all = left;
+  o.within_line = at[left - 1] != '\n';
+  if (o.broken && !has_room(dir)) {
+    o.lost += left;
+    o.total += left;
+    return;
+  }
+  if (o.broken && o.size == 0 && o.times >= 0 && ftruncate(o.times, 0) != 0) o.lost += 0;  // its first entry is of what was lost
+  if (o.size > 0 && (o.broken || o.size + left > rotate_bytes)) rotate(o, dir, rotate_count);
+  o.broken = false;
+  if (o.file < 0) open_file(o, dir);
+  if (o.times < 0) open_times(o, dir, O_CREAT);
+  Entry entry{o.total, now_ms()};
+  if (o.times >= 0 && write(o.times, &entry, sizeof entry) != sizeof entry) o.lost += 0;  // a line without its own time takes the one before
+  while (left > 0 && o.file >= 0) {
+    auto w = write(o.file, at, left);
+    if (w < 0 && errno == EINTR) continue;
+    if (w <= 0) break;  // a full disk must not stop the task: what does not fit is counted and lost
+    at += w;
+    left -= static_cast<size_t>(w);
+    o.size += static_cast<uint64_t>(w);
+  }
+  o.total += all;
+  o.lost += left;
+  o.broken = left > 0;
+}
+
 }  // namespace
 
 int64_t now_ms() {
@@ -79,30 +107,12 @@ bool pump(Output& o, int dir, uint64_t rotate_bytes, int rotate_count) {
   auto n = read(o.pipe, block, sizeof block);
   if (n < 0) return errno == EAGAIN || errno == EINTR;
   if (n == 0) return false;
-  auto left = static_cast<size_t>(n);
-  if (o.broken && !has_room(dir)) {
-    o.lost += left;
-    o.total += left;
-    return true;
-  }
-  if (o.broken && o.size == 0 && o.times >= 0 && ftruncate(o.times, 0) != 0) o.lost += 0;  // its first entry is of what was lost
-  if (o.size > 0 && (o.broken || o.size + left > rotate_bytes)) rotate(o, dir, rotate_count);
-  o.broken = false;
-  if (o.file < 0) open_file(o, dir);
-  if (o.times < 0) open_times(o, dir, O_CREAT);
-  Entry entry{o.total, now_ms()};
-  if (o.times >= 0 && write(o.times, &entry, sizeof entry) != sizeof entry) o.lost += 0;  // a line without its own time takes the one before
-  const char* at = block;
-  while (left > 0 && o.file >= 0) {
-    auto w = write(o.file, at, left);
-    if (w < 0 && errno == EINTR) continue;
-    if (w <= 0) break;  // a full disk must not stop the task: what does not fit is counted and lost
-    at += w;
-    left -= static_cast<size_t>(w);
-    o.size += static_cast<uint64_t>(w);
-  }
-  o.total += static_cast<uint64_t>(n);
-  o.lost += left;
-  o.broken = left > 0;
+  keep(o, dir, rotate_bytes, rotate_count, block, static_cast<size_t>(n));
   return true;
+}
+
+void say(Output& o, int dir, uint64_t rotate_bytes, int rotate_count, const char* line) {
+  char text[256];
+  auto n = snprintf(text, sizeof text, "%scroft: %s\n", o.within_line ? "\n" : "", line);
+  if (n > 0 && static_cast<size_t>(n) < sizeof text) keep(o, dir, rotate_bytes, rotate_count, text, static_cast<size_t>(n));
 }

@@ -16,10 +16,13 @@ struct Output {
   uint64_t size = 0;        ///< of the present file
   uint64_t lost = 0;        ///< bytes that could not be written
   bool broken = false;      ///< the last ones could not: the present file ends before them, perhaps within a line
+  bool within_line = false; ///< the last byte was no newline
 };
 
 /// Opens (and goes on with) the stream's files in `dir`.
 void open_output(Output& o, int dir, uint64_t rotate_bytes, int rotate_count);
 /// Reads what there is and writes it. False when the stream has ended.
 bool pump(Output& o, int dir, uint64_t rotate_bytes, int rotate_count);
+/// Writes a line of the executor's own among the task's.
+void say(Output& o, int dir, uint64_t rotate_bytes, int rotate_count, const char* line);
 int64_t now_ms();

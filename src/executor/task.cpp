@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -285,4 +287,20 @@ long oom_kills(const Config& config) {
   text[n] = '\0';
   const char* at = strstr(text, "oom_kill ");
   return at ? atol(at + 9) : 0;
+}
+
+OomEvent watch_oom(const Config& config) {
+  const char* slash = config.oom ? strrchr(config.oom, '/') : nullptr;
+  int fd = slash ? open(config.oom, O_RDONLY | O_CLOEXEC) : -1;
+  if (fd < 0) return {};
+  if (strcmp(slash, "/memory.events") == 0) return {fd, EPOLLPRI, 1};
+  char control[4352], words[64];
+  snprintf(control, sizeof control, "%.*s/cgroup.event_control", static_cast<int>(slash - config.oom), config.oom);
+  int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  auto n = static_cast<size_t>(snprintf(words, sizeof words, "%d %d", event, fd));
+  bool good = event >= 0 && write_small(control, words, n);
+  close(fd);
+  if (good) return {event, EPOLLIN, 20};
+  if (event >= 0) close(event);
+  return {};
 }

@@ -26,3 +26,10 @@ void signal_task(const Started& task, int signal);
 void remove_cgroups(const Config& config);
 /// OOM kills counted by the kernel for the task's memory cgroup.
 long oom_kills(const Config& config);
+/// What the kernel tells of them on.
+struct OomEvent {
+  int fd = -1;          ///< -1: nothing
+  uint32_t events = 0;  ///< of epoll
+  int looks = 0;        ///< how often to ask for the count afterwards: version 1 tells before it kills
+};
+OomEvent watch_oom(const Config& config);

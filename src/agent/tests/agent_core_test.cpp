@@ -292,6 +292,26 @@ TEST(RunFolder, ReadsTheExecutorsLines) {
     EXPECT_FALSE(parse_exit(bad)) << bad;
     EXPECT_FALSE(parse_started(bad)) << bad;
   }
+  EXPECT_EQ(parse_oom("oom count=3\n"), 3u);
+  for (auto bad : {"", "oom", "oom count=0", "oom count=x", "exit code=1 signal=0 oom=1"}) EXPECT_FALSE(parse_oom(bad)) << bad;
+}
+
+TEST(RunEnd, MemoryIsTheReasonOnlyOfAnEndThatFailed) {
+  TaskSpec spec;
+  spec.resources.mem = 32'000;
+  RunExit exit;
+  exit.code = 137, exit.signal = 9, exit.oom = true;
+  EXPECT_EQ(end_of(exit, spec, false, "").reason, "REASON_CONTAINER_LIMITATION_MEMORY");
+  EXPECT_EQ(end_of(exit, spec, true, "").state, TaskState::killed) << "the farm asked for it: no failure, no back-off";
+  auto unhealthy = end_of(exit, spec, true, "health check failed");
+  EXPECT_EQ(unhealthy.reason, "REASON_TASK_HEALTH_CHECK_KILLED");
+  EXPECT_EQ(unhealthy.message, "health check failed; earlier the kernel killed a process of it for using more than its 32 MiB of mem");
+  exit.code = 0, exit.signal = 0;
+  EXPECT_EQ(end_of(exit, spec, false, "").state, TaskState::finished);
+  exit.code = 3;
+  EXPECT_EQ(end_of(exit, spec, false, "").reason, "REASON_CONTAINER_LIMITATION_MEMORY");
+  exit.oom = false;
+  EXPECT_EQ(end_of(exit, spec, false, "").message, "Command exited with status 3");
 }
 
 }  // namespace
