@@ -114,17 +114,27 @@ class ProgressLines {
   std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now(), next_ = begun_ + std::chrono::milliseconds(300);
 };
 
-/// True as soon as `done` is, false when the time is over.
+/// True as soon as `done` is, false when the time is over. A farm that does not answer for a while (another master takes over) ends no wait.
 bool await(Session& s, const std::string& app, Mono end, const std::function<bool()>& done) {
+  constexpr std::chrono::seconds away_max{30};
   auto pause = std::chrono::milliseconds(20);
   ProgressLines progress(s, app);
-  while (!done()) {
-    if (std::chrono::steady_clock::now() > end) return false;
-    progress.look();
+  std::optional<Mono> away_since;
+  for (;;) {
+    auto now = std::chrono::steady_clock::now();
+    try {
+      if (done()) return true;
+      away_since.reset();
+      if (now > end) return false;
+      progress.look();
+    } catch (const Ended& e) {
+      if (!e.away || now > end || (away_since && now - *away_since > away_max)) throw;
+      if (!away_since && !s.common().quiet) std::fprintf(stderr, "  no answer for the moment, waiting on: %s\n", e.text.c_str());
+      if (!away_since) away_since = now;
+    }
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 3 / 2, std::chrono::milliseconds(500));
   }
-  return true;
 }
 
 void await_deployment_until(Session& s, const std::string& deployment, const std::string& app, Mono end, int limit_s) {
@@ -156,7 +166,7 @@ void await_running(Session& s, const std::string& app, const std::string& versio
   auto runs = [&] {
     auto answer = s.call("GET", "/v2/apps" + in_url(app));
     if (answer.status == 404) throw Ended{failed, app + ": was removed by somebody else meanwhile"};
-    if (answer.status >= 400) throw Ended{failed, words_of(answer)};
+    answer = s.good(std::move(answer), "");
     auto body = answer.json();
     const auto* now = json::find(body, "app");
     if (!now) throw Ended{failed, "the farm's answer has no app"};
@@ -220,9 +230,11 @@ int app_deploy(Session& s, const DeployOptions& o) {
   if (id.empty()) throw Ended{usage, o.file + ": 'id' must be given, as text such as \"/service/web\""};
   id = absolute(id);
   auto force = o.change.force ? "&force=true" : "";
-  auto answer = s.must("PUT", fmt::format("/v2/apps{}?partialUpdate=false{}", in_url(id), force), text);
+  auto target = fmt::format("/v2/apps{}?partialUpdate=false{}", in_url(id), force);
+  auto answer = s.call("PUT", target, text);
   if (auto unknown = answer.headers.get("Croft-Unknown-Fields"); !unknown.empty())
     std::fprintf(stderr, "warning: %s: not known, and without effect: %s\n", o.file.c_str(), std::string(unknown).c_str());
+  answer = s.good(std::move(answer), target);
   return finish(s, answer, id, "deployed", o.change);
 }
 

@@ -24,11 +24,14 @@ struct Arguments {
   DeployOptions deploy;
   ChangeOptions change;
   std::string app, deployment, node, query, version, acl, zoo_cfg;
+  std::vector<std::string> tasks;
   int instances = 0, lines = 100;
   bool follow = false;
 };
 
 using Action = std::function<int()>;
+
+constexpr const char* owner_words = "the user whose the files are; default: croft, as whom the package's services run, where root makes them and there is such a user";
 
 CLI::App* command(CLI::App& parent, const char* name, const char* what, Action& chosen, Action action, const char* example = nullptr) {
   auto* sub = parent.add_subcommand(name, what);
@@ -94,9 +97,12 @@ void add_rule_commands(CLI::App& root, Arguments& a, Action& chosen) {
 }
 
 void add_farm_commands(CLI::App& root, Arguments& a, Action& chosen) {
-  auto* tasks = command(*group(root, "task", "running instances"), "list", "all tasks, or those of one app", chosen,
-                        [&a] { Session s(a.common); return task_list(s, a.app); }, "croft task list /service/fibonacci");
+  auto* task = group(root, "task", "running instances");
+  auto* tasks = command(*task, "list", "all tasks, or those of one app", chosen, [&a] { Session s(a.common); return task_list(s, a.app); }, "croft task list /service/fibonacci");
   tasks->add_option("app", a.app, "only this app's");
+  auto* kill = command(*task, "kill", "end tasks; their apps start others in their place", chosen, [&a] { Session s(a.common); return task_kill(s, a.tasks); },
+                       "croft task kill service_fibonacci.0c6c1d0e-...\nAs often as the app should have fewer: croft app scale");
+  kill->add_option("task", a.tasks, "its id, as croft task list shows it; more than one may be given")->required()->expected(1, 1000);
   auto* node = group(root, "node", "hosts that run tasks");
   command(*node, "list", "all nodes with what they have and what is used", chosen, [&a] { Session s(a.common); return node_list(s); });
   auto* drain = command(*node, "drain", "no new tasks for it, and its own move elsewhere without losing a request; waits until it is empty", chosen,
@@ -196,6 +202,7 @@ void add_join(CLI::App& root, Arguments& a, Action& chosen, const Programs& prog
   join->add_option("--folder", a.join.folder, "where certificate and key are put, mode 0700")->default_val("/etc/croft/cluster");
   join->add_option("--host", a.join.host, "the name in the certificate; default: the token's, else this host's own");
   join->add_option("--role", a.join.roles, "only these of the token's roles")->check(CLI::IsMember({"master", "node", "balancer", "dns", "log"}));
+  join->add_option("--owner", a.join.owner, owner_words);
   join->add_option("--name", a.join.names, "another name or address by which clients reach this host; may be given several times");
 }
 
@@ -229,6 +236,7 @@ void add_init(CLI::App& root, Arguments& a, Action& chosen, const Programs& prog
   init->add_option("--host", a.init.host, "the name in this host's certificate; default: its own");
   init->add_option("--role", a.init.roles, "what this host may act as; may be given several times")->default_val("master")->check(CLI::IsMember({"master", "node", "balancer", "dns", "log"}));
   init->add_option("--name", a.init.names, "another name or address of this host; may be given several times");
+  init->add_option("--owner", a.init.owner, owner_words);
 }
 
 void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& programs) {

@@ -58,12 +58,13 @@ struct InitOptions {
   std::filesystem::path folder;
   std::string cluster;                        ///< "": a random one
   std::string host;                           ///< "": this host's name
+  std::string owner;                          ///< whose the files are; "": croft's, where root makes them and there is such a user
   std::vector<std::string> roles, names;
 };
 
 struct JoinOptions {
   std::filesystem::path folder;
-  std::string master, token, host;
+  std::string master, token, host, owner;
   std::vector<std::string> roles, names;
 };
 

@@ -37,6 +37,8 @@ int task_list(Session& s, const std::string& app);
 int node_list(Session& s);
 /// To "draining", "active" or "down". Of draining it waits until the node is empty.
 int node_change(Session& s, const std::string& node, const std::string& mode, const ChangeOptions& o);
+/// Ends these tasks; their apps replace them.
+int task_kill(Session& s, const std::vector<std::string>& ids);
 int deployment_list(Session& s);
 int deployment_rollback(Session& s, const std::string& id, const ChangeOptions& o);
 int logs(Session& s, const std::string& app, bool follow, int lines, const std::string& query);

@@ -100,6 +100,24 @@ int task_list(Session& s, const std::string& app) {
   return ok;
 }
 
+int task_kill(Session& s, const std::vector<std::string>& ids) {
+  JsonWriter w;
+  w.begin_object().key("ids").begin_array();
+  for (const auto& id : ids) w.value(id);
+  w.end_array().end_object();
+  auto answer = s.must("POST", "/v2/tasks/delete", std::move(w).take());
+  if (s.common().json) print(answer.body + "\n");
+  auto body = answer.json();
+  std::vector<std::string> missing = ids;
+  for (const auto& task : json::list(body, "tasks")) {
+    auto id = json::text(task, "id");
+    std::erase(missing, id);
+    if (!s.common().json) print(fmt::format("{}: told to end\n", id));
+  }
+  if (!missing.empty()) throw Ended{not_found, "no such task runs: " + join(missing, ", ")};
+  return ok;
+}
+
 static std::string state_of(const json::value& host) {
   if (!json::boolean(host, "reachable", true)) return "unreachable";
   if (!json::boolean(host, "draining", false)) return "reachable";

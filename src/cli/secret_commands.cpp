@@ -28,11 +28,14 @@ std::string value_from(const std::string& file) {
 }  // namespace
 
 int secret_set(Session& s, const std::string& name, const std::string& file) {
+  auto value = value_from(file);
+  bool file_only = value.find('\0') != std::string::npos;
   JsonWriter w;
-  w.begin_object().field("base64", base64_encode(value_from(file))).end_object();
+  w.begin_object().field("base64", base64_encode(value)).end_object();
   auto answer = s.must("PUT", in_path(name), std::move(w).take());
   if (s.common().json) return print(answer.body + "\n"), ok;
   print(fmt::format("{}: version {}\n", absolute(name), json::integer(answer.json(), "version")));
+  if (file_only && !s.common().quiet) std::fprintf(stderr, "note: it holds a NUL byte: tasks can have it as a file, but not as a variable of their environment\n");
   return ok;
 }
 

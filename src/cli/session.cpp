@@ -133,7 +133,7 @@ Session::Answer Session::send(const std::string& base, std::string_view setting,
   auto answer = wait_for(io, client.request(to.origin, std::move(request)));
   if (!answer) {
     auto code = answer.error().code == Errc::timeout ? timed_out : unreachable;
-    throw Ended{code, fmt::format("no farm answers at {} ({}); is it up? {}", base, answer.error().context, setting)};
+    throw Ended{code, fmt::format("no farm answers at {} ({}); is it up? {}", base, answer.error().context, setting), true};
   }
   return {answer->status, std::move(answer->body), std::move(answer->headers)};
 }
@@ -160,13 +160,16 @@ Session::Answer Session::balancer(std::string_view method, const std::string& ta
 }
 
 Session::Answer Session::must(std::string_view method, const std::string& target, std::string body) {
-  auto answer = call(method, target, std::move(body));
+  return good(call(method, target, std::move(body)), target);
+}
+
+Session::Answer Session::good(Answer answer, const std::string& target) const {
   if (answer.status < 400) return answer;
   if (answer.status == 404 && target.starts_with("/croft/v1/") && words_of(answer).starts_with("URI not found"))
     throw Ended{failed, "this farm has no logins, users or tokens: it runs with auth = \"none\""};
   auto code = answer.status == 404 ? not_found : answer.status == 409 ? conflict : answer.status == 400 || answer.status == 422 ? usage : failed;
   auto locked = words_of_lock(answer);
-  throw Ended{code, locked.empty() ? words_of(answer) : locked};
+  throw Ended{code, locked.empty() ? words_of(answer) : locked, answer.status >= 502 && answer.status <= 504};
 }
 
 std::string words_of_lock(const Session::Answer& answer) {
@@ -180,6 +183,25 @@ std::string words_of_lock(const Session::Answer& answer) {
                      join(ids, ", "), ids[0]);
 }
 
+namespace {
+
+/// Marathon's keys of mistakes, which the faces keep for its clients, as a person would say it.
+std::string in_words(const std::string& path, const std::string& error) {
+  constexpr std::pair<std::string_view, std::string_view> said[] = {
+      {"error.path.missing", "is missing"},         {"error.expected.jsobject", "must be an object"},      {"error.expected.jsarray", "must be a list"},
+      {"error.expected.jsstring", "must be text"},  {"error.expected.jsnumber", "must be a number"},       {"error.expected.jsboolean", "must be true or false"},
+      {"error.expected.int", "must be whole"},      {"error.min", "is less than it may be"},               {"error.max", "is more than it may be"},
+  };
+  for (const auto& [key, words] : said)
+    if (error == key) return std::string(words);
+  constexpr std::string_view literal = "error.unknown.enum.literal: ";
+  if (error.starts_with(literal)) return error.substr(literal.size());
+  if (path == "/container/docker" && error == "not defined") return error + " (an app without an image has \"type\": \"MESOS\" in its container)";
+  return error;
+}
+
+}  // namespace
+
 std::string words_of(const Session::Answer& answer) {
   auto parsed = json::parse(answer.body);
   if (!parsed) return fmt::format("the farm answered {}: {}", answer.status, answer.body.substr(0, 300));
@@ -190,7 +212,7 @@ std::string words_of(const Session::Answer& answer) {
   }
   if (text.empty()) text = fmt::format("the farm answered {}", answer.status);
   for (const auto& detail : json::list(*parsed, "details"))
-    for (const auto& error : json::texts(detail, "errors")) text += fmt::format("\n  {}: {}", json::text(detail, "path"), error);
+    for (const auto& error : json::texts(detail, "errors")) text += fmt::format("\n  {}: {}", json::text(detail, "path"), in_words(json::text(detail, "path"), error));
   if (const auto* details = json::find(*parsed, "details"); details && details->is_string()) text += "\n  " + std::string(details->get_string());
   return text;
 }

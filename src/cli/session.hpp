@@ -18,6 +18,7 @@ namespace croft::cli {
 struct Ended {
   ExitCode code;
   std::string text;
+  bool away = false;         ///< no master answered, or none leads: worth another try
 };
 
 struct Common {
@@ -53,6 +54,8 @@ class Session {
   Answer call(std::string_view method, const std::string& target, std::string body = {});
   /// As call, and an Ended for every status from 400 on, with the farm's own words.
   Answer must(std::string_view method, const std::string& target, std::string body = {});
+  /// The second half of `must`.
+  [[nodiscard]] Answer good(Answer answer, const std::string& target) const;
   Answer logs(std::string_view method, const std::string& target, std::string body);
   /// With a password instead of the kept token.
   Answer call_as(const std::string& user, const std::string& password, std::string_view method, const std::string& target, std::string body = {});

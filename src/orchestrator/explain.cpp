@@ -21,6 +21,11 @@ QueueItem item_of(const AppId& app, const std::string& version, const Waiting& w
   return item;
 }
 
+std::string hostname_of(const cluster::Cluster& cluster, const AgentId& id) {
+  const auto* agent = cluster.agent(id);
+  return agent ? agent->info.hostname : id.str();
+}
+
 std::string are(std::size_t n) { return fmt::format("{} {}", n, n == 1 ? "is" : "are"); }
 
 /// How many there are. In the middle of an update the new ones and those that they are to take the place of are told apart: a sum of both says nothing.
@@ -43,6 +48,75 @@ std::string census(const App& app, const cluster::TaskCounts& all, const std::ve
   if (earlier == 0) return fmt::format("{} of {} instances run, {} starting{}.", all.running, app.instances, are(all.staged), checked ? fmt::format(", {} healthy", are(all.healthy)) : "");
   return fmt::format("An update is under way: {} of {} instances of the new version run, {} starting{}; {} of the version before still {}.", present.running, app.instances, are(present.staged),
                      checked ? fmt::format(", {} healthy", are(present.healthy)) : "", earlier, earlier == 1 ? "serves" : "serve");
+}
+
+/// What keeps instances from starting.
+void tell_waiting(const App& app, const AppView& v, std::vector<std::string>& out) {
+  if (!v.queue) return;
+  const auto& q = *v.queue;
+  if (q.delay_left.count() > 0) {
+    out.push_back(fmt::format("{} {} held back for {} s more after {} {} in a row (backoffSeconds {}, backoffFactor {}, maxLaunchDelaySeconds {}).", q.count, q.count == 1 ? "instance is" : "instances are",
+                              print_number(to_seconds(q.delay_left)), q.failures, q.failures == 1 ? "failure" : "failures", app.backoff.count(), print_number(app.backoff_factor), app.max_launch_delay.count()));
+  } else if (!q.refused.empty()) {
+    out.push_back(fmt::format("{} {} for room:", q.count, q.count == 1 ? "instance waits" : "instances wait"));
+    auto by_host = q.refused;
+    std::ranges::stable_sort(by_host, {}, [](const auto& r) { return r.hostname; });
+    for (const auto& r : by_host) out.push_back(fmt::format("{} cannot take one: it {} ({}).", r.hostname, r.detail, cluster::to_string(r.reason)));
+  } else if (q.agents_considered == 0) {
+    out.push_back("No node has registered, so there is nowhere to run it.");
+  }
+}
+
+/// A path that is wrong answers with 404, and no grace helps. What is asked for stands before the answer: "GET /health: HTTP 404".
+bool was_answered(std::string_view cause) { return cause.find(": HTTP ") != std::string_view::npos; }
+
+void tell_task(const App& app, const cluster::Task& task, std::vector<std::string>& out) {
+  const auto& id = task.spec.id;
+  const auto& status = task.status;
+  if (task.quarantined) out.push_back(fmt::format("Task {} is quarantined: a node reports it, the store does not know its app.", id));
+  else if (task.goal == link::Goal::drain) out.push_back(fmt::format("Task {} is draining: out of rotation, its open requests may end.", id));
+  else if (status.state == TaskState::unreachable) out.push_back(fmt::format("Task {} is on a node that does not answer.", id));
+  else if (status.healthy == false) out.push_back(fmt::format("Task {} is unhealthy: {}", id, status.last_check_failure));
+  else if (!status.healthy && !status.last_check_failure.empty() && !app.health_checks.empty())
+    out.push_back(fmt::format("Task {} has not passed its check yet: {}. In its first {} s (gracePeriodSeconds) that does not count.", id, status.last_check_failure, app.health_checks[0].grace.count() / 1000));
+  if (status.state == TaskState::running && !status.message.empty()) out.push_back(fmt::format("Task {} runs on, but {}. Raise mem, or have it use less.", id, status.message));
+}
+
+void tell_tasks(const App& app, const std::vector<const cluster::Task*>& tasks, std::vector<std::string>& out) {
+  bool refused = false, answered = false;
+  for (const auto* task : tasks) {
+    bool failing = task->status.healthy != true;
+    refused = refused || (failing && task->status.last_check_failure.find("onnection refused") != std::string::npos);
+    answered = answered || (failing && was_answered(task->status.last_check_failure));
+    tell_task(app, *task, out);
+  }
+  if (refused)
+    out.push_back(app.container == ContainerType::none ? "Nothing listens on the port that is checked: the command has to listen on $PORT0 (portDefinitions name more)."
+                                                       : "Nothing listens on the port that is checked: in the container it is the containerPort of portMappings, with host networking $PORT0.");
+  if (answered) out.push_back("It answers what is asked for, but not with a status of 200 to 399: see healthChecks.path.");
+}
+
+void tell_last_failure(const App& app, const TaskFailure& f, std::vector<std::string>& out) {
+  out.push_back(fmt::format("Last failure, {} on {}: {} ({}).", to_iso8601(f.at), f.host, f.message, wire_name(f.state)));
+  if (f.message.starts_with("Command exited with status")) {
+    const char* words = f.message.ends_with(" 127") ? "Its command was not found, or one that it calls. Its last words" : f.message.ends_with(" 126") ? "Its command may not be run. Its last words" : "Its last words";
+    out.push_back(fmt::format("{}: croft logs {}", words, app.id));
+  }
+  if (f.reason.find("MEMORY") != std::string::npos) out.push_back(fmt::format("Raise mem: it is {} MiB.", print_number(from_milli(app.resources.mem))));
+}
+
+/// The newest task that its check killed, and which field of the manifest to look at. Its time comes back.
+std::optional<Wall> tell_killed_by_check(const App& app, const cluster::Cluster& cluster, std::vector<std::string>& out) {
+  for (const auto& task : cluster.ended()) {
+    if (task->spec.app != app.id || task->status.reason.find("HEALTH") == std::string::npos) continue;
+    out.push_back(fmt::format("A task was killed by its health check: {}", task->status.message));
+    bool answered = was_answered(task->status.message);
+    if (answered) out.push_back("It answered, but not with a status of 200 to 399: see healthChecks.path.");
+    for (const auto& c : app.health_checks)
+      out.push_back(fmt::format("If it needs longer to start{}, raise healthChecks.gracePeriodSeconds: it is {}.", answered ? " before it answers rightly" : "", c.grace.count() / 1000));
+    return task->status.at;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -84,65 +158,35 @@ std::vector<std::string> Orchestrator::explain(const AppId& id, Now now) const {
   if (at == i.apps.end()) {
     if (i.stopping.contains(id)) out.push_back(fmt::format("{} was removed; its last tasks are ending.", id));
     else out.push_back(fmt::format("There is no app {}.", id));
+    for (const auto* task : i.cluster.tasks_of(id))
+      if (task->quarantined) out.push_back(fmt::format("Task {} of it runs all the same, on {}: a node reports it, the store does not know it. Deploy the app again to take it, or end it: croft task kill {}", task->spec.id,
+                                                       hostname_of(i.cluster, task->agent), task->spec.id));
     return out;
   }
   const auto& app = at->second;
   auto v = view(id, now);
+  auto tasks = i.cluster.tasks_of(id);
   if (v.counts.running >= app.instances && !v.queue && v.counts.unhealthy == 0 && v.deployments.empty())
     out.push_back(app.instances == 0 ? "It is suspended: instances is 0." : fmt::format("It runs as wanted: {} of {} instances.", v.counts.running, app.instances));
   else
-    out.push_back(census(app, v.counts, i.cluster.tasks_of(id)));
-  if (v.queue && v.queue->delay_left.count() > 0)
-    out.push_back(fmt::format("{} {} held back for {} s more after {} {} in a row (backoffSeconds {}, backoffFactor {}, maxLaunchDelaySeconds {}).", v.queue->count,
-                              v.queue->count == 1 ? "instance is" : "instances are", print_number(to_seconds(v.queue->delay_left)), v.queue->failures, v.queue->failures == 1 ? "failure" : "failures", app.backoff.count(),
-                              print_number(app.backoff_factor), app.max_launch_delay.count()));
-  else if (v.queue && !v.queue->refused.empty()) {
-    out.push_back(fmt::format("{} {} for room:", v.queue->count, v.queue->count == 1 ? "instance waits" : "instances wait"));
-    auto by_host = v.queue->refused;
-    std::ranges::stable_sort(by_host, {}, [](const auto& r) { return r.hostname; });
-    for (const auto& r : by_host) out.push_back(fmt::format("{} cannot take one: it {} ({}).", r.hostname, r.detail, cluster::to_string(r.reason)));
-  } else if (v.queue && v.queue->agents_considered == 0) {
-    out.push_back("No node has registered, so there is nowhere to run it.");
-  }
+    out.push_back(census(app, v.counts, tasks));
+  tell_waiting(app, v, out);
   if (auto p = i.progress.find(id); p != i.progress.end()) out.push_back(p->second);
   if (i.held_back(id, now) > 0) out.push_back(fmt::format("{} instances are charged to nodes that have not come back since this leader took over.", i.held_back(id, now)));
   if (i.brake(now)) out.push_back("Too many nodes were lost within a minute: nothing is replaced before they are back, or a minute is over.");
   std::map<AgentId, std::size_t> moving;
-  for (const auto* task : i.cluster.tasks_of(id))
+  for (const auto* task : tasks)
     if (task->goal == link::Goal::run && !is_terminal(task->status.state) && i.draining.contains(task->agent)) ++moving[task->agent];
   for (const auto& [node, count] : moving) {
-    const auto* agent = i.cluster.agent(node);
-    out.push_back(fmt::format("{} is draining: {} of the instances {} there until others serve elsewhere.", agent ? agent->info.hostname : node.str(), count, count == 1 ? "stays" : "stay"));
+    out.push_back(fmt::format("{} is draining: {} of the instances {} there until others serve elsewhere.", hostname_of(i.cluster, node), count, count == 1 ? "stays" : "stay"));
   }
-  bool refused = false;
-  for (const auto* task : i.cluster.tasks_of(id)) {
-    refused = refused || (task->status.healthy != true && task->status.last_check_failure.find("onnection refused") != std::string::npos);
-    if (task->quarantined) out.push_back(fmt::format("Task {} is quarantined: a node reports it, the store does not know its app.", task->spec.id));
-    else if (task->goal == link::Goal::drain) out.push_back(fmt::format("Task {} is draining: out of rotation, its open requests may end.", task->spec.id));
-    else if (task->status.state == TaskState::unreachable) out.push_back(fmt::format("Task {} is on a node that does not answer.", task->spec.id));
-    else if (task->status.healthy == false) out.push_back(fmt::format("Task {} is unhealthy: {}", task->spec.id, task->status.last_check_failure));
-    else if (!task->status.healthy && !task->status.last_check_failure.empty() && !app.health_checks.empty())
-      out.push_back(fmt::format("Task {} has not passed its check yet: {}. In its first {} s (gracePeriodSeconds) that does not count.", task->spec.id, task->status.last_check_failure, app.health_checks[0].grace.count() / 1000));
-  }
-  if (refused)
-    out.push_back(app.container == ContainerType::none ? "Nothing listens on the port that is checked: the command has to listen on $PORT0 (portDefinitions name more)."
-                                                       : "Nothing listens on the port that is checked: in the container it is the containerPort of portMappings, with host networking $PORT0.");
+  tell_tasks(app, tasks, out);
+  auto failed_at = Wall{};
   if (v.last_failure) {
-    const auto& f = *v.last_failure;
-    out.push_back(fmt::format("Last failure, {} on {}: {} ({}).", to_iso8601(f.at), f.host, f.message, wire_name(f.state)));
-    if (f.message.starts_with("Command exited with status"))
-      out.push_back(fmt::format("{}: croft logs {}", f.message.ends_with(" 127") ? "Its command was not found, or one that it calls. Its last words" : f.message.ends_with(" 126") ? "Its command may not be run. Its last words" : "Its last words", id));
-    if (f.reason.find("MEMORY") != std::string::npos) out.push_back(fmt::format("Raise mem: it is {} MiB.", print_number(from_milli(app.resources.mem))));
+    failed_at = v.last_failure->at;
+    tell_last_failure(app, *v.last_failure, out);
   }
-  auto failed_at = v.last_failure ? v.last_failure->at : Wall{};
-  for (const auto& task : i.cluster.ended()) {
-    if (task->spec.app != id || task->status.reason.find("HEALTH") == std::string::npos) continue;
-    failed_at = std::max(failed_at, task->status.at);
-    out.push_back(fmt::format("A task was killed by its health check: {}", task->status.message));
-    for (const auto& c : app.health_checks)
-      out.push_back(fmt::format("If it needs longer to start, raise healthChecks.gracePeriodSeconds: it is {}.", c.grace.count() / 1000));
-    break;
-  }
+  if (auto killed = tell_killed_by_check(app, i.cluster, out)) failed_at = std::max(failed_at, *killed);
   for (const auto& d : v.deployments) {
     const auto& deployment = *i.deployments.at(d);
     out.push_back(fmt::format("Deployment {} is at step {} of {}{}.{}", d, std::min(deployment.current + 1, deployment.steps.size()), deployment.steps.size(),

@@ -75,6 +75,12 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   /// Whether nobody else can lead yet, so that commands may go out.
   [[nodiscard]] bool safe(Now now) const { return now.mono < election->safe_until(); }
   void turn(Now now);                    ///< after anything happened: events, decisions, messages, views
+  struct Decided {
+    Intent intent;
+    Proposal proposal;
+  };
+  /// What a change would be, judged by its caller's rights and by what there is; a refusal of rights goes into the audit log.
+  std::expected<Decided, Refusal> decide(const Make& make, Now now);
   asio::awaitable<std::expected<Accepted, Refusal>> change_on_strand(Make make);
   asio::awaitable<Result<std::uint64_t>> commit(coordination::Batch batch);
   asio::awaitable<void> commit_background();

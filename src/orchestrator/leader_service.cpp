@@ -239,6 +239,19 @@ asio::awaitable<void> LeaderService::Impl::commit_background() {
   unlock();
 }
 
+std::expected<LeaderService::Impl::Decided, Refusal> LeaderService::Impl::decide(const Make& make, Now now) {
+  auto intent = make(term->core, now);
+  if (!intent) return std::unexpected(std::move(intent).error());
+  if (auto allowed = check_rights(*intent); !allowed) {
+    note_on_strand({0, now.wall, intent->caller->who.str(), intent->caller->source, intent->what, {}, false, allowed.error().context});
+    return std::unexpected(Refusal{std::move(allowed).error(), {}, {}, true});
+  }
+  if (auto there = check_secrets(*intent); !there) return std::unexpected(Refusal{std::move(there).error(), {}});
+  auto proposal = term->core.propose(*intent, now);
+  if (!proposal) return std::unexpected(std::move(proposal).error());
+  return Decided{std::move(*intent), std::move(*proposal)};
+}
+
 asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on_strand(Make make) {
   auto self = shared_from_this();
   using Answer = std::expected<Accepted, Refusal>;
@@ -252,30 +265,17 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
   }
   auto now = system_now();
   HoldClock begun;
-  auto intent = make(term->core, now);
-  if (!intent) {
+  auto decided = decide(make, now);
+  if (!decided) {
     unlock();
-    co_return std::unexpected(std::move(intent).error());
+    co_return std::unexpected(std::move(decided).error());
   }
-  if (auto allowed = check_rights(*intent); !allowed) {
-    unlock();
-    note_on_strand({0, now.wall, intent->caller->who.str(), intent->caller->source, intent->what, {}, false, allowed.error().context});
-    co_return std::unexpected(Refusal{std::move(allowed).error(), {}, {}, true});
-  }
-  if (auto there = check_secrets(*intent); !there) {
-    unlock();
-    co_return std::unexpected(Refusal{std::move(there).error(), {}});
-  }
-  auto proposal = term->core.propose(*intent, now);
-  if (!proposal) {
-    unlock();
-    co_return std::unexpected(std::move(proposal).error());
-  }
-  auto audit = audit_of(*intent, now);
-  if (audit) term->audit.put(*audit, proposal->batch);
+  auto& proposal = decided->proposal;
+  auto audit = audit_of(decided->intent, now);
+  if (audit) term->audit.put(*audit, proposal.batch);
   held_since(begun);
   auto epoch = term->term.epoch;
-  auto number = co_await commit(proposal->batch);
+  auto number = co_await commit(proposal.batch);
   if (number && !in_term(epoch)) number = fail(Errc::unavailable, "this master no longer leads");
   if (!number) {
     unlock();
@@ -284,13 +284,13 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
   now = system_now();
   begun = HoldClock();
   if (audit) term->audit.keep(std::move(*audit));
-  term->core.apply(*proposal, now);
+  term->core.apply(proposal, now);
   changes.add();
   turn(now);
   publish(now);
   held_since(begun);
   unlock();
-  co_return Accepted{proposal->version, proposal->deployment, published};
+  co_return Accepted{proposal.version, proposal.deployment, published};
 }
 
 // --- the public face ---
@@ -332,6 +332,17 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::change(Make mak
   auto impl = impl_;
   auto job = impl->change_on_strand(std::move(make));
   co_return co_await asio::co_spawn(impl->strand, std::move(job), asio::use_awaitable);
+}
+
+asio::awaitable<std::expected<std::vector<Step>, Refusal>> LeaderService::rehearse(Make make) {
+  auto impl = impl_;
+  auto work = [impl, make = std::move(make)]() -> std::expected<std::vector<Step>, Refusal> {
+    if (!impl->leads || !impl->term) return std::unexpected(Refusal{{Errc::unavailable, "this master does not lead yet"}, {}});
+    auto decided = impl->decide(make, system_now());
+    if (!decided) return std::unexpected(std::move(decided).error());
+    return std::move(decided->proposal.steps);
+  };
+  co_return co_await impl->on_strand(std::move(work));
 }
 
 asio::awaitable<std::vector<cluster::Task>> LeaderService::kill_tasks(std::vector<TaskId> tasks) {

@@ -91,6 +91,12 @@ void tell_unknown(net::Response& response, const json::value& body) {
   if (!unknown.empty()) response.headers.set("Croft-Unknown-Fields", join(unknown, ", "));
 }
 
+net::Response refused(const Refusal& refusal, const json::value& body) {
+  auto response = refused(refusal);
+  if (response.status == 422) tell_unknown(response, body);
+  return response;
+}
+
 std::vector<PolicyProblem> against_policy(const App& app, const TaskPolicy& policy) {
   std::vector<std::uint16_t> own;
   for (const auto& p : app.ports) own.insert(own.end(), {p.port, p.container_port, p.host_port.value_or(0)});
@@ -170,7 +176,7 @@ asio::awaitable<Response> create_app(FacePtr face, Request r) {
     return intent;
   };
   auto done = co_await change(face, r, make);
-  if (!done) co_return refused(done.error());
+  if (!done) co_return refused(done.error(), *body);
   const auto* stored = done->after->apps.find(id);
   if (!stored) co_return deployed(*done, 201);
   AppView app;                       // as it is stored; what its deployment has begun already is for the next read
@@ -236,7 +242,7 @@ asio::awaitable<Response> update_app(FacePtr face, Request r) {
     return intent;
   };
   auto done = co_await change(face, r, make);
-  if (!done) co_return refused(done.error());
+  if (!done) co_return refused(done.error(), *body);
   auto response = deployed(*done, created ? 201 : 200);
   if (created) response.headers.set("Location", face->options.base_url + "/v2/apps" + id.str());
   tell_unknown(response, *body);
@@ -266,7 +272,7 @@ asio::awaitable<Response> update_apps(FacePtr face, Request r) {
     return intent;
   };
   auto done = co_await change(face, r, make);
-  if (!done) co_return refused(done.error());
+  if (!done) co_return refused(done.error(), *body);
   auto response = deployed(*done);
   tell_unknown(response, *body);
   co_return response;

@@ -39,6 +39,8 @@ net::Response no_app(const AppId& id);
 asio::awaitable<std::shared_ptr<const View>> fresh_view(FacePtr face, const net::Request& r);
 /// Leader::change, with what only admins may ask for refused to others.
 asio::awaitable<std::expected<Accepted, Refusal>> change(FacePtr face, const net::Request& r, Leader::Make make);
+/// The same for Leader::rehearse.
+asio::awaitable<std::expected<std::vector<Step>, Refusal>> rehearse(FacePtr face, const net::Request& r, Leader::Make make);
 /// Who asks for it and how, in every intent.
 void ask(Intent& intent, const net::Request& r);
 /// What every change says of itself: who asked for it, where, and whether by force.
@@ -50,6 +52,8 @@ std::expected<json::value, net::Response> body_of(const net::Request& r, boost::
 
 /// Names in a header what the body has and nobody knows: of one app, a list, or a group.
 void tell_unknown(net::Response& response, const json::value& body);
+/// A refusal of what this body asks for; one of its fields names those that nobody knows as well.
+net::Response refused(const Refusal& refusal, const json::value& body);
 
 /// Reads a manifest over what is stored (or over nothing) and checks it whole. Without `id` the body has to bring one. `within`: where in a
 /// longer body it stands, for the paths of problems.

@@ -237,6 +237,7 @@ asio::awaitable<Response> write_to_group(FacePtr face, Request r) {
   if (!body) co_return body.error();
   auto id = path_id(r);
   bool create = r.method == "POST", made = create;
+  bool lists = json::find(*body, "apps") || json::find(*body, "groups");
   if (auto text = json::text(*body, "id"); !text.empty()) {
     Problems problems;
     auto named = read_app_id(text, id.str(), problems, true);
@@ -255,28 +256,24 @@ asio::awaitable<Response> write_to_group(FacePtr face, Request r) {
     return intent;
   };
   if (r.query.flag("dryRun") && !create) {
-    JsonWriter w;
-    std::optional<Refusal> wrong;
-    std::function<void(const Orchestrator&, Now)> reader = [&](const Orchestrator& state, Now now) {
+    Leader::Make forced = [&](const Orchestrator& state, Now now) {
       auto intent = make(state, now);
-      if (!intent) return void(wrong = intent.error());
-      for (const auto& [app, definition] : intent->apps)
-        if (!secure::sees(r.caller, app.str())) return void(wrong = Refusal{{Errc::forbidden, fmt::format("{} is none of yours", app)}, {}});
-      intent->force = true;
-      auto proposal = state.propose(*intent, now);
-      if (!proposal) return void(wrong = proposal.error());
-      w.begin_object().key("steps").begin_array();
-      for (const auto& step : proposal->steps) write_step(w, step, false);
-      w.end_array().end_object();
+      if (intent) intent->force = true;
+      return intent;
     };
-    co_await face->leader->read(reader);
-    co_return wrong ? refused(*wrong) : Response::json(std::move(w).take());
+    auto steps = co_await rehearse(face, r, forced);
+    if (!steps) co_return lists ? refused(steps.error(), *body) : refused(steps.error());
+    JsonWriter w;
+    w.begin_object().key("steps").begin_array();
+    for (const auto& step : *steps) write_step(w, step, false);
+    w.end_array().end_object();
+    co_return Response::json(std::move(w).take());
   }
   auto done = co_await change(face, r, make);
-  if (!done) co_return refused(done.error());
+  if (!done) co_return lists ? refused(done.error(), *body) : refused(done.error());
   auto response = deployed(*done, made ? 201 : 200);
   if (made) response.headers.set("Location", face->options.base_url + "/v2/groups" + id.str());
-  if (json::find(*body, "apps") || json::find(*body, "groups")) tell_unknown(response, *body);
+  if (lists) tell_unknown(response, *body);
   co_return response;
 }
 

@@ -43,6 +43,17 @@ std::optional<Refusal> beyond(const TaskPolicy& policy, const Intent& intent, co
   return std::nullopt;
 }
 
+/// The same, with what only admins may ask for refused to others.
+Leader::Make judged(FacePtr face, const net::Request& r, Leader::Make make) {
+  if (!r.caller) return make;
+  return [face, make = std::move(make)](const Orchestrator& state, Now now) -> std::expected<Intent, Refusal> {
+    auto intent = make(state, now);
+    if (intent)
+      if (auto refusal = beyond(face->options.policy, *intent, state)) return std::unexpected(std::move(*refusal));
+    return intent;
+  };
+}
+
 }  // namespace
 
 asio::awaitable<std::shared_ptr<const View>> fresh_view(FacePtr face, const net::Request& r) {
@@ -52,14 +63,13 @@ asio::awaitable<std::shared_ptr<const View>> fresh_view(FacePtr face, const net:
 }
 
 asio::awaitable<std::expected<Accepted, Refusal>> change(FacePtr face, const net::Request& r, Leader::Make make) {
-  if (!r.caller) co_return co_await face->leader->change(std::move(make));
-  Leader::Make judged = [face, make = std::move(make)](const Orchestrator& state, Now now) -> std::expected<Intent, Refusal> {
-    auto intent = make(state, now);
-    if (intent)
-      if (auto refusal = beyond(face->options.policy, *intent, state)) return std::unexpected(std::move(*refusal));
-    return intent;
-  };
-  co_return co_await face->leader->change(std::move(judged));
+  auto all = judged(face, r, std::move(make));
+  co_return co_await face->leader->change(std::move(all));
+}
+
+asio::awaitable<std::expected<std::vector<Step>, Refusal>> rehearse(FacePtr face, const net::Request& r, Leader::Make make) {
+  auto all = judged(face, r, std::move(make));
+  co_return co_await face->leader->rehearse(std::move(all));
 }
 
 }  // namespace croft::orchestrator

@@ -49,6 +49,10 @@ def test_an_app_from_first_to_last(farm):
     after = {t["id"] for t in farm.running("/sleeper")}
     assert len(after) == 3 and not after & before
     assert said(farm, DONE, "task", "list", "/sleeper")[0].count("TASK_RUNNING") == 3
+    victim = min(after)
+    assert said(farm, DONE, "task", "kill", victim)[0] == f"{victim}: told to end\n"
+    wait("another one takes its place", lambda: len(now := {t["id"] for t in farm.running("/sleeper")}) == 3 and victim not in now)
+    assert victim in said(farm, NOT_FOUND, "task", "kill", victim)[1]
     assert "localhost" in said(farm, DONE, "node", "list")[0]
     assert "No deployment is under way" in said(farm, DONE, "deployment", "list")[0]
     assert "It runs as wanted: 3 of 3" in said(farm, DONE, "explain", "/sleeper")[0]
@@ -131,7 +135,8 @@ def test_bad_words(farm):
 def test_bad_manifests(farm):
     folder = farm.dir
     for text, hint in (('{"id": "/x",', "not JSON"), ("[]", "one app"), ('"text"', "one app"), ("{}", "'id' must be given"), ('{"id": 7}', "'id' must be given"), ("", "not JSON"),
-                       ('{"id":"/x","cmd":"a","cpus":"many","instances":-1}', "/cpus"), ('{"id":"/x"}', "cmd"), ('{"id":"/Üml äut","cmd":"a"}', "id"),
+                       ('{"id":"/x","cmd":"a","cpus":"many","instances":-1}', "/cpus: must be a number"), ('{"id":"/x"}', "cmd"),
+                       ('{"id":"/x","cmd":"a","instancs":2,"env":[]}', "not known, and without effect: /instancs"), ('{"id":"/x","container":{"volumes":[]}}', '"type": "MESOS"'), ('{"id":"/Üml äut","cmd":"a"}', "id"),
                        ('{"id":"/x","cmd":"{{what}}"}', "{{what}} has no value; give it with --set")):
         _, err = said(farm, USAGE, "app", "deploy", "-", text=text)
         assert hint in err, (text, err)
@@ -195,6 +200,23 @@ def test_a_deployment_that_waits(farm):
     _, err = said(farm, NOT_FOUND, "deployment", "rollback", deployment)
     assert "is not under way" in err and "croft app rollback APP" in err, err
     wait("it is as before", lambda: farm.get("/v2/deployments") == [] and farm.call("GET", "/v2/apps/huge")[0] == 404)
+
+
+def test_a_wait_outlives_the_farm(farm):
+    """Who waits for a deployment while the farm's master dies goes on waiting, and hears the end of it."""
+    slow = dict(SLEEPER, id="/slow", cmd=f"sleep 4; exec {sys.executable} -m http.server $PORT0", instances=1, mem=64, portDefinitions=[{"port": 0}],
+                healthChecks=[{"protocol": "HTTP", "path": "/", "gracePeriodSeconds": 60, "intervalSeconds": 1}])
+    waiting = subprocess.Popen([farm.bin + "/croft", "app", "deploy", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    waiting.stdin.write(json.dumps(slow))
+    waiting.stdin.close()
+    waiting.stdin = None
+    wait("it is under way", lambda: farm.running("/slow"))
+    farm.kill9()
+    time.sleep(1)
+    farm.start()
+    out, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == DONE and "deployed" in out and "waiting on" in err, (waiting.returncode, out, err)
+    said(farm, DONE, "app", "remove", "/slow")
 
 
 def test_versions_and_back(farm):

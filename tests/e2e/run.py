@@ -251,6 +251,20 @@ def test_too_much_memory_is_told(farm):
     farm.settled()
 
 
+def test_a_child_that_took_too_much_memory_is_told(farm):
+    """The task runs on, so nobody but the executor and the agent can say it; and when the farm ends it later, that is no failure."""
+    child = f'{sys.executable} -c "x=bytearray(200*1024*1024)"; echo survived; exec sleep 1000'
+    farm.deploy({"id": "/parent", "cmd": child, "cpus": 0.1, "mem": 32, "user": "root"})
+    why = wait("it is told", lambda: "runs on, but the kernel killed" in (text := farm.cli("explain", "/parent").stdout) and text, 20)
+    assert "32 MiB of mem" in why, why
+    wait("its log says so", lambda: "croft: the kernel killed a process of this task" in farm.cli("logs", "/parent").stdout, 20)
+    farm.call("PUT", "/v2/apps/parent", {"instances": 0})
+    farm.settled()
+    assert "lastTaskFailure" not in farm.app("/parent"), farm.app("/parent")["lastTaskFailure"]
+    farm.call("DELETE", "/v2/apps/parent?force=true")
+    farm.settled()
+
+
 def term(farm, task):
     """Says TERM to the task's executor as the agent does. Milliseconds until every process of the task is gone."""
     init = farm.task_pids()[task]

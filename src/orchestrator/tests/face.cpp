@@ -30,6 +30,14 @@ asio::awaitable<std::expected<Accepted, Refusal>> FarmLeader::change(Make make) 
   co_return Accepted{done->version, done->deployment, view()};
 }
 
+asio::awaitable<std::expected<std::vector<Step>, Refusal>> FarmLeader::rehearse(Make make) {
+  auto intent = make(farm_.core(), farm_.now);
+  if (!intent) co_return std::unexpected(intent.error());
+  auto proposal = farm_.core().propose(*intent, farm_.now);
+  if (!proposal) co_return std::unexpected(proposal.error());
+  co_return proposal->steps;
+}
+
 asio::awaitable<std::vector<cluster::Task>> FarmLeader::kill_tasks(std::vector<TaskId> tasks) {
   std::vector<cluster::Task> out;
   for (const auto& id : farm_.core().kill_tasks(tasks, farm_.now)) out.push_back(*farm_.cluster().task(id));

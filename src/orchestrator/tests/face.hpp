@@ -21,6 +21,7 @@ class FarmLeader final : public Leader {
   [[nodiscard]] std::shared_ptr<const View> view() const override;
   boost::asio::awaitable<std::shared_ptr<const View>> fresh_view() override { co_return view(); }
   boost::asio::awaitable<std::expected<Accepted, Refusal>> change(Make make) override;
+  boost::asio::awaitable<std::expected<std::vector<Step>, Refusal>> rehearse(Make make) override;
   boost::asio::awaitable<std::vector<cluster::Task>> kill_tasks(std::vector<TaskId> tasks) override;
   boost::asio::awaitable<bool> reset_delay(AppId app) override;
   boost::asio::awaitable<std::vector<std::string>> explain(AppId app) override { co_return farm_.core().explain(app, farm_.now); }

@@ -49,6 +49,10 @@ TEST(Apps, WhatNobodyKnowsIsNamedAndDoesNoHarm) {
   EXPECT_EQ(unknown("PUT", "/v2/apps/web?force=true", R"({"instances":1,"cmmd":"y"})"), "/cmmd");
   EXPECT_EQ(unknown("PUT", "/v2/apps?force=true", R"([{"id":"a","cmd":"x"},{"id":"b","cmd":"x","depends":[]}])"), "(1)/depends");
   EXPECT_EQ(unknown("PUT", "/v2/groups/g?force=true", R"({"groups":[{"id":"h","apps":[{"id":"c","cmd":"x","upgradeStrategy":{"minimumHealthCapcity":1}}]}]})"), "/groups(0)/apps(0)/upgradeStrategy/minimumHealthCapcity");
+  auto wrong = f.call("POST", "/v2/apps", R"({"id":"d","cmd":"x","cpu":1,"instances":-1})");
+  EXPECT_EQ(wrong.status, 422);
+  EXPECT_EQ(wrong.headers.get("Croft-Unknown-Fields"), "/cpu") << "a mistake beside it does not hide it";
+  EXPECT_FALSE(f.call("PUT", "/v2/groups/g?force=true", R"({"scaleBy":-1})").headers.has("Croft-Unknown-Fields"));
   auto read = f.ask(200, "GET", "/v2/apps/web?embed=app.taskStats&embed=app.readiness");
   EXPECT_EQ(unknown("PUT", "/v2/apps/web?force=true", json::print(read.at("app"))), "") << "what was read may be sent";
 }

@@ -22,6 +22,24 @@ std::size_t told_to_go(const Farm& f) {
   return static_cast<std::size_t>(std::count_if(all.begin(), all.end(), [](const auto* t) { return t->goal != link::Goal::run; }));
 }
 
+// --- quarantine ---
+
+TEST(Quarantine, EndsWhenAnOperatorSaysSo) {
+  auto f = on_hosts(1, 1);
+  auto task = task_on(f, "h1");
+  f.store.clear();
+  f.take_over();
+  f.back("h1");
+  f.pass(Millis(60'000));
+  ASSERT_EQ(f.tasks(a).size(), 1u) << "what the store does not know is not killed";
+  EXPECT_NE(f.explained(a).find("of it runs all the same, on h1"), std::string::npos) << f.explained(a);
+  EXPECT_EQ(f.core().kill_tasks({task}, f.now).size(), 1u);
+  f.turn();
+  f.pass(Millis(15'000));
+  f.obey();
+  EXPECT_TRUE(f.tasks(a).empty());
+}
+
 // --- lost nodes and the brake ---
 
 TEST(LostNodes, WhatWasReplacedDoesNotCountAgainWhenTheBrakeComesOn) {

@@ -38,6 +38,26 @@ TEST(BackOff, GrowsByItsFactorUpToItsLimit) {
   EXPECT_NE(f.explained(a).find("Last failure"), std::string::npos) << f.explained(a);
 }
 
+TEST(Explain, ACheckOfAWrongPathIsNoMatterOfGrace) {
+  Farm f;
+  f.agent("h1");
+  f.put(manifest(1, R"(,"healthChecks":[{"protocol":"HTTP","path":"/health","gracePeriodSeconds":7}])"));
+  f.settle(a, 3);
+  f.report(f.tasks(a)[0]->spec.id, TaskState::killed, std::nullopt, "REASON_TASK_HEALTH_CHECK_KILLED", "health check HTTP on port 31000 failed 4 times in a row: GET /health: HTTP 404");
+  EXPECT_NE(f.explained(a).find("It answered, but not with a status of 200 to 399: see healthChecks.path."), std::string::npos) << f.explained(a);
+  f.pass(Millis(2'000));
+  f.settle(a, 3);
+  f.report(f.tasks(a)[0]->spec.id, TaskState::killed, std::nullopt, "REASON_TASK_HEALTH_CHECK_KILLED", "health check HTTP on port 31000 failed 4 times in a row: no answer within 20 s");
+  EXPECT_EQ(f.explained(a).find("see healthChecks.path"), std::string::npos) << f.explained(a);
+  EXPECT_NE(f.explained(a).find("raise healthChecks.gracePeriodSeconds: it is 7."), std::string::npos) << f.explained(a);
+}
+
+TEST(Explain, ATaskThatLostAProcessToItsMemoryLimitSaysSo) {
+  auto f = running_on({"h1"}, 1);
+  f.report(f.tasks(a)[0]->spec.id, TaskState::running, std::nullopt, "", "the kernel killed a process of it for using more than its 1 MiB of mem");
+  EXPECT_NE(f.explained(a).find("runs on, but the kernel killed a process of it"), std::string::npos) << f.explained(a);
+}
+
 TEST(BackOff, IsVisibleInTheQueueAndInWords) {
   auto f = running_on({"h1"}, 1, R"(,"backoffSeconds":30,"backoffFactor":2)");
   f.crash(a);
