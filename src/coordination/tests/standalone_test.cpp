@@ -139,6 +139,55 @@ TEST_F(StandaloneTest, WhatWasAnsweredSurvivesKillNine) {
   EXPECT_GE(std::stoull((*wait_for(store->load("k")))["k"]), last);
 }
 
+/// What a cut of the power leaves of the journal: it ends at any byte, or goes on with what stood on the disk before. Every commit that was answered is
+/// there, none is there in part.
+TEST_F(StandaloneTest, APowerCutAtAnyByteOfTheJournalLosesNothingThatWasAnswered) {
+  constexpr std::uint64_t commits = 6;
+  auto value = [](std::uint64_t n) { return std::string(n * 900, static_cast<char>('a' + n)); };
+  std::vector<std::size_t> synced;  // length of the journal when a commit was answered
+  std::string data, journal;
+  {
+    auto store = open();
+    ASSERT_TRUE(wait_for(store->take_over()));
+    for (std::uint64_t n = 1; n <= commits; ++n) {
+      auto batch = put("k" + std::to_string(n), value(n));
+      batch.put["newest"] = std::to_string(n);
+      ASSERT_EQ(wait_for(store->commit(std::move(batch))).value_or(0), n);
+      synced.push_back(fs::file_size(dir_ / "store.db-wal"));
+    }
+    data = *read_file(dir_ / "store.db"), journal = *read_file(dir_ / "store.db-wal");
+  }
+  char name[] = "/dev/shm/croft-cut-XXXXXX";
+  fs::path at = mkdtemp(name);
+  std::size_t looked_at = 0;
+  auto look = [&](std::size_t cut, bool old_bytes_behind) {
+    fs::remove(at / "store.db-shm");
+    ASSERT_TRUE(replace_file(at / "store.db", data));
+    ASSERT_TRUE(replace_file(at / "store.db-wal", journal.substr(0, cut) + (old_bytes_behind ? std::string(journal.size() - cut, '\x5a') : "")));
+    auto store = open_sqlite_store(at / "store.db");
+    ASSERT_TRUE(store) << cut << ": " << store.error().context;
+    auto term = wait_for((*store)->take_over());
+    ASSERT_TRUE(term) << cut << ": " << term.error().context;
+    auto least = static_cast<std::uint64_t>(std::upper_bound(synced.begin(), synced.end(), cut) - synced.begin());
+    EXPECT_GE(term->head, least) << cut;
+    auto all = *wait_for((*store)->load(""));
+    EXPECT_EQ(all.size(), term->head == 0 ? 0 : term->head + 1) << cut;
+    if (term->head > 0) {
+      EXPECT_EQ(all["newest"], std::to_string(term->head)) << cut;
+    }
+    for (std::uint64_t n = 1; n <= term->head; ++n) EXPECT_EQ(all["k" + std::to_string(n)], value(n)) << cut;
+    ++looked_at;
+  };
+  constexpr std::size_t stride = 251, first_frame = 32, frame = 24 + 4096;
+  // A journal that begins after the first take-over's own commit was answered: what came before it is in force in any case.
+  for (std::size_t cut = 0; cut <= journal.size() && !HasFatalFailure(); ++cut) {
+    auto in_frame = cut < first_frame ? cut : (cut - first_frame) % frame;
+    if (cut % stride == 0 || in_frame <= 1 || in_frame == 24 || in_frame + 1 == frame || cut == journal.size()) look(cut, false), look(cut, true);
+  }
+  fs::remove_all(at);
+  EXPECT_GT(looked_at, 200u);
+}
+
 TEST_F(StandaloneTest, AFullDiskChangesNothingAndHealsByItself) {
   if (geteuid() != 0 || mount("tmpfs", dir_.c_str(), "tmpfs", 0, "size=600k") != 0) GTEST_SKIP() << "needs root for a small file system";
   {
