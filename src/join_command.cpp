@@ -144,6 +144,7 @@ int join_command(const cli::JoinOptions& o) {
   auto joined = ask_to_join(o, text);
   if (!joined) return failed(joined.error());
   if (auto ok = write_all(o.folder, *joined); !ok) return failed(ok.error());
+  if (auto ok = secure::hand_over(o.folder, o.owner); !ok) return failed(ok.error());
   std::printf("joined cluster %s; certificate and key are in %s\n", joined->cluster.c_str(), o.folder.c_str());
   return cli::ok;
 }

@@ -172,6 +172,7 @@ int init(const cli::InitOptions& o) {
   for (const auto& role : o.roles) how.host.roles.push_back(secure::host_role(role).value());
   auto made = secure::found_cluster(o.folder, how, system_now().wall);
   if (!made) return failed(made.error());
+  if (auto ok = secure::hand_over(o.folder, o.owner); !ok) failed(ok.error());  // told, but the token below is not to be lost
   std::fprintf(stderr, "cluster %s is made in %s\n", made->cluster.c_str(), o.folder.c_str());
   std::fprintf(stderr, "its CA's SHA-256 is %s\n", made->ca_fingerprint.c_str());
   std::fprintf(stderr, "keep a copy of the folder where nobody else can read it. The first operator's token, which is not shown again:\n");

@@ -146,9 +146,9 @@ asio::awaitable<void> Security::keep_fresh() {
     if (signing.empty() || secure::signed_by(present, signing, now)) superseded.reset();
     else if (!superseded) superseded = now;
     if (!certificate || secure::plan_renewal(*certificate, now, failures, tried, superseded, within).at > now) continue;
-    // Of a host's processes one is enough.
-    auto lock_file = settings_.certificate_file().string() + ".lock";
-    Fd lock(::open(lock_file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    // Of a host's processes one is enough. The folder itself is locked: a file for it would be of the user who made it.
+    auto folder = settings_.certificate_file().parent_path();
+    Fd lock(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!lock.valid() || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) continue;
     tried = now;
     auto job = renew();

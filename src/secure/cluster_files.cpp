@@ -1,5 +1,6 @@
 #include "secure/cluster_files.hpp"
 
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -75,6 +76,19 @@ Result<Founded> found_cluster(const fs::path& folder, const FoundOptions& option
     return fail(std::move(done).error());
   }
   return Founded{cluster, read_bundle(trust->bundle())->front().fingerprint, secret.text};
+}
+
+Status hand_over(const fs::path& folder, const std::string& user) {
+  if (user.empty() && ::geteuid() != 0) return {};
+  const auto* found = ::getpwnam(user.empty() ? "croft" : user.c_str());  // of the command line, which has one thread
+  if (!found && user.empty()) return {};
+  if (!found) return fail(Errc::not_found, "user {} is not known on this host", user);
+  std::error_code ec;
+  for (fs::directory_iterator entry(folder, ec), end; !ec && entry != end; entry.increment(ec))
+    if (::lchown(entry->path().c_str(), found->pw_uid, found->pw_gid) != 0) return fail_errno("chown " + entry->path().string());
+  if (ec) return fail(Errc::io, "{}: {}", folder.string(), ec.message());
+  if (::lchown(folder.c_str(), found->pw_uid, found->pw_gid) != 0) return fail_errno("chown " + folder.string());
+  return {};
 }
 
 Result<std::string> master_secrets(const fs::path& folder) {

@@ -69,6 +69,20 @@ TEST_F(Founding, SecretsAreTheOwnersOnly) {
   EXPECT_TRUE(read_cluster(folder_));
 }
 
+TEST_F(Founding, TheServicesUserGetsItAll) {
+  ASSERT_TRUE(found());
+  EXPECT_FAILS(hand_over(folder_, "no-such-user"), Errc::not_found, "no-such-user");
+  if (::geteuid() != 0) GTEST_SKIP() << "only root gives files away";
+  ASSERT_TRUE(hand_over(folder_, "nobody"));
+  struct stat s {};
+  for (const char* name : {".", "ca.pem", "ca.json", "host.key", "seal.json"}) {
+    ASSERT_EQ(::stat((folder_ / name).c_str(), &s), 0);
+    EXPECT_EQ(s.st_uid, 65534u) << name;
+  }
+  EXPECT_EQ(mode("host.key"), 0600u);
+  EXPECT_TRUE(read_cluster(folder_)) << "root reads it as before";
+}
+
 TEST_F(Founding, NeverOverwrites) {
   auto first = found().value();
   EXPECT_FAILS(found(), Errc::conflict, "already");
