@@ -1,4 +1,5 @@
-"""What secure.py attacks a farm with: paths and verbs, and programs that run as tasks or beside the farm."""
+"""What secure.py and the lab attack a farm with: paths and verbs, and programs that run as tasks or beside the farm."""
+import re
 
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "MKCOL")
 PATHS = ("/", "/v2/apps", "/v2/apps/service/fibonacci", "/v2/apps/other/app", "/v2/apps/other/app/restart", "/v2/apps/other/app/tasks", "/v2/apps/service/fibonacci/versions", "/v2/tasks", "/v2/tasks/delete", "/v2/groups",
@@ -53,16 +54,24 @@ echo all tried
 exec sleep 1000
 """
 
+# As a task, or from a host outside: every port of TARGETS but SPARED, without and with made-up credentials; then files and sockets. What it got is written to OUT.
 INSIDE = """
-import glob, http.client, json, os, socket, ssl
+import glob, http.client, json, os, socket, ssl, threading
 open_to_all = {(8080, "/ping"), (5050, "/health"), (5051, "/health"), (8000, "/status"), (8080, "/croft/v1/ca")}
 context = ssl._create_unverified_context()
 got, ports = [], []
-for port in range(1, 65536):
-    with socket.socket() as s:
-        if s.connect_ex(("127.0.0.1", port)) == 0:
-            ports.append(port)
-for port in ports:
+def look(host):
+    for port in range(1, 65536):
+        with socket.socket() as s:
+            s.settimeout(2)
+            if s.connect_ex((host, port)) == 0:
+                ports.append([host, port])
+looks = [threading.Thread(target=look, args=(host,)) for host in TARGETS]
+for t in looks: t.start()
+for t in looks: t.join()
+for host, port in sorted(ports):
+    if port in SPARED:
+        continue
     mute = 0  # what does not speak HTTP says nothing
     for secret in ("", "Bearer croft_0123456789abcdef_x", "Basic YWRtaW46YWRtaW4="):
         for verb, path in VERBS_AND_PATHS:
@@ -70,13 +79,13 @@ for port in ports:
                 if mute > 3:
                     continue
                 more = {"context": context} if kind is http.client.HTTPSConnection else {}
-                c = kind("127.0.0.1", port, timeout=1, **more)
+                c = kind(host, port, timeout=1, **more)
                 try:
                     c.request(verb, path, body=None if verb == "GET" else "{}", headers={"Authorization": secret, "Content-Type": "application/json"} if secret else {})
                     r = c.getresponse()
                     r.read()
                     if r.status < 400 and (port, path) not in open_to_all:
-                        got.append([port, verb, path, r.status])
+                        got.append([host, port, verb, path, r.status])
                     break
                 except TimeoutError:
                     mute += 1
@@ -104,12 +113,18 @@ for pattern in FILES:
                 files.append("may write " + name)
         except OSError:
             pass
-with open(os.environ["MESOS_SANDBOX"] + "/got.new", "w") as f:
+out = os.path.expandvars(OUT)
+with open(out + ".new", "w") as f:
     json.dump({"ports": ports, "got": got, "files": files}, f)
-os.rename(os.environ["MESOS_SANDBOX"] + "/got.new", os.environ["MESOS_SANDBOX"] + "/got")
-import time
-time.sleep(1000)
+os.rename(out + ".new", out)
 """
+
+
+def inside(targets, requests, files, out, spared="()"):
+    """INSIDE for these: addresses; (verb, path) each; patterns of files that must not be reached; ports that are left alone, as an expression."""
+    words = {"TARGETS": repr(list(targets)), "SPARED": "(" + spared + ")", "VERBS_AND_PATHS": repr(requests), "FILES": repr(files), "OUT": repr(out)}
+    return re.sub("|".join(words), lambda m: words[m.group()], INSIDE)
+
 
 SLOW = """
 import select, socket, sys, time

@@ -204,7 +204,7 @@ def test_a_deployment_that_waits(farm):
 
 def test_a_wait_outlives_the_farm(farm):
     """Who waits for a deployment while the farm's master dies goes on waiting, and hears the end of it."""
-    slow = dict(SLEEPER, id="/slow", cmd=f"sleep 4; exec {sys.executable} -m http.server $PORT0", instances=1, mem=64, portDefinitions=[{"port": 0}],
+    slow = dict(SLEEPER, id="/slow", cmd=f"sleep 4; exec /usr/bin/python3 -m http.server $PORT0", instances=1, mem=64, portDefinitions=[{"port": 0}],
                 healthChecks=[{"protocol": "HTTP", "path": "/", "gracePeriodSeconds": 60, "intervalSeconds": 1}])
     waiting = subprocess.Popen([farm.bin + "/croft", "app", "deploy", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     waiting.stdin.write(json.dumps(slow))

@@ -43,6 +43,8 @@ def end_processes(processes):
 class Farm:
     """croft dev. `options` are more words for its command line."""
 
+    environment = None       # of the farm's processes; None: this program's own
+
     def __init__(self, bin_dir, settings="", options=()):
         self.options = list(options)
         self.bin = os.path.abspath(bin_dir)
@@ -57,7 +59,7 @@ class Farm:
     def start(self):
         out = open(os.path.join(self.dir, "croft.log"), "a")
         self.process = subprocess.Popen([self.bin + "/croft", "dev", "--data", self.data, "--config", self.config, "--log-level", "info", *self.options],
-                                        stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+                                        stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, env=self.environment)
         wait("the farm is up", lambda: any(h["reachable"] for h in self.get("/croft/v1/overview")["hosts"]), 10)
 
     def kill9(self):

@@ -15,7 +15,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from attacks import INSIDE, KEEPER, PATHS, POWERS, SLOW, THIEF, VERBS  # noqa: E402
+from attacks import KEEPER, PATHS, POWERS, SLOW, THIEF, VERBS, inside  # noqa: E402
 from farm import own_namespace, run_suite, wait  # noqa: E402
 from secure_farm import APP, HOSTS, PASSWORD, PORTS, SecureFarm, basic, ids, sleeper  # noqa: E402
 from zookeeper import Ensemble  # noqa: E402
@@ -126,13 +126,13 @@ def test_an_attack_from_inside_a_task(farm):
     picked = [(v, p) for p in PATHS[::3] for v in ("GET", "POST", "DELETE")]
     files = [farm.dir + "/first.token", farm.dir + "/*.cluster/*.key", farm.dir + "/*.cluster/*.json", farm.data + "/master/*", farm.data + "/node/runs/*/*", farm.data + "/node/agent.json", farm.data + "/*/access.json",
              farm.data + "/balancer/*", farm.data + "/log/*", "/run/croft/secrets/*", "/run/docker.sock", "/proc/1/environ", "/proc/1/root/etc/shadow", "/etc/shadow"]
-    script = INSIDE.replace("VERBS_AND_PATHS", repr(picked)).replace("FILES", repr(files))
-    farm.deploy(dict(sleeper("/service/attacker"), mem=128, cmd="exec /usr/bin/python3 -c " + shlex.quote(script)))
+    script = inside(["127.0.0.1"], picked, files, "$MESOS_SANDBOX/got")
+    farm.deploy(dict(sleeper("/service/attacker"), mem=128, cmd="/usr/bin/python3 -c " + shlex.quote(script) + "; exec sleep 1000"))
     task = farm.app("/service/attacker")["tasks"][0]["id"]
     told = json.loads(wait("it has tried all", lambda: sandbox_file(farm, task, "got"), 120))
     reading = {(8123, "GET")}  # names are for everybody nearby
-    assert [g for g in told["got"] if (g[0], g[1]) not in reading] == [], told["got"]
-    assert set(PORTS.values()) <= set(told["ports"]), told["ports"]
+    assert [g for g in told["got"] if (g[1], g[2]) not in reading] == [], told["got"]
+    assert set(PORTS.values()) <= {p for _, p in told["ports"]}, told["ports"]
     harmless = [f for f in told["files"] if not f.endswith(("ca.pem", "host.pem"))]
     assert harmless == [], harmless
     print(f"    {len(told['ports'])} ports, {len(told['ports']) * len(picked) * 3} requests")

@@ -32,7 +32,8 @@ class SecureFarm(Farm):
 
     def start_role(self, role):
         out = open(os.path.join(self.dir, role + ".log"), "a")
-        self.roles[role] = subprocess.Popen([self.bin + "/croft", "serve", "--role", role, "--config", self.config_of(role)], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        self.roles[role] = subprocess.Popen([self.bin + "/croft", "serve", "--role", role, "--config", self.config_of(role)], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                                            env=self.environment)
 
     def start(self):
         made = self.run("init", "--folder", f"{self.dir}/master.cluster", "--host", "m1", "--role", "master", "--name", "127.0.0.1", "--name", "localhost")
@@ -51,7 +52,7 @@ class SecureFarm(Farm):
             assert self.call("POST", "/croft/v1/users", {"name": user, "password": PASSWORD, "grants": grants})[0] == 201, user
 
     def run(self, *words, stdin=None, check=True, token=True):
-        env = dict(os.environ, CROFT_URL="https://127.0.0.1:8080", CROFT_LOGS_URL="https://127.0.0.1:9200", CROFT_BAMBOO_URL="https://127.0.0.1:8000", CROFT_CA=f"{self.dir}/master.cluster/ca.pem",
+        env = dict(self.environment or os.environ, CROFT_URL="https://127.0.0.1:8080", CROFT_LOGS_URL="https://127.0.0.1:9200", CROFT_BAMBOO_URL="https://127.0.0.1:8000", CROFT_CA=f"{self.dir}/master.cluster/ca.pem",
                    XDG_CONFIG_HOME=self.dir + "/config")
         if token and os.path.exists(f"{self.dir}/first.token"):
             with open(f"{self.dir}/first.token") as f:
