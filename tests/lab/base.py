@@ -12,13 +12,13 @@ SEED = ["systemd", "systemd-sysv", "dbus", "iproute2", "python3", "openssh-serve
 # What the roles install, and what croft's package depends on.
 PACKAGES = """
  python3-apt sudo procps kmod ca-certificates curl openssl bind9-dnsutils iputils-ping netcat-openbsd less logrotate
- haproxy docker.io iptables docker-registry nginx-light zookeeper default-jre-headless
+ haproxy docker.io iptables nftables docker-registry nginx-light zookeeper default-jre-headless
  libboost-json1.81.0 libfmt9 libspdlog1.10 libsqlite3-0 libre2-9 libpcre2-8-0 libsimdjson14 libseccomp2 libcap2 zlib1g libssl3 libxxhash0 libzstd1
  libzookeeper-mt2 libargon2-1
 """.split()
 # Started by the roles where they belong, by nobody else.
 SERVICES = ["haproxy", "nginx", "docker", "docker.socket", "containerd", "docker-registry", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer",
-            "systemd-timesyncd", "getty@tty1", "e2scrub_reap", "dpkg-db-backup.timer", "systemd-pstore"]
+            "systemd-timesyncd", "getty@tty1", "e2scrub_reap", "nftables", "dpkg-db-backup.timer", "systemd-pstore"]
 RECIPE = 3  # raised when the steps below change
 
 

@@ -10,7 +10,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import faults  # noqa: E402
 import machines  # noqa: E402
-from hosts import APP, MASTERS, NODES, call, get, leader, reachable, settled, tasks, wait  # noqa: E402
+from hosts import APP, MASTERS, NODES, api, call, get, leader, reachable, settled, tasks, wait  # noqa: E402
 from machines import HOSTS, ssh  # noqa: E402
 
 
@@ -22,7 +22,7 @@ def at_rest():
     """Every ZooKeeper member and every master answers, and every node is heard."""
     wait("the ensemble is whole", lambda: sorted(faults.zookeeper_mode(m) for m in MASTERS) == ["follower", "follower", "leader"], 60)
     for m in MASTERS:
-        wait(f"the master on {m.name} answers", lambda m=m: call("GET", f"http://{m.address}:8080/v2/apps", timeout=3)[0] == 200, 60)
+        wait(f"the master on {m.name} answers", lambda m=m: call("GET", api(m, "/v2/apps"), timeout=3)[0] == 200, 60)
     wait("all nodes are heard", lambda: all(reachable(n) for n in NODES), 30)
     time.sleep(2)
 

@@ -2,7 +2,7 @@
 import time
 
 import machines
-from hosts import LOG, LONG, MASTERS, NODES, SLACK, Load, call, get, healthy, leader, master, reachable, remove, settled, started, tasks, wait
+from hosts import LOG, LONG, MASTERS, NODES, SLACK, Load, api, call, get, healthy, leader, master, reachable, remove, settled, started, tasks, wait
 from machines import HOSTS, ssh
 
 
@@ -13,7 +13,7 @@ def new_task_runs(name, begun):
     def ask(method, body=None):
         m = order[0]
         try:
-            status, said = call(method, f"http://{m.address}:8080/v2/apps/{name}", body, timeout=1)
+            status, said = call(method, api(m, f"/v2/apps/{name}"), body, timeout=1)
         except OSError as e:
             status, said = 0, str(e)
         if status in (0, 502, 503, 504):  # whoever answered last is asked first
@@ -36,7 +36,7 @@ def lead_with_zookeeper(mode):
         m = leader()
         if zookeeper_mode(m) == mode:
             return m
-        call("DELETE", f"http://{m.address}:8080/v2/leader")
+        call("DELETE", api(m, "/v2/leader"))
         wait("another one leads", lambda m=m: leader() is not m, 20)
     raise AssertionError(f"no hand-over led to a {mode}")
 
@@ -67,7 +67,7 @@ def frozen_or_cut(mode, limit, away, back):
             load.go_on(20)
         finally:
             back(victim)
-        wait("the host is a master again", lambda: call("GET", f"http://{victim.address}:8080/v2/leader", timeout=3)[0] == 200, 60)
+        wait("the host is a master again", lambda: call("GET", api(victim, "/v2/leader"), timeout=3)[0] == 200, 60)
     print(f"    {victim.name} ({mode}): a new task ran after {took:.2f} s; {load.said()}")
     assert not load.failures, load.said()
     assert started() == before
@@ -90,7 +90,7 @@ def test_the_leaders_host_frozen_while_its_zookeeper_follows():
 def test_the_leader_hands_over():
     before, old = started(), leader()
     with Load() as load:
-        assert call("DELETE", f"http://{old.address}:8080/v2/leader")[0] == 200
+        assert call("DELETE", api(old, "/v2/leader"))[0] == 200
         new = wait("another one leads", lambda: (lambda m: m is not old and m)(leader()), 20)
         load.go_on(50)
     print(f"    from {old.name} to {new.name}; {load.said()}")
@@ -146,7 +146,7 @@ def test_every_master_down():
     assert not load.failures, load.said()
     after = started()
     assert {t: s for t, s in before.items() if t != dead["id"]}.items() <= after.items(), (before, after)
-    status, found = call("GET", f"http://{LOG.address}:9200/logstash-*/_search?size=10000&q=" + "app:%22/talker%22")
+    status, found = call("GET", api(LOG, "/logstash-*/_search?size=10000&q=app:%22/talker%22", port=9200))
     assert status == 200, found
     numbers = sorted(int(h["_source"]["message"].split()[1]) for h in found["hits"]["hits"] if h["_source"]["message"].startswith("line "))
     assert numbers == list(range(len(numbers))) and len(numbers) > 100, (len(numbers), numbers[:5], numbers[-5:])

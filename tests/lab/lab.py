@@ -33,6 +33,11 @@ ANSIBLE = os.path.join(TOP, "deploy/ansible")
 BUILD = os.environ.get("CROFT_LAB_BUILD", os.path.join(TOP, "build/release"))
 # "standalone": the first master leads alone, with ZooKeeper beside it unused.
 COORDINATION = os.environ.get("CROFT_LAB_COORDINATION", "zookeeper")
+# "none": without logins and certificates.
+AUTH = os.environ.get("CROFT_LAB_AUTH", "login")
+SCHEME = "http" if AUTH == "none" else "https"
+SECRETS = os.path.join(DIR, "secrets")
+CONSOLE_USER, CONSOLE_PASSWORD = "croft", "seven hosts"
 APP = "/service/fibonacci"
 PLAYBOOKS = {"master": "master.yml", "node": "node.yml", "log": "log.yml"}
 
@@ -82,7 +87,8 @@ def package():
 
 def ansible(playbook, *more, limit=None, quiet=False):
     variables = {"croft_deb": os.path.join(BUILD, "croft.deb"), "croft_example_binary": os.path.join(BUILD, "bin/fibonacci"), "croft_apt_update": False,
-                 "croft_coordination": COORDINATION, "croft_resolvers": [GATEWAY], "pki_dir": os.path.join(DIR, "pki")}
+                 "croft_coordination": COORDINATION, "croft_auth": AUTH, "croft_resolvers": [GATEWAY], "pki_dir": os.path.join(DIR, "pki"), "secrets_dir": SECRETS,
+                 "croft_console_user": CONSOLE_USER, "croft_console_password": CONSOLE_PASSWORD}
     words = ["ansible-playbook", "-i", "inventory/lab.ini", playbook, "-e", json.dumps(variables), "--private-key", machines.key(),
              "--ssh-common-args", f"-o UserKnownHostsFile={DIR}/known_hosts -o StrictHostKeyChecking=yes", *more]
     if limit:
@@ -158,23 +164,36 @@ def up(provision=True):
 
 
 def addresses():
-    return """
-  Marathon's API  http://master1:8080/v2/apps       Mesos master  http://master1:5050/state      agents  http://node1:5051/state
-  Bamboo          http://master1:8000/api/services   HAProxy       http://master1:5000
-  Mesos-DNS       http://node1:8123/v1/enumerate     DNS           192.168.99.21:53
-  logs            http://log1:9200                   console       https://log1:5601 (croft / farm)
-  registry        https://log1:5002/v2/              authority     {}/pki/ca.crt
-""".format(DIR)
+    return f"""
+  Marathon's API  {SCHEME}://master1:8080/v2/apps       Mesos master  {SCHEME}://master1:5050/state      agents  {SCHEME}://node1:5051/state
+  Bamboo          {SCHEME}://master1:8000/api/services   HAProxy       http://master1:5000
+  Mesos-DNS       {SCHEME}://node1:8123/v1/enumerate     DNS           192.168.99.21:53
+  logs            {SCHEME}://log1:9200                   console       https://log1:5601 ({CONSOLE_USER} / {CONSOLE_PASSWORD})
+  registry        https://log1:5002/v2/              its authority {DIR}/pki/ca.crt
+""" + ("" if AUTH == "none" else f"  the cluster's CA is {SECRETS}/ca.pem, the first operator's token {SECRETS}/operator.token\n")
+
+
+def token():
+    """The first operator's; "" in a farm without logins."""
+    return "" if AUTH == "none" else machines.read(SECRETS + "/operator.token")
+
+
+def environment():
+    """Of a command that asks the farm as the first operator."""
+    return dict(os.environ, **({} if AUTH == "none" else {"CROFT_CA": SECRETS + "/ca.pem", "CROFT_TOKEN": token()}))
 
 
 def env_lines():
     m, n, log = HOSTS["master1"].address, HOSTS["node1"].address, HOSTS["log1"].address
-    lines = {"CROFT": BUILD + "/bin/croft", "CROFT_URL": f"http://{m}:8080", "CROFT_MESOS_URL": f"http://{m}:5050", "CROFT_AGENT_URL": f"http://{n}:5051", "CROFT_BAMBOO_URL": f"http://{m}:8000",
-             "CROFT_BALANCER_URL": f"http://{m}:5000", "CROFT_DISCOVERY_URL": f"http://{n}:8123", "CROFT_DNS": n, "CROFT_DNS_PORT": "53", "CROFT_LOGS_URL": f"http://{log}:9200",
-             "CROFT_LOG_INPUT": f"{n}:5959", "CROFT_CONSOLE_URL": f"https://{log}:5601", "CROFT_CA": DIR + "/pki/ca.crt", "CROFT_REGISTRY": "log1:5002", "CROFT_BRIDGE": "172.17.42.1",
-             "CROFT_MASTERS": ",".join(f"http://{h.address}:8080" for h in HOSTS.values() if h.kind == "master"),
-             "CROFT_BALANCERS": ",".join(f"http://{h.address}:5000" for h in HOSTS.values() if h.kind == "master"),
-             "CROFT_ZOOKEEPER": ",".join(f"{h.address}:2181" for h in HOSTS.values() if h.kind == "master")}
+    masters = [h for h in HOSTS.values() if h.kind == "master"]
+    lines = {"CROFT": BUILD + "/bin/croft", "CROFT_URL": f"{SCHEME}://{m}:8080", "CROFT_MESOS_URL": f"{SCHEME}://{m}:5050", "CROFT_AGENT_URL": f"{SCHEME}://{n}:5051", "CROFT_BAMBOO_URL": f"{SCHEME}://{m}:8000",
+             "CROFT_BALANCER_URL": f"http://{m}:5000", "CROFT_DISCOVERY_URL": f"{SCHEME}://{n}:8123", "CROFT_DNS": n, "CROFT_DNS_PORT": "53", "CROFT_LOGS_URL": f"{SCHEME}://{log}:9200",
+             "CROFT_LOG_INPUT": f"{n}:5959", "CROFT_CONSOLE_URL": f"https://{log}:5601", "CROFT_CONSOLE_CA": DIR + "/pki/ca.crt", "CROFT_REGISTRY": "log1:5002", "CROFT_BRIDGE": "172.17.42.1",
+             "CROFT_MASTERS": ",".join(f"{SCHEME}://{h.address}:8080" for h in masters),
+             "CROFT_BALANCERS": ",".join(f"http://{h.address}:5000" for h in masters),
+             "CROFT_ZOOKEEPER": ",".join(f"{h.address}:2181" for h in masters)}
+    if AUTH != "none":
+        lines |= {"CROFT_CA": SECRETS + "/ca.pem", "CROFT_TOKEN": token()}
     return "\n".join(f"{k}={v}" for k, v in lines.items())
 
 

@@ -5,7 +5,7 @@ import time
 
 import lab
 import machines
-from hosts import LOG, LONG, NODES, SLACK, Load, call, croft, get, journal, leader, master, native, reachable, remove, setting, settled, started, tasks, wait
+from hosts import LOG, LONG, NODES, SLACK, Load, api, call, croft, get, journal, leader, master, native, reachable, remove, setting, settled, started, tasks, wait
 from machines import ssh
 
 # Prints RATE lines a second, each of SIZE bytes and with its number, until it has printed COUNT; then how long one piece of work took at the most, which is what a
@@ -41,7 +41,7 @@ def flood(name, rate, count, nodes=NODES, size=LINE, wait_for=True):
 
 
 def search(body, index="logstash-*"):
-    status, found = call("POST", f"http://{LOG.address}:9200/{index}/_search", body, timeout=60, headers={"Content-Type": "application/json"})
+    status, found = call("POST", api(LOG, f"/{index}/_search", port=9200), body, timeout=60, headers={"Content-Type": "application/json"})
     assert status == 200, (status, found)
     return found
 
@@ -122,7 +122,7 @@ def test_the_log_host_is_away():
         time.sleep(away)
         lab.boot_all([LOG], lab.base.path())
         begun = time.monotonic()
-        wait("the log host answers", lambda: call("GET", f"http://{LOG.address}:9200/", timeout=2)[0] == 200, 60)
+        wait("the log host answers", lambda: call("GET", api(LOG, "/", port=9200), timeout=2)[0] == 200, 60)
         said = all_exactly_once("/flood", lines, 120 + away)
         print(f"    {3 * lines} lines, each there once, {time.monotonic() - begun:.0f} s after the log host was back")
         load.go_on(20)
@@ -192,7 +192,7 @@ def test_a_nodes_disk_is_full():
             time.sleep(1)
             wait("the agent is back, on a full disk", lambda: reachable(node), 20)
             old = leader()
-            assert call("DELETE", f"http://{old.address}:8080/v2/leader")[0] == 200
+            assert call("DELETE", api(old, "/v2/leader"))[0] == 200
             wait("another one leads", lambda: leader() is not old, 20)
             wait("the node follows it", lambda: reachable(node), 20)
             time.sleep(12)  # beyond the time for absent agents
@@ -231,7 +231,7 @@ def test_the_log_hosts_disk_is_full():
             assert there > rate
             ssh(LOG, "systemctl kill -s KILL croft-log")
             wait("it starts on a full disk, and finds what it has", lambda: count(task) >= there, 20)
-            status, body = call("POST", f"http://{LOG.address}:9200/lab/_doc", {"lab": "x" * 100_000})
+            status, body = call("POST", api(LOG, "/lab/_doc", port=9200), {"lab": "x" * 100_000})
             assert status in (429, 503) and NO_ROOM in json.dumps(body), (status, body)
             time.sleep(2)
         finally:
@@ -240,7 +240,7 @@ def test_the_log_hosts_disk_is_full():
         load.go_on(20)
     print(f"    {3 * rate * seconds} lines, each there once; {load.said()}")
     not_slowed(said)
-    assert call("GET", f"http://{LOG.address}:9200/_cluster/health")[1]["status"] == "green"
+    assert call("GET", api(LOG, "/_cluster/health", port=9200))[1]["status"] == "green"
     assert not load.failures, load.said()
     assert started() == before
     remove("patient")

@@ -17,7 +17,8 @@ import lab  # noqa: E402
 import lines  # noqa: E402
 import machines  # noqa: E402
 import stores  # noqa: E402
-from hosts import APP, LOG, MASTERS, NODES, Load, call, console, get, healthy, leader, master, reachable, settled, tasks, wait  # noqa: E402
+import strangers  # noqa: E402
+from hosts import APP, LOG, MASTERS, NODES, SLACK, Load, api, call, console, croft, get, healthy, leader, master, reachable, settled, tasks, wait  # noqa: E402
 from machines import HOSTS, ssh  # noqa: E402
 
 SERVICE = "_fibonacci-service._tcp.marathon.mesos."
@@ -52,7 +53,7 @@ def test_three_containers_on_three_nodes():
 
 def test_a_node_offers_its_limits_less_the_reserve():
     for node in NODES:
-        status, state = call("GET", f"http://{node.address}:5051/state")
+        status, state = call("GET", api(node, "/state", port=5051))
         assert status == 200, (status, state)
         have = state["resources"]
         assert have["cpus"] == node.cpus and abs(have["mem"] - (node.mem_mib - 256)) < 1, (node.name, have)
@@ -95,10 +96,10 @@ def test_a_dead_balancer_leaves_the_names_within_a_second():
     ssh(victim, "systemctl kill -s KILL croft-balancer; systemctl stop croft-balancer")
     begun = time.monotonic()
     try:
-        wait("two are named", lambda: count() == 2, 5, 0.02)
+        wait("two are named", lambda: count() == 2, 15, 0.02)
         took = time.monotonic() - begun
         print(f"    gone from DNS after {took:.2f} s")
-        assert took < 1.3, took  # with the time that the question itself takes over SSH
+        assert took < 1.3 * SLACK, took  # with the time that the question itself takes over SSH
     finally:
         ssh(victim, "systemctl start croft-balancer")
     wait("three again", lambda: count() == 3)
@@ -110,10 +111,10 @@ def test_what_is_too_big_waits_and_says_why():
     try:
         queue = wait("it is in the queue with its refusals", lambda: [q for q in get("/v2/queue")["queue"] if q["app"]["id"] == "/huge"])
         assert queue[0]["delay"] is not None
-        done = subprocess.run([lab.BUILD + "/bin/croft", "--url", f"http://{MASTERS[0].address}:8080", "explain", "/huge"], capture_output=True, text=True, timeout=20)
+        why = croft("explain", "/huge")
         for node in NODES:
-            assert node.name in done.stdout, done.stdout + done.stderr
-        assert "cpus" in done.stdout, done.stdout
+            assert node.name in why, why
+        assert "cpus" in why, why
     finally:
         master("DELETE", "/v2/apps/huge?force=true")
         settled()
@@ -217,14 +218,13 @@ def test_a_node_without_power_comes_back():
 
 def test_a_drained_node_is_empty_and_no_request_fails():
     """The example has one instance a node and no place elsewhere: that one stays, another app's move."""
-    croft = [lab.BUILD + "/bin/croft", "--url", f"http://{MASTERS[0].address}:8080", "node"]
     assert master("PUT", "/v2/apps/mover", {"id": "/mover", "cmd": "exec sleep 10000", "cpus": 0.05, "mem": 16, "instances": 3})[0] in (200, 201)
     settled()
     node = tasks("/mover")[0]["host"]
     with Load() as load:
-        subprocess.run(croft + ["drain", "--no-wait", node], check=True, timeout=20)
+        croft("node", "drain", "--no-wait", node)
         wait("its tasks move", lambda: len(tasks("/mover")) == 3 and all(t["host"] != node for t in tasks("/mover")), 30)
-        subprocess.run(croft + ["undrain", node], check=True, timeout=20)
+        croft("node", "undrain", node)
         wait("all tasks are healthy", healthy, 30)
         load.go_on(20)
     master("DELETE", "/v2/apps/mover?force=true")
@@ -248,7 +248,7 @@ def test_a_rolling_upgrade_loses_no_request():
 
 
 def run(wanted, keep):
-    every = [(name, f) for names in (globals(), vars(faults), vars(stores), vars(lines)) for name, f in names.items() if name.startswith("test_")]
+    every = [(name, f) for names in (globals(), *((vars(strangers),) if lab.AUTH != "none" else ()), vars(faults), vars(stores), vars(lines)) for name, f in names.items() if name.startswith("test_")]
     tests = [(name, f) for name, f in every if not wanted or name in wanted]
     if wanted and len(tests) != len(wanted):
         sys.exit("unknown tests: " + " ".join(set(wanted) - {n for n, _ in tests}))
