@@ -139,6 +139,7 @@ int join_command(const cli::JoinOptions& o) {
   };
   std::error_code ec;
   if (fs::exists(o.folder, ec) && !fs::is_empty(o.folder, ec)) return failed({Errc::conflict, o.folder.string() + ": is there already; to join anew, move it away"});
+  if (auto ok = secure::check_owner(o.owner); !ok) return failed(ok.error());
   auto text = o.token;
   if (text == "-") std::getline(std::cin, text);
   auto joined = ask_to_join(o, text);

@@ -84,7 +84,7 @@ int run_roles(const Settings& settings, const std::vector<std::unique_ptr<Role> 
       return cli::failed;
     }
   }
-  if (security) security->start(settings.data / "access.json");
+  if (security) security->start(settings.data / roles.front()->name() / "access.json");
   net::spawn(io.get_executor(), "signals", until_told(io, roles));
   std::vector<std::thread> threads;
   for (int i = 1; i < io_threads; ++i) threads.emplace_back([&io] { io.run(); });
@@ -170,6 +170,7 @@ int init(const cli::InitOptions& o) {
   for (const char* loopback : {"localhost", "127.0.0.1"})  // who stands at this host's own keyboard
     if (std::find(how.names.begin(), how.names.end(), loopback) == how.names.end()) how.names.emplace_back(loopback);
   for (const auto& role : o.roles) how.host.roles.push_back(secure::host_role(role).value());
+  if (auto ok = secure::check_owner(o.owner); !ok) return failed(ok.error());
   auto made = secure::found_cluster(o.folder, how, system_now().wall);
   if (!made) return failed(made.error());
   if (auto ok = secure::hand_over(o.folder, o.owner); !ok) failed(ok.error());  // told, but the token below is not to be lost

@@ -151,6 +151,7 @@ class MasterRole final : public Role {
  public:
   explicit MasterRole(Host host) : host_(host), listeners_(host) {}
 
+  [[nodiscard]] const char* name() const override { return "master"; }
   Status start() override {
     const auto& s = host_.settings;
     if (auto ok = check_role(host_, secure::HostRole::master); !ok) return ok;
@@ -284,6 +285,7 @@ class NodeRole final : public Role {
  public:
   explicit NodeRole(Host host) : host_(host), listeners_(host) {}
 
+  [[nodiscard]] const char* name() const override { return "node"; }
   Status start() override {
     const auto& s = host_.settings;
     if (auto ok = check_role(host_, secure::HostRole::node); !ok) return ok;
@@ -359,6 +361,7 @@ class BalancerRole final : public Role {
  public:
   explicit BalancerRole(Host host) : host_(host), listeners_(host) {}
 
+  [[nodiscard]] const char* name() const override { return "balancer"; }
   Status start() override {
     const auto& s = host_.settings;
     if (auto ok = check_role(host_, secure::HostRole::balancer); !ok) return ok;
@@ -400,6 +403,7 @@ class DnsRole final : public Role {
  public:
   explicit DnsRole(Host host) : host_(host), listeners_(host) {}
 
+  [[nodiscard]] const char* name() const override { return "dns"; }
   Status start() override {
     const auto& s = host_.settings;
     if (auto ok = check_role(host_, secure::HostRole::dns); !ok) return ok;
@@ -443,6 +447,7 @@ class LogRole final : public Role {
  public:
   explicit LogRole(Host host) : host_(host), listeners_(host) {}
 
+  [[nodiscard]] const char* name() const override { return "log"; }
   Status start() override {
     const auto& s = host_.settings;
     if (auto ok = check_role(host_, secure::HostRole::log); !ok) return ok;

@@ -26,6 +26,8 @@ struct Caller;
 class Role {
  public:
   virtual ~Role() = default;
+  /// Also of its folder below `data`: the only one in which its process may write, where a unit of systemd's has it.
+  [[nodiscard]] virtual const char* name() const = 0;
   virtual Status start() = 0;
   virtual boost::asio::awaitable<void> stop() = 0;
 };

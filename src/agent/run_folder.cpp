@@ -1,6 +1,7 @@
 #include "agent/run_folder.hpp"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -97,11 +98,11 @@ RunEnd end_of(const RunExit& exit, const TaskSpec& spec, bool asked, const std::
   if (asked) return {TaskState::killed, "REASON_COMMAND_EXECUTOR_FAILED", "Command terminated by the farm"};
   const char* what = spec.docker ? "Container" : "Command";
   if (exit.code == 0 && exit.signal == 0) return {TaskState::finished, "", fmt::format("{} exited with status 0{}", what, earlier)};
-  if (exit.oom)
+  if (exit.oom && (exit.signal == SIGKILL || exit.code == 128 + SIGKILL))  // a shell tells of its command's end so
     return {TaskState::failed, "REASON_CONTAINER_LIMITATION_MEMORY",
             fmt::format("Memory limit exceeded: the kernel killed it for using more than its {} of mem", megabytes(spec.mem_limit.value_or(spec.resources.mem)))};
-  if (exit.signal) return {TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("Command terminated with signal {}", strsignal(exit.signal))};
-  return {TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("{} exited with status {}", what, exit.code)};
+  if (exit.signal) return {TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("Command terminated with signal {}{}", strsignal(exit.signal), earlier)};
+  return {TaskState::failed, "REASON_COMMAND_EXECUTOR_FAILED", fmt::format("{} exited with status {}{}", what, exit.code, earlier)};
 }
 
 std::optional<RunStart> parse_started(std::string_view line) {

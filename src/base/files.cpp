@@ -46,10 +46,6 @@ static Status write_aside(const fs::path& path, std::string_view bytes, unsigned
   Fd fd(::open(aside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
   if (!fd.valid()) return fail_errno("create " + aside.string());
   auto written = write_all(fd.get(), bytes, aside);
-  // A file that root writes anew stays its owner's: of a host's processes, one may be root's and the others not.
-  struct stat before{};
-  bool others = ::geteuid() == 0 && ::lstat(path.c_str(), &before) == 0 && S_ISREG(before.st_mode) && before.st_uid != 0;
-  if (written && others && ::fchown(fd.get(), before.st_uid, before.st_gid) != 0) written = fail_errno("chown " + aside.string());
   if (written && synced && ::fsync(fd.get()) != 0) written = fail_errno("fsync " + aside.string());
   if (written && ::rename(aside.c_str(), path.c_str()) != 0) written = fail_errno("rename to " + path.string());
   if (!written) ::unlink(aside.c_str());

@@ -188,14 +188,18 @@ void await_running(Session& s, const std::string& app, const std::string& versio
 void await_settled(Session& s, const std::string& app) {
   constexpr std::chrono::milliseconds settle{500}, pause{100};
   for (auto end = std::chrono::steady_clock::now() + settle; std::chrono::steady_clock::now() < end; std::this_thread::sleep_for(pause)) {
-    auto answer = s.call("GET", "/v2/apps" + in_url(app));
-    if (answer.status != 200) return;
-    auto body = answer.json();
+    std::optional<Session::Answer> answer;
+    try {
+      answer = s.call("GET", "/v2/apps" + in_url(app));
+    } catch (const Ended& e) {
+      if (!e.away) throw;  // it is deployed: that nobody answers just now changes nothing
+    }
+    if (!answer || answer->status != 200) return;
+    auto body = answer->json();
     const auto* now = json::find(body, "app");
     if (!now || !json::list(*now, "healthChecks").empty() || !json::list(*now, "deployments").empty()) return;
     if (json::integer(*now, "tasksRunning") >= json::integer(*now, "instances")) continue;
-    const auto* failure = json::find(*now, "lastTaskFailure");
-    throw ended_at_once(app, failure);
+    if (const auto* failure = json::find(*now, "lastTaskFailure")) throw ended_at_once(app, failure);
   }
 }
 

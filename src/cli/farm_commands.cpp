@@ -100,7 +100,8 @@ int task_list(Session& s, const std::string& app) {
   return ok;
 }
 
-int task_kill(Session& s, const std::vector<std::string>& ids) {
+int task_kill(Session& s, const std::vector<std::string>& given) {
+  std::set<std::string> ids(given.begin(), given.end());
   JsonWriter w;
   w.begin_object().key("ids").begin_array();
   for (const auto& id : ids) w.value(id);
@@ -108,7 +109,7 @@ int task_kill(Session& s, const std::vector<std::string>& ids) {
   auto answer = s.must("POST", "/v2/tasks/delete", std::move(w).take());
   if (s.common().json) print(answer.body + "\n");
   auto body = answer.json();
-  std::vector<std::string> missing = ids;
+  std::vector<std::string> missing(ids.begin(), ids.end());
   for (const auto& task : json::list(body, "tasks")) {
     auto id = json::text(task, "id");
     std::erase(missing, id);
@@ -141,6 +142,7 @@ int node_list(Session& s) {
     rows.push_back({json::text(host, "id"), json::text(host, "hostname"), fmt::format("{}:{}", json::text(host, "ip"), json::integer(host, "port")),
                     state_of(host), used("cpus"), used("mem"), std::to_string(json::integer(host, "tasks"))});
   }
+  std::stable_sort(rows.begin() + 1, rows.end(), [](const auto& a, const auto& b) { return a[1] < b[1]; });  // by host: the ids tell in which order they joined
   print(rows.size() > 1 ? table(rows) : "No nodes have registered yet, or none that you may see.\n");
   return ok;
 }
@@ -159,8 +161,13 @@ std::optional<json::value> host_of(Session& s, const std::string& id) {
 int await_empty(Session& s, const std::string& node, const std::string& id, int limit_s) {
   auto end = std::chrono::steady_clock::now() + std::chrono::seconds(limit_s);
   for (std::int64_t told = -1;;) {
-    auto host = host_of(s, id);
-    auto left = host ? json::integer(*host, "tasks") : 0;
+    std::int64_t left = told;
+    try {
+      if (auto host = host_of(s, id)) left = json::integer(*host, "tasks");  // one that a new leader has not heard yet is not empty for that
+    } catch (const Ended& e) {
+      if (!e.away || std::chrono::steady_clock::now() > end) throw;  // another master takes over, perhaps
+    }
+    if (left < 0) left = 1;
     if (left != std::exchange(told, left) && !s.common().quiet) std::fprintf(stderr, left ? "%s: %lld tasks are left\n" : "%s is empty\n", node.c_str(), static_cast<long long>(left));
     if (left == 0) return ok;
     if (std::chrono::steady_clock::now() > end)

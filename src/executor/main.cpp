@@ -217,8 +217,8 @@ void hold(int listener) {
       } else if (fd == oom.fd) {
         char text[1024];  // of the file or the counter: read, it can tell again
         if (pread(fd, text, sizeof text, 0) < 0 && read(fd, text, sizeof text) < 0) {}
+        if (oom_looks == 0) oom_look_at = mono_ms() + oom_pause;  // a task at its limit tells without a pause
         oom_looks = oom.looks;
-        oom_look_at = mono_ms() + oom_pause;
       } else {
         for (int& client : clients)
           if (client == fd) hear(client);

@@ -97,18 +97,20 @@ void tell_tasks(const App& app, const std::vector<const cluster::Task*>& tasks, 
 }
 
 void tell_last_failure(const App& app, const TaskFailure& f, std::vector<std::string>& out) {
-  out.push_back(fmt::format("Last failure, {} on {}: {} ({}).", to_iso8601(f.at), f.host, f.message, wire_name(f.state)));
+  bool earlier = f.version < app.last_config_change;
+  out.push_back(fmt::format("Last failure{}, {} on {}: {} ({}).", earlier ? " (of an earlier version)" : "", to_iso8601(f.at), f.host.empty() ? "a node that was given up" : f.host, f.message, wire_name(f.state)));
+  if (earlier) return;  // what would have helped that one is no advice for this one
   if (f.message.starts_with("Command exited with status")) {
     const char* words = f.message.ends_with(" 127") ? "Its command was not found, or one that it calls. Its last words" : f.message.ends_with(" 126") ? "Its command may not be run. Its last words" : "Its last words";
     out.push_back(fmt::format("{}: croft logs {}", words, app.id));
   }
-  if (f.reason.find("MEMORY") != std::string::npos) out.push_back(fmt::format("Raise mem: it is {} MiB.", print_number(from_milli(app.resources.mem))));
+  if (f.reason.find("MEMORY") != std::string::npos || f.message.find(" of mem") != std::string::npos) out.push_back(fmt::format("Raise mem: it is {} MiB.", print_number(from_milli(app.resources.mem))));
 }
 
 /// The newest task that its check killed, and which field of the manifest to look at. Its time comes back.
 std::optional<Wall> tell_killed_by_check(const App& app, const cluster::Cluster& cluster, std::vector<std::string>& out) {
   for (const auto& task : cluster.ended()) {
-    if (task->spec.app != app.id || task->status.reason.find("HEALTH") == std::string::npos) continue;
+    if (task->spec.app != app.id || task->status.reason.find("HEALTH") == std::string::npos || task->spec.app_version < app.last_config_change) continue;
     out.push_back(fmt::format("A task was killed by its health check: {}", task->status.message));
     bool answered = was_answered(task->status.message);
     if (answered) out.push_back("It answered, but not with a status of 200 to 399: see healthChecks.path.");

@@ -170,7 +170,8 @@ Status LeaderService::Impl::check_rights(const Intent& intent) const {
     if (std::none_of(grants.begin(), grants.end(), [](const secure::Grant& g) { return g.level >= secure::Level::operator_; })) return check(secure::Verb::change, {secure::Kind::app, "/"});
   }
   for (const auto& app : apps)
-    if (auto ok = check(secure::Verb::change, {secure::Kind::app, app.str()}); !ok) return ok;
+    if (auto ok = check(secure::Verb::change, {secure::Kind::app, app.str()}); !ok)
+      return secure::sees(intent.caller, app.str()) ? ok : fail(Errc::forbidden, "it concerns apps that are none of yours");
   if (!intent.nodes.empty()) return check(secure::Verb::administer, {secure::Kind::farm, {}});
   return {};
 }
@@ -216,6 +217,7 @@ void LeaderService::note(AuditRecord record) {
 
 RecordKeeper::Seen LeaderService::records() const {
   std::lock_guard guard(impl_->view_mutex);
+  if (impl_->stopping) return {nullptr, impl_->records_turn};  // who waits for news of them must not wait for these
   return {impl_->records, impl_->records_turn};
 }
 
@@ -226,7 +228,7 @@ asio::awaitable<RecordKeeper::Seen> LeaderService::records_changed(std::uint64_t
     auto ticket = impl->records_signal->ticket();
     auto now = records();
     auto left = std::chrono::ceil<Millis>(end - std::chrono::steady_clock::now());
-    if (now.turn != seen || left.count() <= 0 || impl->stopping) co_return now;
+    if (now.turn != seen || left.count() <= 0 || !now.records) co_return now;
     (void)co_await impl->records_signal->wait(ticket, left);
   }
 }

@@ -48,9 +48,9 @@ asio::awaitable<Status> LeaderService::Impl::take_over() {
   }
   auto kept = load_records(*stored);
   if (kept) kept = co_await seed_records();
-  if (!kept) {
+  if (!kept || stopping) {
     term.reset();
-    co_return kept;
+    co_return kept ? Status(fail(Errc::unavailable, "this master is told to stop")) : kept;
   }
   std::vector<catalog::Master> masters{{options.hostname, options.ip, options.mesos_port, true}};
   for (const auto& other : options.other_masters) masters.push_back({other.hostname, other.ip, options.mesos_port, false});
@@ -315,6 +315,7 @@ asio::awaitable<void> LeaderService::stop() {
   auto end = [impl] {
     impl->wake.cancel();
     impl->leads = false;
+    impl->records_signal->notify();
     if (!impl->term) return;
     for (auto& [subscription, stream] : impl->term->streams) {
       std::lock_guard lock(stream->mutex);

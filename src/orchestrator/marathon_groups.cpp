@@ -246,6 +246,9 @@ asio::awaitable<Response> write_to_group(FacePtr face, Request r) {
   }
   Leader::Make make = [&](const Orchestrator& state, Now) -> std::expected<Intent, Refusal> {
     auto intent = intent_of(r);
+    // Before anything that tells what there is: the body may name another group than the path, which the gate has judged.
+    if (auto decision = secure::may(r.caller, secure::Verb::change, {secure::Kind::app, id.str()}); r.caller && id.str() != "/" && !decision.allowed)
+      return std::unexpected(Refusal{{Errc::forbidden, decision.reason}, {}, {}, true});
     if (state.app(id)) return refuse(Errc::conflict, fmt::format("An app with the path {} already exists.", id));
     if (create && id.str() != "/" && exists(state, id)) return refuse(Errc::conflict, fmt::format("Group {} is already created. Use PUT to change this group.", id));
     made = create || !exists(state, id);

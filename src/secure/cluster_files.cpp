@@ -78,6 +78,11 @@ Result<Founded> found_cluster(const fs::path& folder, const FoundOptions& option
   return Founded{cluster, read_bundle(trust->bundle())->front().fingerprint, secret.text};
 }
 
+Status check_owner(const std::string& user) {
+  if (!user.empty() && !::getpwnam(user.c_str())) return fail(Errc::invalid, "user {} is not known on this host", user);
+  return {};
+}
+
 Status hand_over(const fs::path& folder, const std::string& user) {
   if (user.empty() && ::geteuid() != 0) return {};
   const auto* found = ::getpwnam(user.empty() ? "croft" : user.c_str());  // of the command line, which has one thread

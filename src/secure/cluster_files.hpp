@@ -55,6 +55,7 @@ Result<ClusterFiles> read_cluster(const std::filesystem::path& folder);
 
 /// Hands the folder and what is in it to a user of this host: the services run as that one, `croft init` and `croft join` as root.
 /// Without a name to `croft`, where there is such a user and the caller is root; else nothing is done. Errors: not_found (no such user), io.
+Status check_owner(const std::string& user);   ///< whether hand_over will know him; asked before anything is made
 Status hand_over(const std::filesystem::path& folder, const std::string& user);
 
 }  // namespace croft::secure

@@ -78,7 +78,7 @@ def test_rights_by_group(farm):
     assert farm.call("PUT", "/v2/apps" + APP, scale, who=olga)[0] == 200
     farm.settled()
     for method, path, body in (("PUT", "/v2/apps/other/app", scale), ("DELETE", "/v2/apps/other/app", None), ("POST", "/v2/apps", sleeper("/other/new")), ("PUT", "/v2/apps", [sleeper("/other/new")]),
-                               ("PUT", "/v2/groups", {"id": "/", "apps": [sleeper("/new")]}), ("PUT", "/v2/groups/other", {"apps": []}), ("DELETE", "/v2/groups/other", None), ("DELETE", "/v2/groups", None),
+                               ("PUT", "/v2/groups", {"id": "/", "apps": [sleeper("/new")]}), ("PUT", "/v2/groups/other", {"apps": []}), ("PUT", "/v2/groups/?dryRun=true", {"id": "/other/app", "apps": []}), ("DELETE", "/v2/groups/other", None), ("DELETE", "/v2/groups", None),
                                ("POST", "/v2/apps/other/app/restart", None), ("DELETE", "/v2/apps/other/app/tasks", None), ("DELETE", "/v2/leader", None), ("POST", "/croft/v1/nodes/n1", {"mode": "draining"}),
                                ("PUT", "/croft/v1/rules/other/app", {"acl": "path_beg /"}), ("POST", "/croft/v1/users", {"name": "eve", "password": PASSWORD, "grants": ["admin"]}),
                                ("POST", "/croft/v1/tokens", {"label": "x", "grants": ["admin"]}), ("POST", "/croft/v1/join-tokens", {"roles": ["master"]}), ("DELETE", "/v2/queue/other/app/delay", None)):

@@ -38,8 +38,8 @@ def judged(told, reading=()):
     told = json.loads(told)
     got = [g for g in told["got"] if not (g[2] == "GET" and (g[0], g[1]) in reading)]
     assert got == [], got
-    harmless = [f for f in told["files"] if not f.endswith("ca.pem")]
-    assert harmless == [], harmless
+    secret = [f for f in told["files"] if not f.endswith(("/ca.pem", "/node/seccomp"))]  # the filter that tasks stand behind is no secret
+    assert secret == [], secret
     return told["ports"]
 
 

@@ -308,8 +308,10 @@ TEST(RunEnd, MemoryIsTheReasonOnlyOfAnEndThatFailed) {
   EXPECT_EQ(unhealthy.message, "health check failed; earlier the kernel killed a process of it for using more than its 32 MiB of mem");
   exit.code = 0, exit.signal = 0;
   EXPECT_EQ(end_of(exit, spec, false, "").state, TaskState::finished);
+  exit.code = 137;
+  EXPECT_EQ(end_of(exit, spec, false, "").reason, "REASON_CONTAINER_LIMITATION_MEMORY") << "a shell whose command was killed";
   exit.code = 3;
-  EXPECT_EQ(end_of(exit, spec, false, "").reason, "REASON_CONTAINER_LIMITATION_MEMORY");
+  EXPECT_EQ(end_of(exit, spec, false, "").message, "Command exited with status 3; earlier the kernel killed a process of it for using more than its 32 MiB of mem");
   exit.oom = false;
   EXPECT_EQ(end_of(exit, spec, false, "").message, "Command exited with status 3");
 }

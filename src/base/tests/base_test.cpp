@@ -132,18 +132,6 @@ TEST_F(FilesTest, AtomicWriteReplacesAndLeavesNothingAside) {
   EXPECT_EQ(std::distance(fs::directory_iterator(dir_), {}), 1);
 }
 
-TEST_F(FilesTest, WhatRootWritesAnewStaysItsOwners) {
-  if (::geteuid() != 0) GTEST_SKIP() << "only root gives files away";
-  ASSERT_TRUE(write_file_atomic(dir_ / "a", "one"));
-  ASSERT_EQ(::chown((dir_ / "a").c_str(), 65534, 65534), 0);
-  ASSERT_TRUE(write_file_atomic(dir_ / "a", "two"));
-  struct stat now{};
-  ASSERT_EQ(::stat((dir_ / "a").c_str(), &now), 0);
-  EXPECT_EQ(now.st_uid, 65534u);
-  EXPECT_EQ(now.st_gid, 65534u);
-  EXPECT_EQ(*read_file(dir_ / "a"), "two");
-}
-
 TEST_F(FilesTest, ErrorsNameThePath) {
   auto missing = read_file(dir_ / "none");
   ASSERT_FALSE(missing);
