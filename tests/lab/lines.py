@@ -35,7 +35,7 @@ def flood(name, rate, count, nodes=NODES, size=LINE, wait_for=True):
     for node in nodes:
         subprocess.run(machines.ssh_words(node) + [f"cat >{SCRIPT}"], input=FLOOD, text=True, check=True, timeout=20)
     where = [["hostname", "UNIQUE"], ["hostname", "LIKE", "|".join(n.name for n in nodes)]]
-    native(name, f"exec python3 {SCRIPT} {rate} {count} {size}", instances=len(nodes), constraints=where, user="root", mem=64)
+    native(name, f"exec python3 {SCRIPT} {rate} {count} {size}", instances=len(nodes), constraints=where, mem=64)
     if wait_for:
         settled()
 
