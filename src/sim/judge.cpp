@@ -257,6 +257,7 @@ std::size_t Judge::orphans(const Master& m, const AppId& app) const {
   std::size_t n = 0;
   for (const auto& h : farm_.hosts) {
     if (!h->core || !farm_.faults.well(h->node, settled)) continue;
+    if (farm_.store.image().data.contains("nodes/" + h->page.membership.id.str())) continue;  // to be empty: others have their places
     for (const auto* held : h->core->tasks())
       n += held->spec.app == app && held->goal == link::Goal::run && !is_terminal(held->status.state) && !m.term->cluster.task(held->spec.id) &&
            !given_up_.contains(held->spec.id) && !decided_.contains(held->spec.id);
