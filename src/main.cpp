@@ -173,12 +173,13 @@ int init(const cli::InitOptions& o) {
   if (auto ok = secure::check_owner(o.owner); !ok) return failed(ok.error());
   auto made = secure::found_cluster(o.folder, how, system_now().wall);
   if (!made) return failed(made.error());
-  if (auto ok = secure::hand_over(o.folder, o.owner); !ok) failed(ok.error());  // told, but the token below is not to be lost
+  int code = cli::ok;
+  if (auto ok = secure::hand_over(o.folder, o.owner); !ok) code = failed(ok.error());  // the token below is not to be lost for that
   std::fprintf(stderr, "cluster %s is made in %s\n", made->cluster.c_str(), o.folder.c_str());
   std::fprintf(stderr, "its CA's SHA-256 is %s\n", made->ca_fingerprint.c_str());
   std::fprintf(stderr, "keep a copy of the folder where nobody else can read it. The first operator's token, which is not shown again:\n");
   std::printf("%s\n", made->operator_token.c_str());
-  return cli::ok;
+  return code;
 }
 
 int config_check(const std::filesystem::path& file, const std::filesystem::path& zoo_cfg) {

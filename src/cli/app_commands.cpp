@@ -128,7 +128,8 @@ bool await(Session& s, const std::string& app, Mono end, const std::function<boo
       if (now > end) return false;
       progress.look();
     } catch (const Ended& e) {
-      if (!e.away || now > end || (away_since && now - *away_since > away_max)) throw;
+      if (!e.away || (away_since && now - *away_since > away_max)) throw;
+      if (now > end) return false;
       if (!away_since && !s.common().quiet) std::fprintf(stderr, "  no answer for the moment, waiting on: %s\n", e.text.c_str());
       if (!away_since) away_since = now;
     }

@@ -160,18 +160,17 @@ std::optional<json::value> host_of(Session& s, const std::string& id) {
 /// Until the last task has left it. Says how many are left whenever that changes.
 int await_empty(Session& s, const std::string& node, const std::string& id, int limit_s) {
   auto end = std::chrono::steady_clock::now() + std::chrono::seconds(limit_s);
-  for (std::int64_t told = -1;;) {
-    std::int64_t left = told;
+  for (std::int64_t left = -1;;) {  // -1: not known yet
+    auto before = left;
     try {
       if (auto host = host_of(s, id)) left = json::integer(*host, "tasks");  // one that a new leader has not heard yet is not empty for that
     } catch (const Ended& e) {
       if (!e.away || std::chrono::steady_clock::now() > end) throw;  // another master takes over, perhaps
     }
-    if (left < 0) left = 1;
-    if (left != std::exchange(told, left) && !s.common().quiet) std::fprintf(stderr, left ? "%s: %lld tasks are left\n" : "%s is empty\n", node.c_str(), static_cast<long long>(left));
+    if (left != before && !s.common().quiet) std::fprintf(stderr, left ? "%s: %lld tasks are left\n" : "%s is empty\n", node.c_str(), static_cast<long long>(left));
     if (left == 0) return ok;
     if (std::chrono::steady_clock::now() > end)
-      throw Ended{timed_out, fmt::format("{} still has {} tasks after {} s; it goes on draining. Why one stays: croft explain APP", node, left, limit_s)};
+      throw Ended{timed_out, fmt::format("{} {} after {} s; it goes on draining. Why one stays: croft explain APP", node, left < 0 ? "has not been heard of" : fmt::format("still has {} tasks", left), limit_s)};
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }
 }

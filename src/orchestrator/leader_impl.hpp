@@ -99,6 +99,8 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   asio::awaitable<std::expected<void, Refusal>> change_records_on_strand(RecordKeeper::MakeRecords make, AuditRecord audit);
   /// Whether the intent's caller may do all of it; the reason where he may not.
   [[nodiscard]] Status check_rights(const Intent& intent) const;
+  /// Who asked for a change, where from, and which apps it concerns; not numbered yet. The intent has a caller.
+  [[nodiscard]] AuditRecord record_of(const Intent& intent, Now now) const;
   /// What the audit log says of a change; nothing where nobody logs in.
   [[nodiscard]] std::optional<AuditRecord> audit_of(const Intent& intent, Now now);
   void note_on_strand(AuditRecord record);

@@ -170,14 +170,12 @@ Status LeaderService::Impl::check_rights(const Intent& intent) const {
     if (std::none_of(grants.begin(), grants.end(), [](const secure::Grant& g) { return g.level >= secure::Level::operator_; })) return check(secure::Verb::change, {secure::Kind::app, "/"});
   }
   for (const auto& app : apps)
-    if (auto ok = check(secure::Verb::change, {secure::Kind::app, app.str()}); !ok)
-      return secure::sees(intent.caller, app.str()) ? ok : fail(Errc::forbidden, "it concerns apps that are none of yours");
+    if (auto ok = check(secure::Verb::change, {secure::Kind::app, app.str()}); !ok) return ok;
   if (!intent.nodes.empty()) return check(secure::Verb::administer, {secure::Kind::farm, {}});
   return {};
 }
 
-std::optional<AuditRecord> LeaderService::Impl::audit_of(const Intent& intent, Now now) {
-  if (!intent.caller) return std::nullopt;
+AuditRecord LeaderService::Impl::record_of(const Intent& intent, Now now) const {
   AuditRecord r{0, now.wall, intent.caller->who.str(), intent.caller->source, intent.what, {}};
   for (const auto& [app, definition] : intent.apps) r.paths.push_back(app.str());
   for (const auto& app : intent.restart) r.paths.push_back(app.str());
@@ -187,7 +185,12 @@ std::optional<AuditRecord> LeaderService::Impl::audit_of(const Intent& intent, N
       for (const auto& [app, target] : at->second->target) r.paths.push_back(app.str());
   std::sort(r.paths.begin(), r.paths.end());
   r.paths.erase(std::unique(r.paths.begin(), r.paths.end()), r.paths.end());
-  return term->audit.entry(std::move(r));
+  return r;
+}
+
+std::optional<AuditRecord> LeaderService::Impl::audit_of(const Intent& intent, Now now) {
+  if (!intent.caller) return std::nullopt;
+  return term->audit.entry(record_of(intent, now));
 }
 
 void LeaderService::Impl::note_on_strand(AuditRecord record) {

@@ -243,8 +243,13 @@ std::expected<LeaderService::Impl::Decided, Refusal> LeaderService::Impl::decide
   auto intent = make(term->core, now);
   if (!intent) return std::unexpected(std::move(intent).error());
   if (auto allowed = check_rights(*intent); !allowed) {
-    note_on_strand({0, now.wall, intent->caller->who.str(), intent->caller->source, intent->what, {}, false, allowed.error().context});
-    return std::unexpected(Refusal{std::move(allowed).error(), {}, {}, true});
+    auto told = record_of(*intent, now);
+    told.done = false;
+    told.reason = allowed.error().context;
+    // The log has the whole reason; its caller does not hear the names of apps that he may not see.
+    bool unseen = std::ranges::any_of(told.paths, [&](const auto& app) { return !secure::sees(intent->caller, app); });
+    note_on_strand(std::move(told));
+    return std::unexpected(Refusal{unseen ? Error{Errc::forbidden, "it concerns apps that are none of yours"} : std::move(allowed).error(), {}, {}, true});
   }
   if (auto there = check_secrets(*intent); !there) return std::unexpected(Refusal{std::move(there).error(), {}});
   auto proposal = term->core.propose(*intent, now);

@@ -53,9 +53,10 @@ Result<std::string> read_secret(const std::filesystem::path& file, std::size_t m
 Result<std::string> master_secrets(const std::filesystem::path& folder);
 Result<ClusterFiles> read_cluster(const std::filesystem::path& folder);
 
+/// Whether hand_over will know this user; asked before anything is made. Errors: invalid.
+Status check_owner(const std::string& user);
 /// Hands the folder and what is in it to a user of this host: the services run as that one, `croft init` and `croft join` as root.
 /// Without a name to `croft`, where there is such a user and the caller is root; else nothing is done. Errors: not_found (no such user), io.
-Status check_owner(const std::string& user);   ///< whether hand_over will know him; asked before anything is made
 Status hand_over(const std::filesystem::path& folder, const std::string& user);
 
 }  // namespace croft::secure
