@@ -167,6 +167,10 @@ asio::awaitable<void> AgentService::Impl::start_run(RunPtr run) {
   if (stopping) co_return;
   if (!ok) {
     auto failed = ok.error();
+    auto recorded = std::make_shared<Status>();
+    std::function<void()> record = [run, failed, recorded] { *recorded = write_failure(run->launch.run, failed.context); };
+    if (run->goal != link::Goal::kill) co_await blocking.run(record);
+    if (!*recorded) log::warn("agent", "task={} its end cannot be recorded: {}", run->launch.spec.id, recorded->error().context);
     if (run->goal == link::Goal::kill) end_with(run, TaskState::killed, "REASON_TASK_KILLED_DURING_LAUNCH", "killed before it was started");
     else end_with(run, TaskState::failed, "REASON_CONTAINER_LAUNCH_FAILED", failed.context);
     co_await runtime_of(*run).cleanup(run->launch);

@@ -7,6 +7,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/files.hpp"
 #include "base/json.hpp"
 #include "base/text.hpp"
@@ -15,6 +17,8 @@
 namespace croft::agent {
 
 namespace {
+
+constexpr std::size_t exit_max = 4096, failure_max = 4000;
 
 /// "key=value" pieces of an executor's line.
 std::optional<std::int64_t> number_in(std::string_view line, std::string_view key) {
@@ -112,8 +116,14 @@ std::optional<RunStart> parse_started(std::string_view line) {
   return RunStart{static_cast<int>(*pid), static_cast<std::uint64_t>(*ticks), Wall(Millis(at.value_or(0)))};
 }
 
+Status write_failure(const fs::path& run, std::string why) {
+  std::replace_if(why.begin(), why.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
+  why.resize(std::min(why.size(), failure_max));
+  return write_file_atomic(run / "exit", "failed " + why + "\n", 0600);
+}
+
 std::optional<RunExit> read_exit(const fs::path& run) {
-  auto text = read_file(run / "exit", 4096);
+  auto text = read_file(run / "exit", exit_max);
   return text ? parse_exit(*text) : std::nullopt;
 }
 

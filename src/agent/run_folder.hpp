@@ -55,6 +55,8 @@ std::optional<RunExit> parse_exit(std::string_view line);
 std::optional<RunStart> parse_started(std::string_view line);
 /// How many of its processes the kernel killed for want of memory, while it runs on.
 std::optional<std::uint32_t> parse_oom(std::string_view line);
+/// The launch failed, in these words: on disk before it is told, or the next life of the agent would begin it again.
+Status write_failure(const std::filesystem::path& run, std::string why);
 std::optional<RunExit> read_exit(const std::filesystem::path& run);
 std::optional<RunStart> read_started(const std::filesystem::path& run);
 /// Not synced: it is worth nothing after a reboot. A verdict that cannot be read is none.

@@ -18,7 +18,7 @@ struct Proposal::Body {
   std::shared_ptr<Deployment> deployment;
   std::vector<DeploymentId> cancelled;
   std::map<AppId, std::string> abandoned;  ///< removals among the cancelled ones that nothing undoes: app and version
-  std::vector<TaskId> abandoned_kills;     ///< their tasks, whose kill stands in the batch
+  std::map<TaskId, AgentId> abandoned_kills;  ///< their tasks, whose kill stands in the batch, and where they are
   std::set<AppId> reset_backoff;
   std::string origin, path;
   bool announce = false;
@@ -135,6 +135,7 @@ struct Orchestrator::Impl {
   void emit(BusEvent::Kind kind, std::shared_ptr<const Deployment> d, Now now);
   void emit(BusEvent::Kind kind, const cluster::Task& task, Now now, std::string text = {});
   void on_task(const cluster::Event& event, Now now);
+  [[nodiscard]] static std::string kill_record(const AgentId& agent);
   void drop_done_kills();
   void reap_removed(const AgentId& agent, bool complete, Now now);
   void on_gone(const cluster::Event& event, Now now);
@@ -151,7 +152,9 @@ struct Orchestrator::Impl {
   std::map<DeploymentId, std::shared_ptr<const Deployment>> deployments;
   std::vector<DeploymentId> order;         ///< as they came
   std::map<AppId, catalog::Rule> rules;
-  std::set<TaskId> kills;                  ///< asked for by users, until seen done
+  /// Asked for by users, until seen done; with each the node of the task ("": written by an earlier build). A node that is called down may live: the
+  /// kills of its tasks wait for it.
+  std::map<TaskId, AgentId> kills;
   /// An app removed while agents were not back from an earlier leader's time. What these bring of it is killed, also when the app was made anew meanwhile.
   struct Removal {
     std::string until;                     ///< version of the removal: tasks of later ones are the new app's. "": written by an earlier build

@@ -9,7 +9,7 @@ namespace croft::orchestrator {
 using Kind = cluster::Event::Kind;
 
 namespace {
-constexpr std::size_t told_gone_max = 100'000;
+constexpr std::size_t told_gone_max = 100'000, kept_kills_max = 10'000;
 }
 
 void Orchestrator::Impl::emit(BusEvent::Kind kind, const AppId& app, Now now, std::string text) {
@@ -193,7 +193,9 @@ void Orchestrator::Impl::on_gone(const cluster::Event& event, Now now) {
   left_rotation.erase(event.task);
   outlived.erase(event.task);
   if (task.status.state == TaskState::gone_by_operator && told_gone.size() < told_gone_max) told_gone.insert(event.task);
-  if (kills.erase(event.task)) background.remove.push_back("kills/" + event.task.str());
+  // Told as ended by an operator's word: nobody has seen it end.
+  bool may_be_back = task.status.state == TaskState::gone_by_operator && kills.size() <= kept_kills_max;
+  if (!may_be_back && kills.erase(event.task)) background.remove.push_back("kills/" + event.task.str());
   emit(BusEvent::Kind::status_update, task, now);  // its last state: the task itself is no longer to be looked up
   emit(BusEvent::Kind::instance_changed, task, now);
   note_failure(task, now);
@@ -219,16 +221,14 @@ void Orchestrator::Impl::reap_removed(const AgentId& agent, bool complete, Now n
   }
 }
 
-/// Every agent is back: what was to be killed and is with none of them ended while nobody led.
+/// Every agent is back: what was to be killed and is with none of them ended while nobody led. But those of nodes that are not known: such a node was
+/// called down, and may yet come; once it has it is known.
 void Orchestrator::Impl::drop_done_kills() {
-  for (auto at = kills.begin(); at != kills.end();) {
-    if (cluster.task(*at)) {
-      ++at;
-      continue;
-    }
-    background.remove.push_back("kills/" + at->str());
-    at = kills.erase(at);
-  }
+  std::erase_if(kills, [&](const auto& kill) {
+    bool waits = cluster.task(kill.first) || (!kill.second.empty() && !cluster.agent(kill.second));
+    if (!waits) background.remove.push_back("kills/" + kill.first.str());
+    return !waits;
+  });
 }
 
 void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now) {

@@ -91,6 +91,8 @@ Result<Deployment> Orchestrator::Impl::decode_deployment(std::string_view text) 
   return d;
 }
 
+std::string Orchestrator::Impl::kill_record(const AgentId& agent) { return json::print(json::object{{"agent", agent.str()}}); }
+
 /// Where the agent is found: one that has lost its disk is known again by that, also to a leader that has never seen it.
 void Orchestrator::Impl::enroll(const AgentId& id) {
   const auto* agent = cluster.agent(id);
@@ -152,7 +154,9 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
       i.rules[app] = {app, json::text(*rule, "acl")};
       i.catalog.set(i.rules[app]);
     } else if (kind == "kills") {
-      i.kills.emplace(name.substr(1));
+      auto record = json::parse(text);
+      if (!record) return fail(std::move(record).error().within(key));
+      i.kills.emplace(name.substr(1), json::text(*record, "agent"));
     } else if (kind == "nodes") {
       i.draining.emplace(name.substr(1));
     } else if (kind == "removed") {

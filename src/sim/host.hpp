@@ -86,6 +86,7 @@ class Host {
   void kick();
   void report_loop();
   void launch(const TaskId& id);
+  void fail_launch(const TaskId& id, std::string why);
   void read_secrets(Proc& proc);
   void follow_secrets(const std::vector<std::string>& names);
   void spawn(const TaskId& id);

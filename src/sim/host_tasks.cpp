@@ -31,7 +31,7 @@ void Host::recover() {
     }
     core->adopt(std::move(held));
     runs_[id];
-    if (record.begun) {
+    if (record.begun || page.exits.contains(id)) {
       farm_.net.after(node, farm_.world.between(1, 10), [this, id = id] { hold(id); });
     } else {
       farm_.probe(Probe::launch_cut_off);
@@ -68,7 +68,7 @@ void Host::spawn(const TaskId& id) {
     return;
   } else if (!known) {
     farm_.probe(Probe::launch_without_secret);
-    return end_with(id, TaskState::failed, "REASON_CONTAINER_LAUNCH_FAILED", known.error().context);
+    return fail_launch(id, known.error().context);
   }
   if (auto at = page.runs.find(id); at != page.runs.end()) at->second.begun = true;
   sync_run(id);
@@ -86,6 +86,17 @@ void Host::spawn(const TaskId& id) {
   procs[id] = std::move(p);
   farm_.note("{} starts {}", label(), id);
   on_started(id);
+}
+
+/// On disk before it is told.
+void Host::fail_launch(const TaskId& id, std::string why) {
+  TaskStatus s;
+  s.task = id;
+  s.state = TaskState::failed;
+  s.reason = "REASON_CONTAINER_LAUNCH_FAILED";
+  s.message = why;
+  if (page.runs.contains(id)) page.exits[id] = stable.exits[id] = s;
+  end_with(id, TaskState::failed, s.reason, std::move(why));
 }
 
 /// What its files hold from now on.

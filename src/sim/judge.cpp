@@ -395,6 +395,7 @@ void Judge::on_bus(Master& m, const std::vector<orchestrator::BusEvent>& events)
     } else if (e.deployment && e.kind == Kind::deployment_step_success) {
       if (!t.deployments_open.contains(e.deployment->id)) farm_.fail("C12", fmt::format("a step of deployment {}, which is over", e.deployment->id));
     } else if (e.kind == Kind::status_update && e.task) {
+      farm_.note("{} tells {} of {}{}{}", farm_.net.name(m.node), wire_name(e.task->status.state), e.task->spec.id, e.task->status.reason.empty() ? "" : ", ", e.task->status.reason);
       auto [at, fresh] = t.told.try_emplace(e.task->spec.id, e.task->status.state);
       if (!fresh && is_terminal(at->second) && !is_terminal(e.task->status.state) && !t.adopted.contains(e.task->spec.id))
         farm_.fail("C12", fmt::format("{} is told {} after its end", e.task->spec.id, wire_name(e.task->status.state)));

@@ -122,7 +122,10 @@ void Master::feed_followers() {
     }
     w.at = term->catalog.index();
     w.next_beat = now + follower_beat;
-    for (const auto& line : lines) f.net.send(w.pipe, [&f, to = w.balancer, pipe = w.pipe, connection = w.connection, line] { f.balancers[to]->on_line(pipe, connection, line); });
+    // One write: what a follower missed arrives together.
+    f.net.send(w.pipe, [&f, to = w.balancer, pipe = w.pipe, connection = w.connection, lines] {
+      for (const auto& line : lines) f.balancers[to]->on_line(pipe, connection, line);
+    });
   }
 }
 

@@ -26,7 +26,7 @@ def new_task_runs(name, begun):
 
 
 def zookeeper_mode(m):
-    said = ssh(m, "echo srvr | nc -q1 127.0.0.1 2181 | sed -n 's/^Mode: //p'").stdout.strip()
+    said = ssh(m, "printf srvr | nc -q1 127.0.0.1 2181 | sed -n 's/^Mode: //p'").stdout.strip()
     return said or "silent"
 
 

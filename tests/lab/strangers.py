@@ -59,7 +59,7 @@ def test_zookeeper_answers_masters_only():
             for other in NODES[:1] + [LOG]:
                 assert ssh(other, f"nc -z -w 2 {m.address} {port}", check=False).returncode != 0, f"{m.name}:{port} answers {other.name}"
     for m in MASTERS:
-        assert ssh(MASTERS[0], f"echo ruok | nc -w 2 {m.address} 2181").stdout == "imok", m.name
+        assert ssh(MASTERS[0], f"printf ruok | nc -w 2 {m.address} 2181").stdout == "imok", m.name
 
 
 def test_an_attack_from_a_host_outside():

@@ -158,6 +158,32 @@ TEST(NodeDown, ThatItsTasksLiveAfterAllIsTold) {
   EXPECT_EQ(told_of(), "TASK_RUNNING ");
 }
 
+TEST(NodeDown, AKillOfOneOfItsTasksWaitsForIt) {
+  auto f = on_hosts(2, 2, R"(,"unreachableStrategy":"disabled")");
+  TaskId victim;
+  for (const auto* t : f.tasks(a))
+    if (f.host_of(*t) == "h1") victim = t->spec.id;
+  f.silent("h1");
+  f.pass(Millis(11'000));
+  f.core().kill_tasks({victim}, f.now);
+  f.turn();
+  ASSERT_TRUE(set(f, "h1", NodeMode::down));
+  f.settle(a, 5);
+  f.take_over();
+  f.back("h2");
+  f.settle(a, 5);
+  EXPECT_TRUE(f.store.contains("kills/" + victim.str())) << "every node that is known is back, that one may live";
+  f.take_over();
+  f.back("h1");
+  const auto* task = f.cluster().task(victim);
+  EXPECT_TRUE(!task || task->goal != link::Goal::run) << "nothing else runs yet, and still it is to go";
+  f.back("h2");
+  f.settle(a, 10);
+  EXPECT_EQ(f.running(a), 2u);
+  EXPECT_FALSE(f.cluster().task(victim));
+  EXPECT_FALSE(f.store.contains("kills/" + victim.str()));
+}
+
 TEST(NodeDown, OneThatAnswersIsRefused) {
   auto f = on_hosts(2, 2);
   EXPECT_FALSE(set(f, "h1", NodeMode::down));
