@@ -91,6 +91,7 @@ struct Orchestrator::Impl {
   bool serving(const cluster::Task& task) const;
   void give_up_the_lost(const AppId& app, Now now);
   void end_brake(Now now);
+  void allow_for_silence(Now now);
   bool reconcile(const App& app, bool rolling, const std::vector<TaskId>& victims, Now now);
   [[nodiscard]] static std::uint32_t capacity_of(const App& app);
   void trim(const App& app, Tally& t, Now now);
@@ -137,6 +138,7 @@ struct Orchestrator::Impl {
   void on_task(const cluster::Event& event, Now now);
   [[nodiscard]] static std::string kill_record(const AgentId& agent);
   void drop_done_kills();
+  [[nodiscard]] bool to_be_reaped(const cluster::Task& task) const;
   void reap_removed(const AgentId& agent, bool complete, Now now);
   void on_gone(const cluster::Event& event, Now now);
   void wake_by(Mono at) { wake = std::min(wake, at); }
@@ -179,6 +181,7 @@ struct Orchestrator::Impl {
   std::set<AgentId> awaited;               ///< of these, not back since the take-over
   std::map<AppId, std::uint32_t> held;     ///< instances charged to awaited agents
   Mono held_until{};
+  Mono ticked{};                           ///< when it decided last
   std::set<TaskId> told_gone;              ///< ended by the word of an operator who gave their node up: they may come back with it
   bool holding = false;                    ///< from the take-over until all are back, or given up
   bool hearing = true;                     ///< until held_until: the store may not name an agent that had joined just before the take-over

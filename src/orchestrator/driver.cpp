@@ -298,8 +298,19 @@ void Orchestrator::Impl::touch_waiting() {
   for (const auto& [app, w] : waiting) dirty.insert(app);
 }
 
+/// A leader that was frozen, or silent for want of a lease of its own, heard nobody: that is not the others' absence.
+void Orchestrator::Impl::allow_for_silence(Now now) {
+  constexpr Millis tick_late{1500};  // ticks come at least every second
+  auto slept = now.mono - ticked;
+  if (slept >= tick_late)
+    for (auto* until : {&held_until, &balancers_back})
+      if (ticked < *until) *until += slept;
+  ticked = now.mono;
+}
+
 Mono Orchestrator::tick(Now now) {
   auto& i = *impl_;
+  i.allow_for_silence(now);
   i.wake = now.mono + std::chrono::hours(1);
   if (i.holding && (now.mono >= i.held_until || i.awaited.empty())) {
     i.holding = false;

@@ -130,8 +130,10 @@ asio::awaitable<void> LeaderService::Impl::timer_loop(std::uint64_t epoch) {
     HoldClock begun;
     auto now = system_now();
     wake.expires_at(now.mono + tick_max);
-    term->cluster.tick(now);
-    term->catalog.tick(now);
+    if (safe(now)) {  // who cannot be sure to lead gives nobody up
+      term->cluster.tick(now);
+      term->catalog.tick(now);
+    }
     turn(now);
     held_since(begun);
   }
@@ -148,7 +150,7 @@ void LeaderService::Impl::turn(Now now) {
     } else if (round > 0) {
       break;
     }
-    next = std::min(next, term->core.tick(now));
+    if (safe(now)) next = std::min(next, term->core.tick(now));
   }
   catalog_at = term->catalog.flush();
   if (catalog_at != before) catalog_signal->notify();

@@ -139,7 +139,7 @@ void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
     return;
   }
   if (event.kind == Kind::task_adopted) {
-    bool stays = !task->quarantined && task->goal == link::Goal::run && !is_terminal(task->status.state) && !kills.contains(event.task);
+    bool stays = !task->quarantined && task->goal == link::Goal::run && !is_terminal(task->status.state) && !kills.contains(event.task) && !to_be_reaped(*task);
     if (auto at = held.find(app); at != held.end() && stays && at->second > 0) --at->second;
     if (kills.contains(event.task) && task->goal == link::Goal::run) stop_task(*task, now, true);  // out of rotation first, as ever
   }
@@ -204,14 +204,20 @@ void Orchestrator::Impl::on_gone(const cluster::Event& event, Now now) {
   touch_waiting();  // room may have come free
 }
 
+/// Whether it is a task of an app that was removed while its agent was away; it goes when the agent has told everything.
+bool Orchestrator::Impl::to_be_reaped(const cluster::Task& task) const {
+  auto removal = removed.find(task.spec.app);
+  return removal != removed.end() && removal->second.missing.contains(task.agent) && (!apps.contains(task.spec.app) || task.spec.app_version <= removal->second.until);
+}
+
 /// An agent is back, or will never be: what it brought of apps that were removed meanwhile is killed, and the kill is stored.
 void Orchestrator::Impl::reap_removed(const AgentId& agent, bool complete, Now now) {
   for (auto at = removed.begin(); at != removed.end();) {
     auto& [app, removal] = *at;
-    bool anew = apps.contains(app);
-    if (removal.missing.erase(agent) && complete)
+    if (complete)
       for (const auto* task : cluster.tasks_of(app))
-        if (task->agent == agent && !is_terminal(task->status.state) && (!anew || task->spec.app_version <= removal.until)) stop_task(*task, now, true);
+        if (task->agent == agent && !is_terminal(task->status.state) && to_be_reaped(*task)) stop_task(*task, now, true);
+    removal.missing.erase(agent);
     if (!removal.missing.empty()) {
       ++at;
       continue;
@@ -253,6 +259,7 @@ void Orchestrator::on_events(const std::vector<cluster::Event>& events, Now now)
         i.touch_waiting();
         break;
       case Kind::agent_unreachable:
+        std::erase_if(i.lost_agents, [&](const auto& lost) { return lost.second == event.agent; });  // one node that comes and goes is one loss
         i.lost_agents.emplace_back(now.mono, event.agent);
         i.publish_node(event.agent);
         break;

@@ -210,6 +210,7 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
   i.loaded_version = i.last_version;
   i.holding = !i.registry.empty();
   i.held_until = now.mono + Millis(10'000);
+  i.ticked = now.mono;
   i.balancers_back = now.mono + (i.registry.empty() ? 1 : 2) * i.options.balancer_lease;  // of a new farm nobody has to notice that leaders changed
   return {};
 }

@@ -84,6 +84,9 @@ void Judge::write(const Op& op) {
 void Judge::called_down(const AgentId& agent) {
   farm_.probe(Probe::node_called_down);
   gave_up(agent);
+  for (const auto& h : farm_.hosts)
+    if (h->page.membership.id == agent)
+      for (const auto& [id, record] : h->page.runs) called_down_.insert(id);
 }
 
 void Judge::proposed(const OpPtr& op) {

@@ -2,6 +2,7 @@
 import time
 
 import machines
+import rolling
 from hosts import LOG, LONG, MASTERS, NODES, SLACK, Load, api, call, get, healthy, leader, master, reachable, remove, settled, started, tasks, wait
 from machines import HOSTS, ssh
 
@@ -44,7 +45,7 @@ def lead_with_zookeeper(mode):
 def test_the_leaders_process_killed():
     before = started()
     victim = leader()
-    with Load() as load:
+    with Load() as load, rolling.under_way():
         begun = time.monotonic()
         ssh(victim, "systemctl kill -s KILL croft-master")
         took = new_task_runs("after-kill", begun)
@@ -59,7 +60,7 @@ def test_the_leaders_process_killed():
 def frozen_or_cut(mode, limit, away, back):
     before = started()
     victim = lead_with_zookeeper(mode)
-    with Load(repeat=True) as load:
+    with Load(repeat=True) as load, rolling.under_way(repeat=True):
         begun = time.monotonic()
         away(victim)
         try:

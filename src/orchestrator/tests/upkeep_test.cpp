@@ -164,6 +164,19 @@ TEST(Brake, WhenTooManyNodesAreLostAtOnceNothingIsReplaced) {
   EXPECT_EQ(f.of_present(a), "4 running");
 }
 
+TEST(Brake, ANodeThatComesAndGoesIsOneLoss) {
+  auto f = running_on({"h1", "h2", "h3", "h4"}, 4);
+  for (int i = 0; i < 2; ++i) {
+    f.silent("h2");
+    f.pass(Millis(12'000));
+    EXPECT_EQ(f.of_present(a), "3 running, 1 staging, 1 unreachable") << i;
+    if (i == 1) break;
+    f.back("h2");
+    f.settle(a, 10);
+    EXPECT_EQ(f.of_present(a), "4 running");
+  }
+}
+
 // --- drains ---
 
 const char* balanced = R"({"id":"/a","cmd":"x","cpus":1,"mem":1,"ports":[0],"instances":2})";
