@@ -114,6 +114,7 @@ class Checker {
       if (text.starts_with('/') || text.ends_with('/') || text.find("..") != std::string::npos || text.find(':') != std::string::npos)
         wrong(key, "'{}' is a folder below each cgroup hierarchy, without / at its ends: '{}'", key, text);
     if (s_.instance.empty()) wrong("instance", "'instance' must not be empty");
+    if (!s_.docker_config.empty() && !s_.docker_config.starts_with('/')) wrong("docker_config", "'docker_config' is a path that begins with /: '{}'", s_.docker_config);
     if (!s_.docker_socket.starts_with('/')) wrong("docker_socket", "'docker_socket' is a path that begins with /: '{}'", s_.docker_socket);
     for (const auto& path : s_.allow_host_paths)
       if (!path.starts_with('/')) wrong("allow_host_paths", "'allow_host_paths' are paths that begin with /: '{}'", path);
@@ -130,6 +131,7 @@ class Checker {
     if (s_.session_timeout_ms < 1000 || s_.session_timeout_ms > 60'000)
       wrong("session_timeout_ms", "'session_timeout_ms' is in milliseconds, 1000 to 60000 (ZooKeeper grants 2 to 20 of its ticks): {}", s_.session_timeout_ms);
     if (!s_.zookeeper_tree.starts_with('/') || s_.zookeeper_tree.ends_with('/')) wrong("zookeeper_tree", "'zookeeper_tree' is a path that begins with / and does not end with it: '{}'", s_.zookeeper_tree);
+    if (s_.requests_per_second < 0) wrong("requests_per_second", "'requests_per_second' must not be negative: {}", s_.requests_per_second);
     if (s_.drain_ms > 3'600'000) wrong("drain_ms", "'drain_ms' is in milliseconds, at most an hour: {}", s_.drain_ms);
     if (s_.agent_timeout_ms > 3'600'000) wrong("agent_timeout_ms", "'agent_timeout_ms' is in milliseconds, at most an hour: {}", s_.agent_timeout_ms);
   }

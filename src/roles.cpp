@@ -267,6 +267,7 @@ asio::awaitable<std::vector<logs::LogSource>> sources_of(std::shared_ptr<agent::
 agent::DockerOptions docker_options(const Settings& s, const agent::AgentOptions& o) {
   agent::DockerOptions d;
   d.socket = s.docker_socket;
+  d.config = s.docker_config;
   d.host.farm = s.instance;
   d.host.node = std::filesystem::absolute(o.work_dir).string();
   d.host.hostname = o.info.hostname;

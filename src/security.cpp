@@ -26,7 +26,8 @@ constexpr Millis look_every{60'000};
 }  // namespace
 
 Security::Security(const Settings& settings, asio::any_io_executor executor)
-    : settings_(settings), executor_(executor), logins_(std::make_shared<secure::LoginService>()), http_(executor) {}
+    : settings_(settings), executor_(executor), logins_(std::make_shared<secure::LoginService>()),
+      budgets_(std::make_shared<gate::Budgets>(gate::Budgets::Options{settings.requests_per_second, std::max(1.0, 2 * settings.requests_per_second)})), http_(executor) {}
 Security::~Security() = default;
 
 Result<std::shared_ptr<Security>> Security::open(const Settings& settings, asio::any_io_executor executor) {
@@ -101,6 +102,7 @@ gate::GateOptions Security::gate_options() const {
   o.cluster = self_.cluster;
   o.logins = logins_;
   o.ready = [knows = knows_] { return knows->load(); };
+  o.budgets = budgets_;
   return o;
 }
 

@@ -51,6 +51,7 @@ class Security : public std::enable_shared_from_this<Security> {
   std::shared_ptr<net::TlsServer> server_;
   std::shared_ptr<net::TlsClient> client_;
   std::shared_ptr<secure::LoginService> logins_;
+  std::shared_ptr<gate::Budgets> budgets_;
   std::shared_ptr<std::atomic<bool>> knows_ = std::make_shared<std::atomic<bool>>(false);
   std::function<bool()> leads_;
   std::unique_ptr<gate::AccessFollower> follower_;

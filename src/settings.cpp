@@ -168,6 +168,7 @@ void read_security(Keys& k, Settings& s) {
       });
   });
   k.take("host_names", s.host_names);
+  k.take<double>("requests_per_second", s.requests_per_second);
   k.tables("policy", [&](Keys& one) {
     TaskPolicy::Group group;
     one.take<std::string>("group", group.path);
@@ -208,6 +209,7 @@ Status read_settings(const std::filesystem::path& file, Settings& s) {
   k.take<std::int64_t>("dns_ttl", s.dns_ttl);
   k.take<std::string>("bridge", s.bridge);
   k.take<std::string>("docker_socket", s.docker_socket);
+  k.take<std::string>("docker_config", s.docker_config);
   k.take<bool>("docker", s.docker);
   k.take<bool>("allow_privileged", s.allow_privileged);
   k.take("allow_host_paths", s.allow_host_paths);

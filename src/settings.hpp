@@ -35,6 +35,7 @@ struct Settings {
   std::vector<std::string> resolvers;
   std::string bridge;                                ///< address of the container bridge; "": none
   std::string docker_socket = "/var/run/docker.sock";
+  std::string docker_config;                         ///< a docker configuration (config.json) with the node's logins at registries; "": none
   bool docker = true;
   bool allow_privileged = false;                     ///< what Docker manifests may ask for; see model/task_policy.hpp
   std::vector<std::string> allow_host_paths{"/srv", "/mnt", "/data"}, allow_docker_parameters;
@@ -58,6 +59,7 @@ struct Settings {
   std::filesystem::path cluster_folder = "/etc/croft/cluster";  ///< of `croft init` or `croft join`: certificate, key, CA; on masters the cluster's keys
   std::filesystem::path tls_cert, tls_key, tls_ca;   ///< instead of host.pem, host.key and ca.pem there
   std::int64_t renew_within_s = 3600;                       ///< once another CA signs than this host's certificate has
+  double requests_per_second = 1000;                 ///< that one login may make on this host, twice as many at once; 0: as many as it likes
   std::set<std::string> plain;                       ///< listeners that speak plain HTTP all the same, by name
   std::vector<std::string> host_names;               ///< further names by which clients reach this host: in its certificate, and taken in Host
   std::vector<TaskPolicy::Group> policies;         ///< what admins of a group may ask of Docker beyond the rest

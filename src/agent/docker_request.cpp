@@ -374,39 +374,45 @@ std::string registry_key(std::string_view key) {
   return key == "index.docker.io" || key == "registry-1.docker.io" ? "docker.io" : std::string(key);
 }
 
-}  // namespace
-
-Result<std::optional<std::string>> registry_auth(const std::filesystem::path& sandbox, const ImageName& image) {
+/// What one docker configuration says of a registry; errors call it `name`.
+Result<std::optional<std::string>> auth_in(const std::filesystem::path& file, const std::string& name, const std::string& registry) {
   constexpr std::size_t config_max = 1 << 20;
-  for (const char* name : {".docker/config.json", ".dockercfg"}) {
-    auto file = sandbox / name;
-    std::error_code ec;
-    if (!std::filesystem::is_regular_file(file, ec)) continue;
-    auto text = read_file(file, config_max);
-    if (!text) return fail(std::move(text).error());
-    auto parsed = json::parse(*text);
-    if (!parsed || !parsed->is_object()) return fail(Errc::invalid, "{}: not a docker configuration{}", name, parsed ? "" : ": " + parsed.error().context);
-    const auto* auths = std::string_view(name) == ".dockercfg" ? &*parsed : json::find(*parsed, "auths");
-    if (!auths || !auths->is_object()) continue;
-    for (const auto& [key, entry] : auths->get_object()) {
-      if (registry_key(key) != image.registry || !entry.is_object()) continue;
-      bj::object out{{"serveraddress", std::string(key)}};
-      auto user = json::text(entry, "username"), password = json::text(entry, "password");
-      if (auto joined = json::text(entry, "auth"); !joined.empty()) {
-        while (joined.size() % 4 != 0) joined.push_back('=');  // docker leaves the padding out at times
-        auto plain = base64_decode(joined);
-        auto colon = plain ? plain->find(':') : std::string::npos;
-        if (colon == std::string::npos) return fail(Errc::invalid, "{}: auth of {} is not base64 of user:password", name, std::string(key));
-        user = plain->substr(0, colon);
-        password = plain->substr(colon + 1);
-      }
-      out["username"] = user;
-      out["password"] = password;
-      if (auto token = json::text(entry, "identitytoken"); !token.empty()) out["identitytoken"] = token;
-      return base64url(bj::serialize(out));
+  auto text = read_file(file, config_max);
+  if (!text) return fail(std::move(text).error());
+  auto parsed = json::parse(*text);
+  if (!parsed || !parsed->is_object()) return fail(Errc::invalid, "{}: not a docker configuration{}", name, parsed ? "" : ": " + parsed.error().context);
+  const auto* auths = file.filename() == ".dockercfg" ? &*parsed : json::find(*parsed, "auths");
+  if (!auths || !auths->is_object()) return std::nullopt;
+  for (const auto& [key, entry] : auths->get_object()) {
+    if (registry_key(key) != registry || !entry.is_object()) continue;
+    bj::object out{{"serveraddress", std::string(key)}};
+    auto user = json::text(entry, "username"), password = json::text(entry, "password");
+    if (auto joined = json::text(entry, "auth"); !joined.empty()) {
+      while (joined.size() % 4 != 0) joined.push_back('=');  // docker leaves the padding out at times
+      auto plain = base64_decode(joined);
+      auto colon = plain ? plain->find(':') : std::string::npos;
+      if (colon == std::string::npos) return fail(Errc::invalid, "{}: auth of {} is not base64 of user:password", name, std::string(key));
+      user = plain->substr(0, colon);
+      password = plain->substr(colon + 1);
     }
+    out["username"] = user;
+    out["password"] = password;
+    if (auto token = json::text(entry, "identitytoken"); !token.empty()) out["identitytoken"] = token;
+    return base64url(bj::serialize(out));
   }
   return std::nullopt;
+}
+
+}  // namespace
+
+Result<std::optional<std::string>> registry_auth(const std::filesystem::path& sandbox, const ImageName& image, const std::filesystem::path& own) {
+  for (const char* name : {".docker/config.json", ".dockercfg"}) {
+    std::error_code ec;
+    if (!std::filesystem::is_regular_file(sandbox / name, ec)) continue;
+    if (auto found = auth_in(sandbox / name, name, image.registry); !found || *found) return found;
+  }
+  if (own.empty()) return std::nullopt;
+  return auth_in(own, own.string(), image.registry);
 }
 
 Status PullProgress::take(const bj::value& line) {

@@ -164,7 +164,7 @@ class DockerRuntime final : public Runtime {
       if (*there) co_return Status{};
     }
     auto name = parse_image(image);
-    auto auth = registry_auth(launch.sandbox, name);
+    auto auth = registry_auth(launch.sandbox, name, options_.config);
     if (!auth) co_return fail(std::move(auth).error());
     auto pull = joined_pull(name, *auth);
     std::string told;

@@ -8,6 +8,7 @@ namespace croft::agent {
 
 struct DockerOptions {
   std::string socket = "/var/run/docker.sock";
+  std::string config;                    ///< a docker configuration with this node's logins at registries; "": none
   DockerHost host;
   TaskPolicy policy;
   Millis pull_limit{600'000};

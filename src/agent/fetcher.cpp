@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "base/files.hpp"
+#include "base/log.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
 #include "model/task_policy.hpp"
@@ -27,6 +28,21 @@ constexpr int redirects_max = 5;
 constexpr int file_too_large = 128 + 25;  // SIGXFSZ
 constexpr std::chrono::seconds helper_spare{60};
 
+/// Words before a helper's own that give it namespaces; none where that cannot be had. A shell is the first process there: to the first one the kernel sends no
+/// signal when a file gets too large.
+const std::vector<std::string>& apart() {
+  static const std::vector<std::string> words = [] {
+    std::vector<std::string> w{"unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", "\"$@\"; exit $?", "sh"};
+    auto probe = w;
+    probe.emplace_back("true");
+    auto ran = ::geteuid() == 0 ? run_program(std::move(probe), helper_spare) : Result<Ran>(std::in_place);
+    if (ran && ran->code == 0) return w;
+    if (::geteuid() == 0) log::warn("agent", "artifacts are brought without namespaces of their own: {}", ran ? std::string(trim(ran->said)) : ran.error().context);
+    return std::vector<std::string>{};
+  }();
+  return words;
+}
+
 /// Helpers of one fetch. Each writes at most so much to a file, and has the task's rights, not ours.
 class Helpers {
  public:
@@ -34,7 +50,8 @@ class Helpers {
 
   /// The exit code; what was said is in said().
   Result<int> run(std::vector<std::string> words, int in = -1) {
-    std::vector<std::string> all{"prlimit", fmt::format("--fsize={}", rules_.bytes_max), "--core=0"};
+    auto all = apart();
+    all.insert(all.end(), {"prlimit", fmt::format("--fsize={}", rules_.bytes_max), "--core=0"});
     if (rules_.as) all.insert(all.end(), {"setpriv", fmt::format("--reuid={}", rules_.as->uid), fmt::format("--regid={}", rules_.as->gid), "--clear-groups", "--no-new-privs", "--"});
     all.insert(all.end(), std::make_move_iterator(words.begin()), std::make_move_iterator(words.end()));
     auto ran = run_program(std::move(all), rules_.limit + helper_spare, nullptr, in);
@@ -181,18 +198,32 @@ Status bring(Helpers& helpers, const fs::path& target) {
   return download(helpers, target);
 }
 
+/// The checksum that was asked for, of the file as it came.
+Status check(Helpers& helpers, const std::string& wanted, const fs::path& file) {
+  if (wanted.empty()) return {};
+  const auto& uri = helpers.uri();
+  Fd fd(::open(file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid()) return fail(errno_error("fetch " + uri, errno));
+  auto colon = wanted.find(':');
+  if (auto ok = helpers.need({wanted.substr(0, colon) + "sum"}, "checksum", fd.get()); !ok) return ok;
+  auto has = helpers.said().substr(0, helpers.said().find(' '));
+  if (has != wanted.substr(colon + 1)) return fail(Errc::corrupt, "fetch {}: its {} is {}, the manifest wants {}", uri, wanted.substr(0, colon), has, wanted.substr(colon + 1));
+  return {};
+}
+
 /// Kept files belong to us and are read by us alone; a helper brings them into a folder of its own first.
-Status bring_cached(Helpers& helpers, const fs::path& cache, const fs::path& target) {
+Status bring_cached(Helpers& helpers, const std::string& checksum, const fs::path& cache, const fs::path& target) {
   const auto& uri = helpers.uri();
   if (auto made = make_dirs(cache); !made) return made;
   ::chmod(cache.c_str(), 0711);
-  auto kept = cache / hex(sha256(uri)).substr(0, 32);
+  auto kept = cache / hex(sha256(checksum.empty() ? uri : uri + '\n' + checksum)).substr(0, 32);
   std::error_code ec;
   if (!fs::exists(kept, ec)) {
     auto aside = cache / fmt::format("new.{:x}", random_u64());
     if (auto made = make_dirs(aside, 0700); !made) return made;
     const auto& as = helpers.rules().as;
     auto ok = as && ::chown(aside.c_str(), as->uid, as->gid) != 0 ? fail_errno("chown " + aside.string()) : bring(helpers, aside / "file");
+    if (ok) ok = check(helpers, checksum, aside / "file");
     if (ok) {
       Fd fd(::open((aside / "file").c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
       bool ours = fd.valid() && ::fchown(fd.get(), ::geteuid(), ::getegid()) == 0 && ::fchmod(fd.get(), 0600) == 0;
@@ -234,7 +265,8 @@ Status fetch(const Artifact& artifact, const fs::path& sandbox, const fs::path& 
     target = sandbox / dest;
     if (auto made = helpers.need({"mkdir", "-p", "--", target.parent_path().string()}, "destPath"); !made) return made;
   }
-  if (auto ok = artifact.cache ? bring_cached(helpers, cache, target) : bring(helpers, target); !ok) return ok;
+  if (auto ok = artifact.cache ? bring_cached(helpers, artifact.checksum, cache, target) : bring(helpers, target); !ok) return ok;
+  if (auto ok = check(helpers, artifact.checksum, target); !ok) return ok;
   if (auto ok = helpers.need({"chmod", artifact.executable ? "0755" : "0644", "--", target.string()}, "chmod"); !ok) return ok;
   return artifact.extract && !artifact.executable ? extract(helpers, target, sandbox) : Status{};
 }

@@ -22,8 +22,9 @@ struct FetchRules {
 /// Brings one artifact into the sandbox: file:// and absolute paths by copy, http, https and ftp by curl; archives are unpacked. Everything in the
 /// sandbox is written with the rights of `as`, so that a link that an archive brings leads nowhere that the task could not go by itself. A redirect
 /// leads to no loopback, link-local or private address unless the URI itself named one of that kind; link-local addresses are asked never.
-/// Blocks.
-/// Errors   invalid (scheme, name), forbidden (a path, an address), not_found, io, timeout, too_large; all name the URI.
+/// Blocks. As root the helpers stand in process, mount, host name and IPC namespaces of their own, where the kernel gives them: an archive that takes over its
+/// unpacker finds no other process.
+/// Errors   invalid (scheme, name), forbidden (a path, an address), corrupt (another checksum), not_found, io, timeout, too_large; all name the URI.
 Status fetch(const Artifact& artifact, const std::filesystem::path& sandbox, const std::filesystem::path& cache, const FetchRules& rules = {});
 
 }  // namespace croft::agent

@@ -159,7 +159,8 @@ bool was_in_force(Session& s, const std::string& app, const std::string& version
 }
 
 Ended ended_at_once(const std::string& app, const json::value* failure) {
-  return {failed, fmt::format("{}: started, and ended at once: {}. Its last words: croft logs {}", app, failure ? json::text(*failure, "message") : "no reason is known", app)};
+  if (!failure) return {failed, fmt::format("{}: started, and ended at once: no reason is known", app)};
+  return {failed, fmt::format("{0}: started, and ended at once: {1}. Its last words: croft logs {0} --query 'task:\"{2}\"'", app, json::text(*failure, "message"), json::text(*failure, "taskId"))};
 }
 
 /// A deployment that is over may have been cancelled by another change, which is said; or its app may still wait, after a change that changed nothing.

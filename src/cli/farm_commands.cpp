@@ -261,6 +261,7 @@ int logs(Session& s, const std::string& app_given, bool follow, int lines, const
   auto count = tail.look(s, app, query, follow ? std::max(lines, 5 * page) : lines, 0, static_cast<std::size_t>(lines));
   // Of an app that is gone there may be lines; where there are none, a wrong name should not look like a silent app.
   if (count == 0 && s.call("GET", "/v2/apps" + in_url(app)).status == 404) throw Ended{not_found, app + ": there is no such app, and no line of it"};
+  if (count == 0 && !follow && !s.common().quiet) std::fprintf(stderr, "%s: no line of it is stored%s\n", app.c_str(), query.empty() ? "" : " that the query finds");
   tail.first = false;
   while (follow) {
     for (int i = 0; i < 5; ++i) {

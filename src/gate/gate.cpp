@@ -80,6 +80,8 @@ asio::awaitable<std::optional<Response>> let_in(Options o, Face face, Request& r
   auto source = source_of(r, o->cluster);
   auto verdict = co_await judge(o->logins, std::move(*credentials), source);
   if (verdict.outcome != secure::Verdict::Outcome::granted) co_return refused_login(face, verdict);
+  if (auto wait = o->budgets ? o->budgets->take(verdict.who.str(), system_now().mono) : std::nullopt)
+    co_return refusal(face, 429, "more requests a second than one login may make (requests_per_second)", std::max<std::int64_t>(1, (wait->count() + 999) / 1000));
   auto caller = std::make_shared<const secure::Caller>(std::move(verdict.who), std::move(source));
   auto decision = secure::authorize(caller->who, need.verb, need.target);
   if (!decision.allowed) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "gate/budgets.hpp"
 #include "gate/rules.hpp"
 #include "secure/caller.hpp"
 
@@ -19,6 +20,7 @@ struct GateOptions {
   std::string cluster;                                       ///< whose hosts may speak to us
   std::shared_ptr<secure::LoginService> logins;              ///< nothing: nobody logs in, only browsers are judged
   std::function<bool()> ready;                               ///< whether users and tokens are known; until then logins get 503
+  std::shared_ptr<Budgets> budgets;                          ///< of those who log in; nothing: as many requests as they like
   std::vector<std::string> host_names;                       ///< of this host; empty: Host is not looked at
   std::vector<std::string> near;                             ///< addresses of loopback and the container bridge
   /// Somebody who had logged in was refused; for the audit log. From any thread; quick.

@@ -66,6 +66,7 @@ struct ReadinessCheck {
 struct Artifact {
   std::string uri, dest_path;
   bool extract = true, executable = false, cache = false;
+  std::string checksum = {};                          ///< "sha256:<hex>" or "sha512:<hex>" of the file as it comes; "": none
   bool operator==(const Artifact&) const = default;
 };
 

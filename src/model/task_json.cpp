@@ -22,7 +22,7 @@ void write_docker(JsonWriter& w, const DockerSpec& d) {
 void write_mounts(JsonWriter& w, const TaskSpec& s) {
   w.key("fetch").begin_array();
   for (const auto& a : s.fetch)
-    w.begin_object().field("uri", a.uri).field("dest", a.dest_path).field("extract", a.extract).field("executable", a.executable).field("cache", a.cache).end_object();
+    w.begin_object().field("uri", a.uri).field("dest", a.dest_path).field("extract", a.extract).field("executable", a.executable).field("cache", a.cache).field("checksum", a.checksum).end_object();
   w.end_array().key("volumes").begin_array();
   for (const auto& v : s.volumes)
     w.begin_object().field("container", v.container_path).field("host", v.host_path).field("mode", v.mode).end_object();
@@ -51,7 +51,7 @@ void write_secrets(JsonWriter& w, const std::vector<SecretUse>& secrets) {
 
 void read_mounts(const json::value& v, TaskSpec& s) {
   for (const auto& a : json::list(v, "fetch"))
-    s.fetch.push_back({json::text(a, "uri"), json::text(a, "dest"), json::boolean(a, "extract", true), json::boolean(a, "executable"), json::boolean(a, "cache")});
+    s.fetch.push_back({json::text(a, "uri"), json::text(a, "dest"), json::boolean(a, "extract", true), json::boolean(a, "executable"), json::boolean(a, "cache"), json::text(a, "checksum")});
   for (const auto& a : json::list(v, "volumes"))
     s.volumes.push_back({json::text(a, "container"), json::text(a, "host"), json::text(a, "mode", "RO")});
 }

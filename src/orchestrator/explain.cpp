@@ -102,7 +102,7 @@ void tell_last_failure(const App& app, const TaskFailure& f, std::vector<std::st
   if (earlier) return;  // what would have helped that one is no advice for this one
   if (f.message.starts_with("Command exited with status")) {
     const char* words = f.message.ends_with(" 127") ? "Its command was not found, or one that it calls. Its last words" : f.message.ends_with(" 126") ? "Its command may not be run. Its last words" : "Its last words";
-    out.push_back(fmt::format("{}: croft logs {}", words, app.id));
+    out.push_back(fmt::format("{}: croft logs {} --query 'task:\"{}\"'", words, app.id, f.task));
   }
   if (f.reason.find("MEMORY") != std::string::npos || f.message.find(" of mem") != std::string::npos) out.push_back(fmt::format("Raise mem: it is {} MiB.", print_number(from_milli(app.resources.mem))));
 }

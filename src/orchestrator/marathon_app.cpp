@@ -1,6 +1,7 @@
 #include "orchestrator/marathon_app.hpp"
 
 #include <algorithm>
+#include <cctype>
 
 #include "base/json.hpp"
 #include "base/text.hpp"
@@ -19,6 +20,13 @@ Artifact artifact_of(const std::string& uri) {
   return a;
 }
 
+bool is_checksum(const std::string& text) {
+  auto colon = text.find(':');
+  auto kind = lower(text.substr(0, colon));
+  auto digits = colon == std::string::npos ? std::string_view() : std::string_view(text).substr(colon + 1);
+  return digits.size() == (kind == "sha256" ? 64u : kind == "sha512" ? 128u : 0u) && !digits.empty() && std::ranges::all_of(digits, [](unsigned char c) { return std::isxdigit(c); });
+}
+
 void read_fetch(Fields& f, App& app) {
   bool fetch = f.has("fetch"), uris = f.has("uris");
   std::vector<Artifact> from_fetch, from_uris;
@@ -26,6 +34,9 @@ void read_fetch(Fields& f, App& app) {
     Artifact out;
     a.required_text("uri", out.uri);
     a.boolean("extract", out.extract), a.boolean("executable", out.executable), a.boolean("cache", out.cache), a.text("destPath", out.dest_path);
+    a.text("checksum", out.checksum);
+    if (!out.checksum.empty() && !is_checksum(out.checksum)) a.problems().meaning(a.path() + "/checksum", "must be sha256: with 64 or sha512: with 128 hex digits");
+    out.checksum = lower(out.checksum);
     from_fetch.push_back(std::move(out));
   });
   f.each_text("uris", [&](std::string uri) { from_uris.push_back(artifact_of(uri)); });

@@ -157,6 +157,7 @@ void write_app_fields(JsonWriter& w, const App& app, bool old_forms) {
   for (const auto& a : app.fetch) {
     w.begin_object().field("uri", a.uri).field("extract", a.extract).field("executable", a.executable).field("cache", a.cache);
     if (!a.dest_path.empty()) w.field("destPath", a.dest_path);
+    if (!a.checksum.empty()) w.field("checksum", a.checksum);
     w.end_object();
   }
   w.end_array();

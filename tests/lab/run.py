@@ -25,6 +25,7 @@ from machines import HOSTS, ssh  # noqa: E402
 
 SERVICE = "_fibonacci-service._tcp.marathon.mesos."
 BUSYBOX = "/bin/busybox"
+PUSH = "DOCKER_CONFIG=/etc/croft/docker docker push -q"
 AGAIN_MAX = 2  # more than that is no chance
 
 
@@ -36,7 +37,7 @@ def publish_box():
     with open(BUSYBOX, "rb") as f:
         subprocess.run(machines.ssh_words(node) + ["mkdir -p /var/cache/box && cat >/var/cache/box/busybox && chmod 755 /var/cache/box/busybox"], stdin=f, check=True, timeout=60)
     ssh(node, "cd /var/cache/box && printf 'FROM scratch\\nCOPY busybox /bin/busybox\\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\\n' >Dockerfile && "
-              "DOCKER_BUILDKIT=0 docker build -q -t log1:5002/box:1 . && docker push -q log1:5002/box:1", timeout=120)
+              f"DOCKER_BUILDKIT=0 docker build -q -t log1:5002/box:1 . && {PUSH} log1:5002/box:1", timeout=120)
     return "log1:5002/box:1"
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -11,14 +12,15 @@ import time
 
 import lab
 from hosts import APP, LOG, MASTERS, NODES, api, call, get, master, remove, settled, tasks, wait
-from machines import HOSTS, ssh
+from machines import DIR, HOSTS, ssh
 
 sys.path.insert(0, os.path.join(lab.TOP, "tests/e2e"))
 from attacks import PATHS, inside  # noqa: E402
 
+REGISTRY = 5002
 REQUESTS = [(verb, path) for path in PATHS[::4] for verb in ("GET", "DELETE")]
-# SSH; the front end that everybody shares; the image registry; what apps serve, by HAProxy and by Docker. Their own business, and not asked here.
-SPARED = "{22, 80, 5000, 5002} | set(range(10000, 20001)) | set(range(31000, 32001))"
+# SSH; the front end that everybody shares; what apps serve, by HAProxy and by Docker. Their own business, and not asked here.
+SPARED = "{22, 80, 5000} | set(range(10000, 20001)) | set(range(31000, 32001))"
 EVERYBODY = [h.address for h in HOSTS.values()]
 OWN = ["/etc/croft/*.toml", "/etc/croft/cluster/*", "/var/lib/croft/*/*", "/run/croft/secrets/*", "/var/run/docker.sock", "/run/docker.sock", "/proc/1/environ", "/etc/shadow"]
 PYTHON_IMAGE = """
@@ -29,7 +31,7 @@ cp /usr/bin/python3.11 "$at/usr/bin/"
 tar -C /usr/lib/python3.11 --exclude=test --exclude=__pycache__ --exclude='config-*' -cf - . | tar -C "$at/usr/lib/python3.11" -xf -
 for lib in $(ldd /usr/bin/python3.11 /usr/lib/python3.11/lib-dynload/*.so | grep -o '/[^ ]*' | grep -v ':$' | sort -u); do mkdir -p "$at$(dirname "$lib")"; cp -L "$lib" "$at$lib"; done
 tar -C "$at" -cf - . | docker import - log1:5002/python:1 >/dev/null
-docker push -q log1:5002/python:1
+DOCKER_CONFIG=/etc/croft/docker docker push -q log1:5002/python:1
 """
 
 
@@ -60,6 +62,21 @@ def test_zookeeper_answers_masters_only():
                 assert ssh(other, f"nc -z -w 2 {m.address} {port}", check=False).returncode != 0, f"{m.name}:{port} answers {other.name}"
     for m in MASTERS:
         assert ssh(MASTERS[0], f"printf ruok | nc -w 2 {m.address} 2181").stdout == "imok", m.name
+
+
+def test_the_registry_asks_for_a_login():
+    url, context = f"https://log1:{REGISTRY}/v2/", ssl.create_default_context(cafile=DIR + "/pki/ca.crt")
+    wrong = {"Authorization": "Basic " + base64.b64encode(b"croft:croft").decode()}
+    for method, path in (("GET", ""), ("GET", "_catalog"), ("GET", "fibonacci/tags/list"), ("POST", "fibonacci/blobs/uploads/"), ("PUT", "fibonacci/manifests/1"), ("DELETE", "fibonacci/manifests/1")):
+        for headers in ({"X-No": "login"}, wrong):
+            assert call(method, url + path, headers=headers, context=context)[0] == 401, (method, path)
+
+
+def test_nginx_follows_the_clusters_cas():
+    workers = lambda: ssh(LOG, "pgrep -f 'nginx: worker'").stdout.split()  # noqa: E731
+    before = workers()
+    ssh(LOG, "cp -a /etc/croft/cluster/ca.pem /etc/croft/cluster/ca.new && mv /etc/croft/cluster/ca.new /etc/croft/cluster/ca.pem")
+    wait("it has read them again", lambda: workers() and not set(workers()) & set(before))
 
 
 def test_an_attack_from_a_host_outside():

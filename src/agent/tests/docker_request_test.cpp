@@ -144,6 +144,21 @@ TEST_F(Auth, IsFoundForTheImagesRegistry) {
   EXPECT_EQ(*registry_auth(folder_, parse_image("other:5000/x")), std::nullopt);
 }
 
+TEST_F(Auth, TheNodesOwnFileIsAskedAfterTheSandbox) {
+  put("own.json", R"({"auths":{"reg:5000":{"username":"node","password":"n"},"docker.io":{"username":"node","password":"n"}}})");
+  put(".docker/config.json", R"({"auths":{"docker.io":{"username":"app","password":"a"}}})");
+  auto said = [&](const char* image) {
+    auto text = registry_auth(folder_, parse_image(image), folder_ / "own.json")->value_or("");
+    for (auto& c : text) c = c == '-' ? '+' : c == '_' ? '/' : c;
+    return *base64_decode(text);
+  };
+  EXPECT_TRUE(has(said("reg:5000/x"), R"("username":"node")"));
+  EXPECT_TRUE(has(said("nginx"), R"("username":"app")"));
+  auto missing = registry_auth(folder_, parse_image("reg:5000/x"), folder_ / "none.json");
+  ASSERT_FALSE(missing);
+  EXPECT_TRUE(has(missing.error().context, "none.json"));
+}
+
 TEST_F(Auth, ABrokenFileIsNamed) {
   put(".dockercfg", "{");
   auto bad = registry_auth(folder_, parse_image("a"));

@@ -163,6 +163,39 @@ TEST_F(Fetching, S9_NothingGrowsBeyondItsBound) {
   EXPECT_EQ(bomb.error().code, Errc::too_large) << bomb.error().context;
 }
 
+TEST_F(Fetching, S9_WhatHasAnotherChecksumIsNotTaken) {
+  Web web;
+  Artifact a;
+  a.uri = web.url("/tool");
+  for (bool cache : {false, true}) {
+    a.cache = cache;
+    a.checksum = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    EXPECT_TRUE(fetch(a, dir_ / "sandbox", dir_ / "cache", rules_));
+    a.checksum = "sha256:" + std::string(64, '0');
+    auto wrong = fetch(a, dir_ / "sandbox", dir_ / "cache", rules_);
+    ASSERT_FALSE(wrong);
+    EXPECT_EQ(wrong.error().code, Errc::corrupt);
+    EXPECT_NE(wrong.error().context.find("2cf24dba5fb0a30e"), std::string::npos) << "it says what it is: " << wrong.error().context;
+  }
+  a.checksum = "sha512:9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca72323c3d99ba5c11d7c7acc6e14b8c5da0c4663475c2e5c3adef46f73bcdec043";
+  EXPECT_TRUE(fetch(a, dir_ / "sandbox", dir_ / "cache", rules_));
+}
+
+TEST_F(Fetching, S9_HelpersSeeNoOtherProcess) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, for namespaces";
+  // A program in tar's place, as an archive that took it over would be.
+  fs::create_directory(dir_ / "bin");
+  write(dir_ / "bin" / "tar", "#!/bin/sh\nls /proc | grep -c '^[0-9]' >" + (dir_ / "sandbox" / "seen").string() + "\n");
+  fs::permissions(dir_ / "bin" / "tar", fs::perms(0755));
+  write(dir_ / "host" / "a.tar", "");
+  std::string path = ::getenv("PATH");
+  ::setenv("PATH", ((dir_ / "bin").string() + ":" + path).c_str(), 1);
+  auto ok = bring((dir_ / "host" / "a.tar").string());
+  ::setenv("PATH", path.c_str(), 1);
+  ASSERT_TRUE(ok) << ok.error().context;
+  EXPECT_LE(std::stoi(brought("seen")), 5) << "the shells, ls and grep";
+}
+
 TEST_F(Fetching, WhatIsKeptIsReadByNobodyElse) {
   Web web;
   ASSERT_TRUE(bring(web.url("/tool"), true, "bin/tool", true));

@@ -131,6 +131,7 @@ class GateTest : public ::testing::Test {
     o.cluster = "c-1";
     o.logins = logins_;
     o.near = {"127.0.0.1"};
+    o.budgets = std::make_shared<Budgets>(Budgets::Options{.per_second = 0.001, .burst = 50});
     o.denied = [this](const secure::Caller& caller, const Request&, const std::string& reason) { denied_.push_back(caller.who.str() + ": " + reason); };
     Gate gate(std::move(o));
     auto handler = [this](Request r) -> boost::asio::awaitable<Response> {
@@ -168,6 +169,28 @@ class GateTest : public ::testing::Test {
   std::shared_ptr<const secure::Caller> caller_;
 };
 
+// --- budgets ---
+
+TEST(Budgets, S17_EachHasItsOwnAndItFillsAgain) {
+  Budgets b({.per_second = 10, .burst = 20});
+  Mono now{std::chrono::hours(1)};
+  for (int i = 0; i < 20; ++i) EXPECT_FALSE(b.take("user ann", now)) << i;
+  auto wait = b.take("user ann", now);
+  ASSERT_TRUE(wait);
+  EXPECT_EQ(*wait, Millis(100));
+  EXPECT_FALSE(b.take("token ci", now)) << "another's is another's";
+  EXPECT_FALSE(b.take("user ann", now + *wait));
+  EXPECT_TRUE(b.take("user ann", now + *wait));
+  EXPECT_EQ(b.size(), 2u);
+  (void)b.take("user eve", now + Millis(120'000));
+  EXPECT_EQ(b.size(), 1u) << "full ones are not kept";
+}
+
+TEST(Budgets, NoneIsNoBound) {
+  Budgets b({.per_second = 0, .burst = 0});
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(b.take("user ann", Mono{}));
+}
+
 const char* const ann = "Basic YW5uOmNvcnJlY3QgaG9yc2U=";
 const char* const wrong = "Basic YW5uOndyb25nIGhvcnNl";
 
@@ -195,6 +218,15 @@ TEST_F(GateTest, BasicAndBearerByGroup) {
   EXPECT_EQ(ask("GET", "/v2/apps/service/a", wrong).status, 401);
   EXPECT_EQ(denied_.size(), 4u) << "who has logged in and is refused is told of; who has not is not";
   EXPECT_EQ(ask("GET", "/nothing/here", ann).status, 404);
+}
+
+TEST_F(GateTest, S17_TooManyRequestsOfOneLoginAreRefused) {
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(ask("GET", "/v2/apps/service/a", ann).status, 200) << i;
+  auto refused = ask("GET", "/v2/apps/service/a", ann);
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_FALSE(refused.headers.get("Retry-After").empty());
+  EXPECT_EQ(ask("GET", "/v2/apps/other", "Bearer " + token_.text).status, 200);
+  EXPECT_EQ(ask("GET", "/ping", "").status, 200);
 }
 
 TEST_F(GateTest, HostsSpeakToEachOtherOnly) {
