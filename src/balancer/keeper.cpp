@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "base/log.hpp"
+#include "base/process.hpp"
 #include "base/text.hpp"
 
 namespace croft::balancer {
@@ -64,7 +65,7 @@ Status Keeper::choose_shared_ports() {
   auto& ports = options_.rendering.shared_ports;
   ports.clear();
   for (auto port : options_.shared_ports) {
-    if (!usable(port)) return fail(Errc::unavailable, "port {} is taken by another program; HAProxy is not started beside it", port);
+    if (!usable(port)) return fail(Errc::unavailable, "port {} is taken by another program{}; HAProxy is not started beside it", port, holder_of_port(port));
     ports.push_back(port);
   }
   for (auto port : options_.optional_ports)

@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "base/files.hpp"
+#include "base/text.hpp"
 
 extern char** environ;
 
@@ -64,6 +65,39 @@ Result<Ran> run_program(std::vector<std::string> words, std::chrono::millisecond
     pollfd p{reading.get(), POLLIN, 0};
     ::poll(&p, 1, 10);
   }
+}
+
+namespace {
+
+/// The inode of a listening socket with this port in one of /proc/net's tables; "" for none.
+std::string inode_of_listener(const char* table, std::uint16_t port) {
+  auto text = read_file(table, 16u << 20);
+  if (!text) return {};
+  auto ends = fmt::format(":{:04X}", port);
+  for (const auto& line : split(*text, '\n')) {
+    auto words = split(trim(line), ' ');
+    std::erase(words, "");
+    if (words.size() > 9 && words[1].ends_with(ends) && words[3] == "0A") return words[9];
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string holder_of_port(std::uint16_t port) {
+  auto inode = inode_of_listener("/proc/net/tcp", port);
+  if (inode.empty()) inode = inode_of_listener("/proc/net/tcp6", port);
+  if (inode.empty()) return {};
+  auto wanted = "socket:[" + inode + "]";
+  std::error_code ec;
+  for (const auto& process : fs::directory_iterator("/proc", ec)) {
+    auto pid = process.path().filename().string();
+    if (!to_int(pid)) continue;
+    std::error_code unseen;
+    for (auto fd = fs::directory_iterator(process.path() / "fd", unseen); !unseen && fd != fs::directory_iterator(); fd.increment(unseen))
+      if (std::error_code none; fs::read_symlink(fd->path(), none) == wanted) return fmt::format(" (pid {}, {})", pid, trim(read_file(process.path() / "comm", 64).value_or("?")));
+  }
+  return {};
 }
 
 }  // namespace croft

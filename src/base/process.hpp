@@ -4,6 +4,7 @@
 #include <spawn.h>
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ struct Ran {
 /// Runs a program (looked up in PATH) with `in` as stdin, else an empty one. Blocks for at most `limit`, then kills it.
 /// Errors   io (cannot start), timeout.
 Result<Ran> run_program(std::vector<std::string> words, std::chrono::milliseconds limit, const std::vector<std::string>* env = nullptr, int in = -1);
+
+/// Who listens on this TCP port, as far as this process may see: " (pid 812, nginx)", or "". For people; may be a second old.
+std::string holder_of_port(std::uint16_t port);
 
 /// File actions for posix_spawn that close everything from a descriptor on.
 class SpawnActions {

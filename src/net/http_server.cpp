@@ -27,6 +27,7 @@
 #include <optional>
 
 #include "base/log.hpp"
+#include "base/process.hpp"
 #include "base/text.hpp"
 #include "net/async.hpp"
 #include "net/beast_stream.hpp"
@@ -575,7 +576,7 @@ Result<std::uint16_t> HttpServer::Impl::listen(const std::string& address, std::
   asio::ip::tcp::endpoint endpoint(ip, port);
   auto acceptor = std::make_shared<asio::ip::tcp::acceptor>(asio::any_io_executor(asio::make_strand(executor)));
   ec = open_acceptor(*acceptor, endpoint, true);
-  if (ec) return fail(Errc::io, "bind {}:{}: {}", address, port, ec.message());
+  if (ec) return fail(Errc::io, "bind {}:{}: {}{}", address, port, ec.message(), ec == asio::error::address_in_use ? holder_of_port(port) : "");
   auto bound = acceptor->local_endpoint().port();
   tcp_acceptors.push_back(acceptor);
   auto loop = accept(acceptor, std::move(tls));

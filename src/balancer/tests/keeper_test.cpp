@@ -300,7 +300,7 @@ TEST_F(KeeperTest, AWorkerThatWeDidNotStartIsLookedAtAnew) {
 TEST_F(KeeperTest, ItIsNotStartedBesideAnUnknownListener) {
   proxy.taken = {5000};
   auto outcome = apply(web(1));
-  EXPECT_EQ(outcome.trouble, "port 5000 is taken by another program; HAProxy is not started beside it");
+  EXPECT_TRUE(outcome.trouble.starts_with("port 5000 is taken by another program")) << outcome.trouble;
   EXPECT_FALSE(outcome.in_force);
   EXPECT_EQ(proxy.starts, 0);
   proxy.taken.clear();
