@@ -268,6 +268,8 @@ agent::DockerOptions docker_options(const Settings& s, const agent::AgentOptions
   agent::DockerOptions d;
   d.socket = s.docker_socket;
   d.config = s.docker_config;
+  std::error_code ec;
+  if (!d.config.empty() && !std::filesystem::exists(d.config, ec)) log::warn("node", "docker_config: {} is not there: images are pulled without this node's logins", d.config);
   d.host.farm = s.instance;
   d.host.node = std::filesystem::absolute(o.work_dir).string();
   d.host.hostname = o.info.hostname;

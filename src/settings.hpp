@@ -59,7 +59,7 @@ struct Settings {
   std::filesystem::path cluster_folder = "/etc/croft/cluster";  ///< of `croft init` or `croft join`: certificate, key, CA; on masters the cluster's keys
   std::filesystem::path tls_cert, tls_key, tls_ca;   ///< instead of host.pem, host.key and ca.pem there
   std::int64_t renew_within_s = 3600;                       ///< once another CA signs than this host's certificate has
-  double requests_per_second = 1000;                 ///< that one login may make on this host, twice as many at once; 0: as many as it likes
+  double requests_per_second = 1000;                 ///< that one login may make of one process, twice as many at once; 0: as many as it likes
   std::set<std::string> plain;                       ///< listeners that speak plain HTTP all the same, by name
   std::vector<std::string> host_names;               ///< further names by which clients reach this host: in its certificate, and taken in Host
   std::vector<TaskPolicy::Group> policies;         ///< what admins of a group may ask of Docker beyond the rest

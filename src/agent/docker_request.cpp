@@ -411,7 +411,8 @@ Result<std::optional<std::string>> registry_auth(const std::filesystem::path& sa
     if (!std::filesystem::is_regular_file(sandbox / name, ec)) continue;
     if (auto found = auth_in(sandbox / name, name, image.registry); !found || *found) return found;
   }
-  if (own.empty()) return std::nullopt;
+  std::error_code ec;
+  if (own.empty() || (!std::filesystem::exists(own, ec) && !ec)) return std::nullopt;  // told at the start
   return auth_in(own, own.string(), image.registry);
 }
 

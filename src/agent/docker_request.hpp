@@ -44,7 +44,7 @@ ImageName parse_image(std::string_view image);
 Result<boost::json::object> create_request(const Launch& launch, const DockerHost& host, const ImageCommand& own = {});
 
 /// X-Registry-Auth for the image's registry, from a docker configuration in the sandbox (".docker/config.json" or ".dockercfg", as the
-/// app's uris brought it), else from the node's own file, where it has one. Nothing when none names the registry. Errors: invalid, not_found, io, naming the file.
+/// app's uris brought it), else from the node's own file, where there is one. Nothing when none names the registry. Errors: invalid, io, naming the file.
 Result<std::optional<std::string>> registry_auth(const std::filesystem::path& sandbox, const ImageName& image, const std::filesystem::path& own = {});
 
 /// Sums up a pull's progress lines for people.

@@ -202,13 +202,16 @@ Status bring(Helpers& helpers, const fs::path& target) {
 Status check(Helpers& helpers, const std::string& wanted, const fs::path& file) {
   if (wanted.empty()) return {};
   const auto& uri = helpers.uri();
-  Fd fd(::open(file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!fd.valid()) return fail(errno_error("fetch " + uri, errno));
   auto colon = wanted.find(':');
-  if (auto ok = helpers.need({wanted.substr(0, colon) + "sum"}, "checksum", fd.get()); !ok) return ok;
+  if (auto ok = helpers.need({wanted.substr(0, colon) + "sum", "--", file.string()}, "checksum"); !ok) return ok;
   auto has = helpers.said().substr(0, helpers.said().find(' '));
+  if (has.starts_with('\\')) has.erase(0, 1);  // so it tells of a name that it had to escape
   if (has != wanted.substr(colon + 1)) return fail(Errc::corrupt, "fetch {}: its {} is {}, the manifest wants {}", uri, wanted.substr(0, colon), has, wanted.substr(colon + 1));
   return {};
+}
+
+fs::path kept_at(const fs::path& cache, const std::string& uri, const std::string& checksum) {
+  return cache / hex(sha256(checksum.empty() ? uri : uri + '\n' + checksum)).substr(0, 32);
 }
 
 /// Kept files belong to us and are read by us alone; a helper brings them into a folder of its own first.
@@ -216,7 +219,7 @@ Status bring_cached(Helpers& helpers, const std::string& checksum, const fs::pat
   const auto& uri = helpers.uri();
   if (auto made = make_dirs(cache); !made) return made;
   ::chmod(cache.c_str(), 0711);
-  auto kept = cache / hex(sha256(checksum.empty() ? uri : uri + '\n' + checksum)).substr(0, 32);
+  auto kept = kept_at(cache, uri, checksum);
   std::error_code ec;
   if (!fs::exists(kept, ec)) {
     auto aside = cache / fmt::format("new.{:x}", random_u64());
@@ -226,7 +229,7 @@ Status bring_cached(Helpers& helpers, const std::string& checksum, const fs::pat
     if (ok) ok = check(helpers, checksum, aside / "file");
     if (ok) {
       Fd fd(::open((aside / "file").c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-      bool ours = fd.valid() && ::fchown(fd.get(), ::geteuid(), ::getegid()) == 0 && ::fchmod(fd.get(), 0600) == 0;
+      bool ours = fd.valid() && ::fchown(fd.get(), ::geteuid(), ::getegid()) == 0 && ::fchmod(fd.get(), 0600) == 0 && ::fsync(fd.get()) == 0;  // whole after a power cut, or not there
       if (!ours || ::rename((aside / "file").c_str(), kept.c_str()) != 0) ok = fail(errno_error("fetch " + uri, errno));
     }
     fs::remove_all(aside, ec);
@@ -265,9 +268,15 @@ Status fetch(const Artifact& artifact, const fs::path& sandbox, const fs::path& 
     target = sandbox / dest;
     if (auto made = helpers.need({"mkdir", "-p", "--", target.parent_path().string()}, "destPath"); !made) return made;
   }
-  if (auto ok = artifact.cache ? bring_cached(helpers, artifact.checksum, cache, target) : bring(helpers, target); !ok) return ok;
-  if (auto ok = check(helpers, artifact.checksum, target); !ok) return ok;
-  if (auto ok = helpers.need({"chmod", artifact.executable ? "0755" : "0644", "--", target.string()}, "chmod"); !ok) return ok;
+  auto brought = [&] {
+    auto there = artifact.cache ? bring_cached(helpers, artifact.checksum, cache, target) : bring(helpers, target);
+    return there ? check(helpers, artifact.checksum, target) : there;
+  };
+  auto ok = brought();
+  std::error_code ec;
+  if (!ok && ok.error().code == Errc::corrupt && artifact.cache && fs::remove(kept_at(cache, uri, artifact.checksum), ec)) ok = brought();  // what was kept has gone bad
+  if (ok) ok = helpers.need({"chmod", artifact.executable ? "0755" : "0644", "--", target.string()}, "chmod");
+  if (!ok) return ok;
   return artifact.extract && !artifact.executable ? extract(helpers, target, sandbox) : Status{};
 }
 

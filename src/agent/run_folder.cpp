@@ -63,7 +63,11 @@ Result<RunRecord> read_record(const fs::path& run) {
 bool never_recorded(const fs::path& run) {
   std::error_code ec;
   auto there = [&](const char* name) { return fs::symlink_status(run / name, ec).type() != fs::file_type::not_found; };  // what cannot be looked at is there
-  return !there("task.json") && !there("exec.conf") && !there("ctl") && !there("started") && !there("exit");
+  auto launch_failed = [&] {  // told of one whose record did not reach the disk
+    auto exit = read_exit(run);
+    return exit && !exit->failure.empty();
+  };
+  return !there("task.json") && !there("exec.conf") && !there("ctl") && !there("started") && (!there("exit") || launch_failed());
 }
 
 std::optional<RunExit> parse_exit(std::string_view line) {

@@ -84,7 +84,7 @@ struct Orchestrator::Impl {
   void finish(const DeploymentId& id, Now now);
   void terminated(const Deployment& d, const AppId& app, Now now);
   void remember_removed(const AppId& app, const std::string& until);
-  void abandon(const std::vector<DeploymentId>& cancelled, const Intent& intent, Proposal& proposal, Proposal::Body& body) const;
+  void abandon(const std::vector<DeploymentId>& cancelled, const Intent& intent, Proposal& proposal, Proposal::Body& body, Now now) const;
   void apply_abandoned(const Proposal::Body& body, Now now);
   Tally tally(const AppId& app) const;
   bool counts(const cluster::Task& task, const App& app, Now now) const;
@@ -136,7 +136,7 @@ struct Orchestrator::Impl {
   void emit(BusEvent::Kind kind, std::shared_ptr<const Deployment> d, Now now);
   void emit(BusEvent::Kind kind, const cluster::Task& task, Now now, std::string text = {});
   void on_task(const cluster::Event& event, Now now);
-  [[nodiscard]] static std::string kill_record(const AgentId& agent);
+  [[nodiscard]] static std::string kill_record(const AgentId& agent, Now now);
   void drop_done_kills();
   [[nodiscard]] bool to_be_reaped(const cluster::Task& task) const;
   void reap_removed(const AgentId& agent, bool complete, Now now);

@@ -16,7 +16,7 @@ bool Orchestrator::Impl::may_be_routed(const cluster::Task& task, Now now) const
 /// Takes a task out of service. One that gets requests is drained first; any other is killed at once.
 void Orchestrator::Impl::stop_task(const cluster::Task& task, Now now, bool record) {
   auto id = task.spec.id;
-  if ((record || task.status.state == TaskState::unreachable) && kills.try_emplace(id, task.agent).second) background.put["kills/" + id.str()] = kill_record(task.agent);
+  if ((record || task.status.state == TaskState::unreachable) && kills.try_emplace(id, task.agent).second) background.put["kills/" + id.str()] = kill_record(task.agent, now);
   if (task.goal != link::Goal::run) return;
   auto app = task.spec.app;
   bool balanced = rules.contains(app) || std::any_of(task.spec.ports.begin(), task.spec.ports.end(), [](const PortSpec& p) { return p.service_port != 0; });

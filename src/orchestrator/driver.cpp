@@ -302,9 +302,14 @@ void Orchestrator::Impl::touch_waiting() {
 void Orchestrator::Impl::allow_for_silence(Now now) {
   constexpr Millis tick_late{1500};  // ticks come at least every second
   auto slept = now.mono - ticked;
-  if (slept >= tick_late)
+  if (slept >= tick_late) {
     for (auto* until : {&held_until, &balancers_back})
       if (ticked < *until) *until += slept;
+    for (auto& [task, since] : unreachable_since) since += slept;
+    for (auto& [at, agent] : lost_agents) at += slept;
+    for (auto& [task, d] : drains)
+      for (auto* at : {&d.since, &d.confirmed_at, &d.not_before}) *at += slept;
+  }
   ticked = now.mono;
 }
 

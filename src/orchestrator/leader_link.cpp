@@ -171,7 +171,7 @@ asio::awaitable<net::Response> LeaderService::Impl::confirm(net::Request request
     auto now = system_now();
     auto known = term->catalog.live().size();
     term->catalog.confirm(*confirmation, now);
-    term->catalog.tick(now);  // those that are still heard tell which one is not
+    if (safe(now)) term->catalog.tick(now);  // those that are still heard tell which one is not
     if (term->catalog.live().size() != known) view_dirty = true;
     turn(now);
     return {};

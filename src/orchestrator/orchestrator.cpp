@@ -153,7 +153,7 @@ std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now 
   if (!steps) return std::unexpected(std::move(steps).error());
   deployment->steps = std::move(*steps);
   for (const auto& id : cancelled) proposal.batch.remove.push_back("deployments/" + id.str());
-  i.abandon(cancelled, intent, proposal, *body);
+  i.abandon(cancelled, intent, proposal, *body, now);
   bool just_drop = given.cancel && given.force;
   if (!just_drop) {
     proposal.deployment = deployment->id;
@@ -172,7 +172,7 @@ std::expected<Proposal, Refusal> Orchestrator::propose(const Intent& given, Now 
 /// A removal that is dropped midway is carried out all the same, unless a rollback brings the very app back. With its deployment gone from the store nothing
 /// else remembers its tasks, should their node be away and the next leader hear it first; so their kills go there in the same moment. An app of the same
 /// name may have been made meanwhile: its tasks are of later versions.
-void Orchestrator::Impl::abandon(const std::vector<DeploymentId>& cancelled, const Intent& intent, Proposal& proposal, Proposal::Body& body) const {
+void Orchestrator::Impl::abandon(const std::vector<DeploymentId>& cancelled, const Intent& intent, Proposal& proposal, Proposal::Body& body, Now now) const {
   for (const auto& id : cancelled) {
     const auto& gone = *deployments.at(id);
     for (const auto& [app, target] : gone.target) {
@@ -183,7 +183,7 @@ void Orchestrator::Impl::abandon(const std::vector<DeploymentId>& cancelled, con
       if (!awaited.empty()) proposal.batch.put[key("removed", app)] = json::print(json::object{{"until", gone.version}});
       for (const auto* task : cluster.tasks_of(app)) {
         if (is_terminal(task->status.state) || task->spec.app_version > gone.version || kills.contains(task->spec.id)) continue;
-        proposal.batch.put["kills/" + task->spec.id.str()] = kill_record(task->agent);
+        proposal.batch.put["kills/" + task->spec.id.str()] = kill_record(task->agent, now);
         body.abandoned_kills.emplace(task->spec.id, task->agent);
       }
     }

@@ -13,6 +13,7 @@ namespace croft::orchestrator {
 namespace {
 
 constexpr int format_version = 1;
+constexpr Millis kill_kept = std::chrono::days(30);
 
 void write_apps(JsonWriter& w, std::string_view key, const std::map<AppId, std::optional<App>>& apps) {
   w.key(key).begin_object();
@@ -91,7 +92,9 @@ Result<Deployment> Orchestrator::Impl::decode_deployment(std::string_view text) 
   return d;
 }
 
-std::string Orchestrator::Impl::kill_record(const AgentId& agent) { return json::print(json::object{{"agent", agent.str()}}); }
+std::string Orchestrator::Impl::kill_record(const AgentId& agent, Now now) {
+  return json::print(json::object{{"agent", agent.str()}, {"at_ms", now.wall.time_since_epoch().count()}});
+}
 
 /// Where the agent is found: one that has lost its disk is known again by that, also to a leader that has never seen it.
 void Orchestrator::Impl::enroll(const AgentId& id) {
@@ -156,7 +159,10 @@ Status Orchestrator::load(const std::map<std::string, std::string>& stored, Now 
     } else if (kind == "kills") {
       auto record = json::parse(text);
       if (!record) return fail(std::move(record).error().within(key));
-      i.kills.emplace(name.substr(1), json::text(*record, "agent"));
+      // Of a node that was called down and has not come since: it will not.
+      auto at = json::integer(*record, "at_ms");
+      if (AgentId agent(json::text(*record, "agent")); at > 0 && now.wall - Wall(Millis(at)) > kill_kept && !stored.contains("agents/" + agent.str())) i.background.remove.push_back(key);
+      else i.kills.emplace(name.substr(1), agent);
     } else if (kind == "nodes") {
       i.draining.emplace(name.substr(1));
     } else if (kind == "removed") {

@@ -65,7 +65,10 @@ void Judge::write(const Op& op) {
     if (!key.starts_with("apps/")) continue;
     for (const auto& h : farm_.hosts)  // whether a leader knows them by now or not
       for (const auto& [id, record] : h->page.runs)
-        if (record.spec.app == AppId(key.substr(4))) decided_.insert(id);
+        if (record.spec.app == AppId(key.substr(4))) {
+          decided_.insert(id);
+          if (called_down_.contains(id)) unawaited_.insert(id);
+        }
   }
   for (const auto& [key, text] : batch.put) {
     if (!is_intent(key)) continue;
@@ -335,7 +338,7 @@ void Judge::gave_up(const AgentId& agent) {
 }
 
 void Judge::came_back(const Host& h) {
-  for (const auto& [id, record] : h.page.runs) away_.erase(id);
+  for (const auto& [id, record] : h.page.runs) away_.erase(id), called_down_.erase(id);
 }
 
 /// C5 as well: a task that runs is not given up because of what its agent said long ago.

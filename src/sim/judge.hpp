@@ -67,7 +67,8 @@ class Judge {
   std::map<TaskId, Millis> kills_;                             // acknowledged kills, and when
   std::set<TaskId> decided_;                                   // tasks that are to go for a reason
   std::set<TaskId> given_up_;                                  // tasks that a leader gave up with their agent: others may have their place
-  std::set<TaskId> called_down_;                               // whose node an operator gave up: a removal of their app does not wait for it
+  std::set<TaskId> called_down_;                               // whose node an operator gave up and that nobody has heard of since
+  std::set<TaskId> unawaited_;                                 // of these, those whose app was removed then: no removal waits for them
   std::set<TaskId> away_;                                      // of these, those whose host has not been heard of since
   std::map<TaskId, Millis> died_;
   std::map<AppId, Millis> kept_;                               // when its definition last wanted instances of silent hosts waited for

@@ -192,7 +192,7 @@ std::string Judge::unfinished() {
     for (const auto& [id, p] : h->procs) {
       const auto* task = t.cluster.task(id);
       if (!task) return fmt::format("{} runs on {} and nobody knows it", id, h->label());
-      if (task->quarantined && called_down_.contains(id) && !t.core.app(p.spec.app)) {  // until an operator says what is to become of it
+      if (task->quarantined && unawaited_.contains(id) && !t.core.app(p.spec.app)) {  // until an operator says what is to become of it
         ++all;
         continue;
       }

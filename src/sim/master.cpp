@@ -148,7 +148,7 @@ void Master::start_term(StoreSim::Image image) {
   if (f.has(Bug::drained_nodes_forgotten)) std::erase_if(image.data, [](const auto& e) { return e.first.starts_with("nodes/"); });
   term = std::make_unique<Term>(coordination::Term{image.epoch, image.head, image.cluster_id}, f.options.seed * 100'000 + image.epoch * 10 + index + 1);
   auto& t = *term;
-  t.since = f.world.elapsed();
+  t.since = t.ticked = f.world.elapsed();
   f.note("{} leads: epoch {} head {} of {}", f.net.name(node), image.epoch, image.head, image.cluster_id);
   if (auto ok = t.core.load(image.data, f.world.now()); !ok) return f.fail("C1", "the store cannot be loaded: " + ok.error().context);
   for (const auto& [key, value] : image.data)
@@ -169,6 +169,7 @@ void Master::tick_loop(std::uint64_t epoch) {
   if (!still(epoch)) return;
   farm_.net.after(node, tick_every, [this, epoch] { tick_loop(epoch); });
   if (!may_act()) return farm_.probe(Probe::lease_ran_out);
+  if (auto silent = farm_.world.elapsed() - std::exchange(term->ticked, farm_.world.elapsed()); silent >= Millis(1500) && !term->waited) term->since += silent;
   if (!std::exchange(term->waited, farm_.world.elapsed() - term->since >= absent_max) && term->waited)
     for (const auto& h : farm_.hosts)  // who is not back by now is lost
       if (!term->cluster.agent(h->page.membership.id)) farm_.judge.gave_up(h->page.membership.id);

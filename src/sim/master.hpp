@@ -55,7 +55,7 @@ struct Term {
   coordination::Batch background;
   std::map<std::string, std::string> secrets;        ///< records
   std::vector<Work> when_stored;                     ///< once all progress until now is stored
-  Millis since{0}, wake{0};
+  Millis since{0}, ticked{0}, wake{0};                ///< `since`: its silence does not count
   bool waited = false;                               ///< for agents of the leader before
   // For the judge:
   std::map<TaskId, Shadow> shadow;

@@ -57,7 +57,7 @@ exec sleep 1000
 # As a task, or from a host outside: every port of TARGETS but SPARED, without and with made-up credentials; then files and sockets. What it got is written to OUT.
 INSIDE = """
 import glob, http.client, json, os, socket, ssl, threading
-open_to_all = {(8080, "/ping"), (5050, "/health"), (5051, "/health"), (8000, "/status"), (8080, "/croft/v1/ca")}
+open_to_all = {(8080, "/ping"), (5050, "/health"), (5051, "/health"), (8000, "/status"), (8080, "/croft/v1/ca"), (5002, "/")}  # the registry says on / that it lives
 context = ssl._create_unverified_context()
 got, ports = [], []
 def look(host):

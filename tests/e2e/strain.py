@@ -41,27 +41,31 @@ def test_a_disk_that_takes_long(farm):
     wait("it is routed", lambda: farm.call("GET", APP + "/10", port=5000)[1] == 55)
     before = farm.task_pids()
     farm.syncs_take(SLOW)
-    change = timed(lambda: farm.deploy({"id": "/other", "cmd": "true", "instances": 0}, wait_for=False))
-    assert change > SLOW / 1000 * 0.9, f"{change:.2f} s: it was not on the disk when it was acknowledged"
-    slowest = []
+    try:
+        change = timed(lambda: farm.deploy({"id": "/other", "cmd": "true", "instances": 0}, wait_for=False))
+        assert change > SLOW / 1000 * 0.9, f"{change:.2f} s: it was not on the disk when it was acknowledged"
+        slowest = []
 
-    def update():
-        farm.deploy(farm.fibonacci(labels={"v": "2"}, env={"DISCOVERY_SERVICE": "fibonacci-service", "V": "2"}), wait_for=False)
-        while farm.get("/v2/deployments"):
-            slowest.append(timed(lambda: farm.get("/v2/apps")))
-            time.sleep(0.02)
-    answers, failures = under_load(f"http://127.0.0.1:5000{APP}/5", update)
-    took = max(slowest)
-    print(f"    a change {change:.2f} s; while an update went on: {answers} requests, {failures or 'none failed'}; the slowest of {len(slowest)} reads {took * 1000:.0f} ms")
-    assert not failures, failures
-    assert took < SLOW / 1000 * TEN_TIMES, took
-    assert not set(before.values()) & set(farm.task_pids().values()), "all were replaced"
-    again = farm.task_pids()
-    farm.kill9()
-    farm.start()
-    assert farm.task_pids() == again, "nothing is restarted on a slow disk either"
-    farm.syncs_take(0)
-    assert timed(lambda: farm.deploy({"id": "/other", "cmd": "true", "instances": 0, "labels": {"n": "1"}}, wait_for=False)) < 0.3, "as quick as before"
+        def update():
+            farm.deploy(farm.fibonacci(labels={"v": "2"}, env={"DISCOVERY_SERVICE": "fibonacci-service", "V": "2"}), wait_for=False)
+            while farm.get("/v2/deployments"):
+                slowest.append(timed(lambda: farm.get("/v2/apps")))
+                time.sleep(0.02)
+        answers, failures = under_load(f"http://127.0.0.1:5000{APP}/5", update)
+        took = max(slowest)
+        print(f"    a change {change:.2f} s; while an update went on: {answers} requests, {failures or 'none failed'}; the slowest of {len(slowest)} reads {took * 1000:.0f} ms")
+        assert not failures, failures
+        assert took < SLOW / 1000 * TEN_TIMES, took
+        assert not set(before.values()) & set(farm.task_pids().values()), "all were replaced"
+        again = farm.task_pids()
+        farm.kill9()
+        farm.start()
+        assert farm.task_pids() == again, "nothing is restarted on a slow disk either"
+    finally:
+        farm.syncs_take(0)
+    for n in "12":  # the first may still wait for a sync that has begun
+        took = timed(lambda n=n: farm.deploy({"id": "/other", "cmd": "true", "instances": 0, "labels": {"n": n}}, wait_for=False))
+    assert took < 0.05 * TEN_TIMES, f"as quick as before: {took:.2f} s"
     for app in (APP, "/other"):
         farm.call("DELETE", f"/v2/apps{app}?force=true")
     farm.settled()

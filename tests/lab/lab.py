@@ -87,7 +87,7 @@ def package():
     return deb
 
 
-def ansible(playbook, *more, limit=None, quiet=False):
+def ansible(playbook, *more, limit=None, quiet=False, strategy=STRATEGY):
     variables = {"croft_deb": os.path.join(BUILD, "croft.deb"), "croft_example_binary": os.path.join(BUILD, "bin/fibonacci"), "croft_apt_update": False,
                  "croft_coordination": COORDINATION, "croft_auth": AUTH, "croft_resolvers": [GATEWAY], "pki_dir": os.path.join(DIR, "pki"), "secrets_dir": SECRETS,
                  "croft_console_user": CONSOLE_USER, "croft_console_password": CONSOLE_PASSWORD}
@@ -96,7 +96,7 @@ def ansible(playbook, *more, limit=None, quiet=False):
     if limit:
         words += ["--limit", limit]
     say(" ".join(["ansible-playbook", playbook, *more] + (["--limit", limit] if limit else [])))
-    env = dict(os.environ, ANSIBLE_CONFIG=os.path.join(ANSIBLE, "ansible.cfg"), ANSIBLE_SSH_CONTROL_PATH_DIR=os.path.join(DIR, "cp"), ANSIBLE_STRATEGY=STRATEGY)
+    env = dict(os.environ, ANSIBLE_CONFIG=os.path.join(ANSIBLE, "ansible.cfg"), ANSIBLE_SSH_CONTROL_PATH_DIR=os.path.join(DIR, "cp"), ANSIBLE_STRATEGY=strategy)
     with open(os.path.join(DIR, "ansible.log"), "a", buffering=1) as log:
         process = subprocess.Popen(words, cwd=ANSIBLE, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         lines, begun = [], time.monotonic()

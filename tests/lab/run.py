@@ -154,7 +154,7 @@ def test_the_tour():
 
 def test_the_second_run_changes_nothing():
     before = sorted(t["id"] for t in tasks())
-    said = lab.ansible("site.yml", quiet=True)
+    said = lab.ansible("site.yml", quiet=True, strategy="linear")  # as users run it
     recap = said[said.index("PLAY RECAP"):]
     assert recap.count("changed=0") == len(HOSTS), recap
     assert sorted(t["id"] for t in tasks()) == before
@@ -269,7 +269,7 @@ def impossible():
     try:
         lab.up(provision=False)
         ssh(NODES[0], "systemctl start docker && docker version && systemctl stop docker docker.socket", timeout=120)
-    except (Exception, SystemExit) as e:
+    except (RuntimeError, OSError, subprocess.SubprocessError) as e:  # of the boot and of Docker; a mistake of ours is none of these
         return f"{type(e).__name__}: {e}"
     return ""
 
@@ -280,26 +280,27 @@ def run(wanted, keep, again, where_possible):
     if wanted and len(tests) != len(wanted):
         sys.exit("unknown tests: " + " ".join(set(wanted) - {n for n, _ in tests}))
     there = all(machines.running(h) for h in HOSTS.values())
-    failed = []
+    failed, second, skipped = [], [], False
     began = time.monotonic()
     try:
         if not there and where_possible and (why := impossible()):
             print(f"SKIPPED, all of it: this machine cannot make the lab: {why}", flush=True)
-            return 0
-        if not there:
+            skipped = True
+            tests = []
+        elif not there:
             lab.up()
             print(f"      the lab is up after {(time.monotonic() - began):.0f} s", flush=True)
         failed = [name for name, test in tests if not judge(name, test)]
         if again and 0 < len(failed) <= AGAIN_MAX:
             print("once more: " + " ".join(failed), flush=True)
-            failed = [name for name, test in tests if name in failed and not judge(name, test)]
+            second, failed = failed, [name for name, test in tests if name in failed and not judge(name, test)]
     finally:
         if not there and not keep:
             lab.down()
             left = machines.leftovers()
             print("\n".join(["FAIL  lab down left:"] + left) if left else "ok    lab down left nothing")
             failed += ["down"] if left else []
-    print(f"after {(time.monotonic() - began) / 60:.1f} min: {len(tests) - len(failed)} of {len(tests)} passed" + (": " + " ".join(failed) + " did not" if failed else ""))
+    print(f"after {(time.monotonic() - began) / 60:.1f} min: {len(tests) - len(failed)} of {len(tests)} passed" + (": " + " ".join(failed) + " did not" if failed else "") + ("; only at the second try: " + " ".join(set(second) - set(failed)) if set(second) - set(failed) else "") + ("; SKIPPED, all of it" if skipped else ""))
     return 1 if failed else 0
 
 

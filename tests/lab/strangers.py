@@ -22,7 +22,7 @@ REQUESTS = [(verb, path) for path in PATHS[::4] for verb in ("GET", "DELETE")]
 # SSH; the front end that everybody shares; what apps serve, by HAProxy and by Docker. Their own business, and not asked here.
 SPARED = "{22, 80, 5000} | set(range(10000, 20001)) | set(range(31000, 32001))"
 EVERYBODY = [h.address for h in HOSTS.values()]
-OWN = ["/etc/croft/*.toml", "/etc/croft/cluster/*", "/var/lib/croft/*/*", "/run/croft/secrets/*", "/var/run/docker.sock", "/run/docker.sock", "/proc/1/environ", "/etc/shadow"]
+OWN = ["/etc/croft/*.toml", "/etc/croft/docker/*", "/etc/croft/cluster/*", "/var/lib/croft/*/*", "/run/croft/secrets/*", "/var/run/docker.sock", "/run/docker.sock", "/proc/1/environ", "/etc/shadow"]
 PYTHON_IMAGE = """
 set -e
 at=$(mktemp -d); trap 'rm -rf "$at"' EXIT
@@ -70,6 +70,8 @@ def test_the_registry_asks_for_a_login():
     for method, path in (("GET", ""), ("GET", "_catalog"), ("GET", "fibonacci/tags/list"), ("POST", "fibonacci/blobs/uploads/"), ("PUT", "fibonacci/manifests/1"), ("DELETE", "fibonacci/manifests/1")):
         for headers in ({"X-No": "login"}, wrong):
             assert call(method, url + path, headers=headers, context=context)[0] == 401, (method, path)
+    right = ssh(NODES[0], "python3 -c 'import json; print(json.load(open(\"/etc/croft/docker/config.json\"))[\"auths\"][\"log1:5002\"][\"auth\"])'").stdout.strip()
+    assert call("GET", url + "_catalog", headers={"Authorization": "Basic " + right}, context=context)[0] == 200, "with the login it answers"
 
 
 def test_nginx_follows_the_clusters_cas():

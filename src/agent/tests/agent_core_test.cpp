@@ -270,6 +270,20 @@ TEST(RunFolder, ALaunchThatWasCutOffBeforeItWasRecordedIsNoDamage) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(RunFolder, AFailedLaunchIsReadAsWritten) {
+  char name[] = "/tmp/croft-agent-test-XXXXXX";
+  std::filesystem::path folder = ::mkdtemp(name);
+  ASSERT_TRUE(write_failure(folder, "pull of x: no such\nimage"));
+  ASSERT_TRUE(read_exit(folder));
+  EXPECT_EQ(read_exit(folder)->failure, "pull of x: no such image");
+  EXPECT_EQ(end_of(*read_exit(folder), {}, false, "").reason, "REASON_CONTAINER_LAUNCH_FAILED");
+  EXPECT_TRUE(never_recorded(folder)) << "its record did not reach the disk: there is nothing to hold, and nothing damaged";
+  ASSERT_TRUE(write_failure(folder, std::string(100'000, 'x')));
+  EXPECT_TRUE(read_exit(folder)) << "as long as it may be";
+  EXPECT_FALSE(write_failure(folder / "nothing", "x"));
+  std::filesystem::remove_all(folder);
+}
+
 TEST_F(Check, SeveralChecksAreHealthyOnlyTogether) {
   std::vector<CheckMachine> all{CheckMachine(c_, at(0).mono), CheckMachine(c_, at(0).mono)};
   EXPECT_FALSE(combined(all).has_value());

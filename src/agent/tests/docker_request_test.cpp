@@ -154,9 +154,11 @@ TEST_F(Auth, TheNodesOwnFileIsAskedAfterTheSandbox) {
   };
   EXPECT_TRUE(has(said("reg:5000/x"), R"("username":"node")"));
   EXPECT_TRUE(has(said("nginx"), R"("username":"app")"));
-  auto missing = registry_auth(folder_, parse_image("reg:5000/x"), folder_ / "none.json");
-  ASSERT_FALSE(missing);
-  EXPECT_TRUE(has(missing.error().context, "none.json"));
+  EXPECT_EQ(*registry_auth(folder_, parse_image("reg:5000/x"), folder_ / "none.json"), std::nullopt);
+  put("own.json", "{");
+  auto broken = registry_auth(folder_, parse_image("reg:5000/x"), folder_ / "own.json");
+  ASSERT_FALSE(broken);
+  EXPECT_TRUE(has(broken.error().context, "own.json"));
 }
 
 TEST_F(Auth, ABrokenFileIsNamed) {

@@ -177,6 +177,11 @@ TEST_F(Fetching, S9_WhatHasAnotherChecksumIsNotTaken) {
     EXPECT_EQ(wrong.error().code, Errc::corrupt);
     EXPECT_NE(wrong.error().context.find("2cf24dba5fb0a30e"), std::string::npos) << "it says what it is: " << wrong.error().context;
   }
+  // What was kept went bad on the disk: it is brought anew.
+  a.checksum = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+  for (const auto& entry : fs::directory_iterator(dir_ / "cache")) write(entry.path(), "hel");
+  EXPECT_TRUE(fetch(a, dir_ / "sandbox", dir_ / "cache", rules_));
+  EXPECT_EQ(brought("tool"), "hello");
   a.checksum = "sha512:9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca72323c3d99ba5c11d7c7acc6e14b8c5da0c4663475c2e5c3adef46f73bcdec043";
   EXPECT_TRUE(fetch(a, dir_ / "sandbox", dir_ / "cache", rules_));
 }

@@ -1,5 +1,6 @@
 #include "at.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <ctime>
 #include <future>
@@ -274,6 +275,26 @@ TEST(LoginService, ChecksRealPasswordsAndTokens) {
   EXPECT_EQ(checked(service, {Credentials::Scheme::bearer, "", "croft_x"}).outcome, Outcome::refused);
   service.set_accounts(std::make_shared<const Accounts>());
   EXPECT_EQ(checked(service, basic("ann", "correct horse")).outcome, Outcome::refused) << "removed is removed, remembered or not";
+}
+
+/// By the processor time of a try, each with a service of its own, which has no share used up: medians of seven.
+TEST(LoginService, S23_AnUnknownUserCostsWhatAWrongPasswordCosts) {
+  auto price = [](const char* user) {
+    std::vector<double> all;
+    for (int i = 0; i < 7; ++i) {
+      LoginService service(quick());
+      service.set_accounts(one_user());
+      timespec before{}, after{};
+      ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+      EXPECT_EQ(checked(service, basic(user, "wrong horse")).outcome, Outcome::refused);
+      ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+      all.push_back(static_cast<double>(after.tv_sec - before.tv_sec) + static_cast<double>(after.tv_nsec - before.tv_nsec) / 1e9);
+    }
+    std::ranges::nth_element(all, all.begin() + 3);
+    return all[3];
+  };
+  auto known = price("ann"), unknown = price("eve");
+  EXPECT_LT(std::max(known, unknown), 2 * std::min(known, unknown)) << "a guesser would learn which names there are: " << known << " s, " << unknown << " s";
 }
 
 TEST(LoginService, AnswersEverybodyWhenItEnds) {
