@@ -169,7 +169,7 @@ void Master::tick_loop(std::uint64_t epoch) {
   if (!still(epoch)) return;
   farm_.net.after(node, tick_every, [this, epoch] { tick_loop(epoch); });
   if (!may_act()) return farm_.probe(Probe::lease_ran_out);
-  if (auto silent = farm_.world.elapsed() - std::exchange(term->ticked, farm_.world.elapsed()); silent >= Millis(1500) && !term->waited) term->since += silent;
+  allow_for_silence();
   if (!std::exchange(term->waited, farm_.world.elapsed() - term->since >= absent_max) && term->waited)
     for (const auto& h : farm_.hosts)  // who is not back by now is lost
       if (!term->cluster.agent(h->page.membership.id)) farm_.judge.gave_up(h->page.membership.id);
@@ -217,8 +217,16 @@ void Master::note_events(const std::vector<cluster::Event>& events) {
   }
 }
 
+/// As the core does: `since` is when the absent have had no time yet.
+void Master::allow_for_silence() {
+  auto now = farm_.world.elapsed();
+  auto before = std::exchange(term->ticked, now);
+  if (now - before >= Millis(1500) && before - term->since < absent_max) term->since += now - before;
+}
+
 void Master::turn() {
   if (!term || !may_act() || farm_.failed()) return;
+  allow_for_silence();
   auto& t = *term;
   auto now = farm_.world.now();
   t.adopted.clear();

@@ -84,6 +84,7 @@ class Master {
   void on_confirm(const catalog::Confirmation& c, int hops);
   void on_op(const OpPtr& op, int hops);
   void turn();
+  void allow_for_silence();
 
   const NodeId node;
   const std::size_t index;
