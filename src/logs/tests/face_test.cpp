@@ -314,7 +314,7 @@ TEST_F(EsFace, MoreSearchesThanMayWaitAreRefusedAndTheOthersAnswered) {
 TEST_F(EsFace, AClientThatHasGoneIsNotWorkedFor) {
   fill();
   std::string many;
-  for (int i = 0; i < 3000; ++i) many += fmt::format("{{\"index\":{{\"_index\":\"logstash-2024.05.03\"}}}}\n{{\"@timestamp\":\"2024-05-03T10:00:00Z\",\"message\":\"number {}\"}}\n", i);
+  for (int i = 0; i < 15'000; ++i) many += fmt::format("{{\"index\":{{\"_index\":\"logstash-2024.05.03\"}}}}\n{{\"@timestamp\":\"2024-05-03T10:00:00Z\",\"message\":\"number {}\"}}\n", i);
   EXPECT_EQ(at(ask("POST", "/_bulk", many), "errors"), "false");
   net::Request r;
   r.method = "POST";
