@@ -89,7 +89,13 @@ void Judge::called_down(const AgentId& agent) {
   gave_up(agent);
   for (const auto& h : farm_.hosts)
     if (h->page.membership.id == agent)
-      for (const auto& [id, record] : h->page.runs) called_down_.insert(id);
+      for (const auto& [id, record] : h->page.runs) {
+        called_down_.insert(id);
+        auto app = ledger_.find("apps" + record.spec.app.str());
+        auto* m = farm_.leader();
+        bool heard = m && m->term && heard_in_[agent] == m->term->term.epoch;
+        if (app != ledger_.end() && !app->second.text && !heard) unawaited_.insert(id);  // removed before, by leaders that had not heard of it
+      }
 }
 
 void Judge::proposed(const OpPtr& op) {
@@ -306,7 +312,7 @@ void Judge::check_stops(Master& m, const AppId& id, const Turn& turn) {
   for (const auto* task : turn.stopped)
     if (!decided_.contains(task->spec.id)) ++unasked, example = task;
   if (unasked == 0) return;
-  bool all_moved = std::ranges::all_of(turn.stopped, [&](const auto* task) { return drained(t, *task); });
+  bool all_moved = std::ranges::all_of(turn.stopped, [&](const auto* task) { return decided_.contains(task->spec.id) || drained(t, *task); });
   for (const auto* task : turn.stopped) decided_.insert(task->spec.id);  // a later leader may carry it out
   if (!app) {
     if (!t.deploying.contains(id)) farm_.probe(Probe::removed_reaped);
@@ -337,7 +343,8 @@ void Judge::gave_up(const AgentId& agent) {
       }
 }
 
-void Judge::came_back(const Host& h) {
+void Judge::came_back(const Host& h, const Master& m) {
+  heard_in_[h.page.membership.id] = m.term->term.epoch;
   for (const auto& [id, record] : h.page.runs) away_.erase(id), called_down_.erase(id);
 }
 

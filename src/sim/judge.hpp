@@ -31,7 +31,7 @@ class Judge {
   void after_turn(Master& m);
   void term_sent(const Host& h, const TaskId& id);             ///< an agent ends a task because it was told to
   void gave_up(const AgentId& agent);                          ///< a leader counts an agent as lost
-  void came_back(const Host& h);                               ///< its registration was taken
+  void came_back(const Host& h, const Master& m);              ///< its registration was taken
   void counted_as_lost(const Master& m, const TaskId& id);     ///< because its agent did not list it
   void on_bus(Master& m, const std::vector<orchestrator::BusEvent>& events);
   // --- C7, C8, C12: what is served ---
@@ -68,6 +68,7 @@ class Judge {
   std::set<TaskId> decided_;                                   // tasks that are to go for a reason
   std::set<TaskId> given_up_;                                  // tasks that a leader gave up with their agent: others may have their place
   std::set<TaskId> called_down_;                               // whose node an operator gave up and that nobody has heard of since
+  std::map<AgentId, std::uint64_t> heard_in_;                  // the last epoch that it registered in
   std::set<TaskId> unawaited_;                                 // of these, those whose app was removed then: no removal waits for them
   std::set<TaskId> away_;                                      // of these, those whose host has not been heard of since
   std::map<TaskId, Millis> died_;

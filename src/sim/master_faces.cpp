@@ -36,7 +36,7 @@ void Master::on_register(std::size_t host, std::uint64_t connection, const link:
     f.note("{} refuses {}: {}", f.net.name(node), f.hosts[host]->label(), why);
     return refuse(why);
   }
-  f.judge.came_back(*f.hosts[host]);
+  f.judge.came_back(*f.hosts[host], *this);
   auto subscription = term->cluster.agent(*id)->subscription;
   auto pipe = f.net.open(node, f.hosts[host]->node);
   pipe->broken_at_reader = [&f, host, connection] { f.hosts[host]->on_refused(connection, "the stream broke"); };
