@@ -166,7 +166,13 @@ void Judge::check_rolling(const Master& m) {
         bool well = (p.spec.health_checks.empty() || p.answers(now)) && (p.spec.readiness_checks.empty() || now >= p.ready_from);
         serves += p.spec.app == app && well && record != h->page.runs.end() && record->second.goal == link::Goal::run;
       }
-    auto [at, fresh] = rolling_.try_emplace(id, serves >= least);
+    // One that has just started may answer before its leader can know: a promise is held of what it knew when it began.
+    std::size_t known = 0;
+    for (const auto* task : m.term->cluster.tasks_of(app)) {
+      bool well = task->status.healthy.value_or(task->spec.health_checks.empty());
+      known += task->goal == link::Goal::run && task->status.state == TaskState::running && task->status.ready && well;
+    }
+    auto [at, fresh] = rolling_.try_emplace(id, serves >= least && known >= least);
     if (disturbed_.contains(app)) at->second = false;
     if (at->second && serves < least) return farm_.fail("C11", fmt::format("{} of {} answer during a rolling deployment, at least {} must", serves, app, least));
   }

@@ -3,7 +3,7 @@ import time
 
 import machines
 import rolling
-from hosts import LOG, LONG, MASTERS, NODES, SLACK, Load, api, call, get, healthy, leader, master, reachable, remove, settled, started, tasks, wait
+from hosts import LOG, LONG, MASTERS, NODES, SLACK, Load, api, call, get, healthy, leader, master, native, reachable, remove, settled, started, tasks, wait
 from machines import HOSTS, ssh
 
 
@@ -88,6 +88,10 @@ def test_the_leaders_host_frozen_while_its_zookeeper_follows():
     frozen_or_cut("follower", 5, lambda h: machines.freeze(h, True), lambda h: machines.freeze(h, False))
 
 
+def test_the_leaders_host_frozen_while_its_zookeeper_leads():
+    frozen_or_cut("leader", 8, lambda h: machines.freeze(h, True), lambda h: machines.freeze(h, False))
+
+
 def test_the_leader_hands_over():
     before, old = started(), leader()
     with Load() as load:
@@ -167,6 +171,28 @@ def test_a_docker_engine_restarts():
     wait("all tasks are healthy", healthy, 60)
     assert started() == before
     assert not load.failures, load.said()
+
+
+def test_an_agent_killed_in_the_middle_of_launches_and_of_kills():
+    """Every task is there once and no more, and those that were to go have gone."""
+    before, node = started(), NODES[0]
+    here = {"constraints": [["hostname", "CLUSTER", node.name]]}
+    stubborn = "exec sh -c 'trap \"\" TERM; while :; do sleep 0.5; done' zigzag"  # TERM takes its whole grace
+    there = lambda: int(ssh(node, "pgrep -fc '[z]igzag'", check=False).stdout or 0)  # noqa: E731
+    with Load() as load:
+        for instances in (4, 8, 3, 6, 1):  # up: in the midst of launches; down: of kills
+            native("midway", stubborn, instances=instances, **here)
+            time.sleep(0.05 * instances)
+            ssh(node, "systemctl kill -s KILL croft-node")
+            wait("it is heard again", lambda: reachable(node), 30)
+            settled()
+            wait(f"{instances} run", lambda n=instances: len(tasks("/midway")) == n and all(t["state"] == "TASK_RUNNING" for t in tasks("/midway")), 30)
+            wait(f"there are {instances} processes", lambda n=instances: there() == n, 20)
+    print(f"    {load.said()}")
+    assert not load.failures, load.said()
+    assert started() == before
+    remove("midway")
+    wait("nothing is left", lambda: there() == 0, 20)
 
 
 def test_each_role_dies_of_a_fault():

@@ -21,7 +21,7 @@ import machines  # noqa: E402
 import rolling  # noqa: E402
 import stores  # noqa: E402
 import strangers  # noqa: E402
-from hosts import APP, LOG, MASTERS, NODES, SLACK, Load, api, call, console, croft, get, healthy, leader, master, reachable, settled, tasks, wait  # noqa: E402
+from hosts import APP, LOG, MASTERS, NODES, SLACK, Load, api, call, console, croft, get, healthy, leader, master, native, reachable, settled, tasks, wait  # noqa: E402
 from machines import HOSTS, ssh  # noqa: E402
 
 SERVICE = "_fibonacci-service._tcp.marathon.mesos."
@@ -194,7 +194,7 @@ def test_a_native_task_outlives_its_agent():
 
 def test_a_node_cut_off_and_healed_in_time_keeps_its_tasks():
     before = sorted(t["id"] for t in tasks())
-    with Load() as load:
+    with Load(repeat=True) as load:
         machines.cut(NODES[2])
         try:
             time.sleep(3)  # less than any time-out for agents
@@ -204,7 +204,29 @@ def test_a_node_cut_off_and_healed_in_time_keeps_its_tasks():
         wait("all tasks are healthy", healthy, 30)
         load.go_on(1)
     print(f"    {load.said()}")
+    assert not load.failures, load.said()
     assert sorted(t["id"] for t in tasks()) == before
+
+
+def test_a_node_cut_off_beyond_its_time_is_replaced_and_comes_back():
+    """What it had is started elsewhere; back with all of it, what is too much goes."""
+    native("beyond", "exec sleep 23456", instances=3)
+    settled()
+    away = HOSTS[tasks("/beyond")[0]["host"]]
+    with Load(APP + "/1", "1", repeat=True) as load:  # of a number for which no instance asks another: those ask by names, which know the host until its time is over
+        machines.cut(away)
+        try:
+            wait("three run elsewhere", lambda: sum(t["host"] != away.name and t["state"] == "TASK_RUNNING" for t in tasks("/beyond")) == 3, 60)
+        finally:
+            machines.heal(away)
+        wait("the node is heard again", lambda: reachable(away), 30)
+        wait("three and no more run", lambda: len(tasks("/beyond")) == 3 and all(t["state"] == "TASK_RUNNING" for t in tasks("/beyond")), 30)
+        wait("all tasks are healthy", healthy, 30)
+    print(f"    {load.said()}")
+    assert not load.failures, load.said()
+    master("DELETE", "/v2/apps/beyond?force=true")
+    settled()
+    wait("no process of it is left", lambda: all(not ssh(n, "pgrep -f '^sleep 23456'", check=False).stdout for n in NODES), 20)
 
 
 def test_a_node_without_power_comes_back():
