@@ -18,7 +18,7 @@ struct Proposal::Body {
   std::shared_ptr<Deployment> deployment;
   std::vector<DeploymentId> cancelled;
   std::map<AppId, std::string> abandoned;  ///< removals among the cancelled ones that nothing undoes: app and version
-  std::map<TaskId, AgentId> abandoned_kills;  ///< their tasks, whose kill stands in the batch, and where they are
+  std::vector<TaskId> abandoned_kills;     ///< their tasks, whose kill stands in the batch
   std::set<AppId> reset_backoff;
   std::string origin, path;
   bool announce = false;

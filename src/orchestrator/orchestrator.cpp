@@ -184,7 +184,7 @@ void Orchestrator::Impl::abandon(const std::vector<DeploymentId>& cancelled, con
       for (const auto* task : cluster.tasks_of(app)) {
         if (is_terminal(task->status.state) || task->spec.app_version > gone.version || kills.contains(task->spec.id)) continue;
         proposal.batch.put["kills/" + task->spec.id.str()] = kill_record(task->agent, now);
-        body.abandoned_kills.emplace(task->spec.id, task->agent);
+        body.abandoned_kills.push_back(task->spec.id);
       }
     }
   }
@@ -197,7 +197,7 @@ void Orchestrator::Impl::apply_abandoned(const Proposal::Body& body, Now now) {
     for (const auto* task : cluster.tasks_of(app))
       if (!is_terminal(task->status.state) && task->spec.app_version <= version) stop_task(*task, now, true);
   }
-  for (const auto& [id, agent] : body.abandoned_kills)  // ended while this was being stored
+  for (const auto& id : body.abandoned_kills)  // ended while this was being stored
     if (!kills.contains(id)) background.remove.push_back("kills/" + id.str());
 }
 

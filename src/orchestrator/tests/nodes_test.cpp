@@ -120,6 +120,16 @@ TEST(DrainedNode, TakenBackItKeepsWhatIsThere) {
   EXPECT_EQ(f.tasks(a).size(), 2u) << "what was started meanwhile and is too many has gone";
 }
 
+/// The host is silent beyond its time; a task that it has.
+TaskId task_of_lost(Farm& f, const std::string& host) {
+  TaskId task;
+  for (const auto* t : f.tasks(a))
+    if (f.host_of(*t) == host) task = t->spec.id;
+  f.silent(host);
+  f.pass(Millis(11'000));
+  return task;
+}
+
 TEST(NodeDown, ItsTasksAreReplacedAtOnceAndItIsForgotten) {
   auto f = on_hosts(3, 3, R"(,"unreachableStrategy":"disabled")");
   f.silent("h1");
@@ -140,11 +150,7 @@ TEST(NodeDown, ItsTasksAreReplacedAtOnceAndItIsForgotten) {
 
 TEST(NodeDown, ThatItsTasksLiveAfterAllIsTold) {
   auto f = on_hosts(2, 2, R"(,"unreachableStrategy":"disabled")");
-  TaskId victim;
-  for (const auto* t : f.tasks(a))
-    if (f.host_of(*t) == "h1") victim = t->spec.id;
-  f.silent("h1");
-  f.pass(Millis(11'000));
+  auto victim = task_of_lost(f, "h1");
   ASSERT_TRUE(set(f, "h1", NodeMode::down));
   f.pass(Millis(1'000));
   auto told_of = [&] {
@@ -160,11 +166,7 @@ TEST(NodeDown, ThatItsTasksLiveAfterAllIsTold) {
 
 TEST(NodeDown, AKillOfOneOfItsTasksWaitsForIt) {
   auto f = on_hosts(2, 2, R"(,"unreachableStrategy":"disabled")");
-  TaskId victim;
-  for (const auto* t : f.tasks(a))
-    if (f.host_of(*t) == "h1") victim = t->spec.id;
-  f.silent("h1");
-  f.pass(Millis(11'000));
+  auto victim = task_of_lost(f, "h1");
   f.core().kill_tasks({victim}, f.now);
   f.turn();
   ASSERT_TRUE(set(f, "h1", NodeMode::down));
