@@ -11,6 +11,7 @@
 
 #include "base/files.hpp"
 #include "base/text.hpp"
+#include "discovery/networks.hpp"
 #include "settings.hpp"
 
 namespace croft {
@@ -116,7 +117,7 @@ class Checker {
     if (s_.instance.empty()) wrong("instance", "'instance' must not be empty");
     if (!s_.docker_config.empty() && !s_.docker_config.starts_with('/')) wrong("docker_config", "'docker_config' is a path that begins with /: '{}'", s_.docker_config);
     if (!s_.docker_socket.starts_with('/')) wrong("docker_socket", "'docker_socket' is a path that begins with /: '{}'", s_.docker_socket);
-    for (const auto& path : s_.allow_host_paths)
+    for (const auto& path : s_.host_paths())
       if (!path.starts_with('/')) wrong("allow_host_paths", "'allow_host_paths' are paths that begin with /: '{}'", path);
   }
 
@@ -126,6 +127,8 @@ class Checker {
     if (s_.dns_ttl > 604'800) wrong("dns_ttl", "'dns_ttl' is in seconds, at most a week: {}", s_.dns_ttl);
     for (const auto& r : s_.resolvers)
       if (!is_address(r.substr(0, r.rfind(':'))) && !is_address(r)) wrong("resolvers", "'resolvers' must be IPv4 addresses: '{}'", r);
+    for (const auto& n : s_.dns_clients)
+      if (!discovery::Network::parse(n)) wrong("dns_clients", "'dns_clients' must be networks such as \"203.0.113.0/24\": '{}'", n);
     for (const auto& e : s_.elasticsearch)
       if (!net::Url::parse(e)) wrong("elasticsearch", "'elasticsearch' must be addresses such as \"http://log1:9200\": '{}'", e);
     if (s_.session_timeout_ms < 1000 || s_.session_timeout_ms > 60'000)

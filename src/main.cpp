@@ -117,7 +117,8 @@ int dev(const cli::DevOptions& o) {
   s.bridge = o.bridge_address.empty() ? find_bridge() : o.bridge_address;
   s.instance = "croft-dev";
   s.auth = "none";
-  for (const char* folder : {"/tmp", "/var/tmp"}) s.allow_host_paths.emplace_back(folder);  // one's own machine
+  if (!s.allow_host_paths) s.allow_host_paths = s.host_paths();
+  for (const char* folder : {"/tmp", "/var/tmp"}) s.allow_host_paths->emplace_back(folder);  // one's own machine
   if (!o.config_file.empty())
     if (auto ok = read_settings(o.config_file, s); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::usage;
   if (auto ok = make_dirs(s.data, 0755); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::failed;

@@ -101,7 +101,7 @@ TaskPolicy policy_of(const Settings& s) {
   auto users = s.allow_users.value_or(s.logins() ? std::vector<std::string>{} : std::vector<std::string>{"*"});
   auto check_ports = s.allow_check_ports;
   if (!check_ports && s.logins()) check_ports.emplace();
-  return {s.allow_privileged, s.allow_host_paths, s.allow_docker_parameters, std::move(users), s.policies, std::move(check_ports)};
+  return {s.allow_privileged, s.host_paths(), s.allow_docker_parameters, std::move(users), s.policies, std::move(check_ports)};
 }
 
 // --- master ---
@@ -162,6 +162,7 @@ class MasterRole final : public Role {
     if (!made) return fail(std::move(made).error());
     auto pool = host_.io.get_executor();
     auto settings = options();
+    settings.policy = policy_of(s);
     if (auto ok = prepare_access(settings); !ok) return ok;
     // ZooKeeper's disks and wires are other people's; a master's own disk has the keys beside the store anyway.
     if (access_.files && !s.zookeeper.empty()) made->store = coordination::sealed_store(std::move(made->store), keys());
@@ -170,6 +171,7 @@ class MasterRole final : public Role {
     orchestrator::MarathonOptions marathon{.base_url = (host_.security ? "https://" : "http://") + advertised, .leader = advertised, .policy = policy_of(s)};
     orchestrator::add_marathon_routes(*router, leader_, marathon);
     leader_->add_link_routes(*router);
+    leader_->add_exec_routes(*router);
     orchestrator::add_secret_routes(*router, leader_, leader_, keys());
     if (host_.security) {
       orchestrator::add_access_routes(*router, leader_, access_);
@@ -315,7 +317,7 @@ class NodeRole final : public Role {
     o.dns_url = fmt::format("http://{}:{}", s.ip, s.discovery_port);
     if (!s.bridge.empty()) o.bridge_dns_url = fmt::format("http://{}:{}", s.bridge, s.discovery_port);
     o.bridge = s.bridge;
-    o.fetch_paths = s.allow_fetch_paths.value_or(s.logins() ? s.allow_host_paths : std::vector<std::string>{"/"});
+    o.fetch_paths = s.allow_fetch_paths.value_or(s.logins() ? s.host_paths() : std::vector<std::string>{"/"});
     std::unique_ptr<agent::Runtime> docker;
     if (s.docker) docker = agent::make_docker_runtime(host_.io.get_executor(), docker_options(s, o));
     agent::NativeOptions native;
@@ -420,6 +422,7 @@ class DnsRole final : public Role {
     o.zone.ttl = s.dns_ttl;
     o.zone.server_addresses = {s.ip};
     o.dns.resolvers = s.resolvers;
+    o.dns.clients = s.dns_clients;
     o.dns.listen.push_back({s.bind, s.dns_port, false});
     if (!s.bridge.empty() && s.bind != "0.0.0.0") {
       if (s.ip.starts_with("127.")) o.bridge = s.bridge;
@@ -494,6 +497,12 @@ Status Listeners::add(const std::string& name, const std::vector<std::string>& a
   options.host_names = host_.host_names;
   options.near = near;
   options.denied = denied_;
+  if (!denied_ && host_.security && s.logins()) {
+    if (!refusals_) refusals_ = std::make_shared<RefusalReporter>(host_.io.get_executor(), masters_of(host_), hostname_of(host_));
+    options.denied = [reporter = refusals_, port](const secure::Caller& caller, const net::Request& request, const std::string& reason) {
+      reporter->tell(caller.who.str(), caller.source, fmt::format("{} {} on {}", request.method, request.path, port), reason, system_now().mono);
+    };
+  }
   gate::Gate(std::move(options)).add(*router, faces.at(name));
   net::ServerOptions serving;
   serving.name = name;
@@ -511,6 +520,7 @@ Status Listeners::add(const std::string& name, const std::vector<std::string>& a
 }
 
 asio::awaitable<void> Listeners::stop() {
+  if (refusals_) refusals_->stop();
   for (auto& server : servers_) co_await server->stop(std::chrono::milliseconds(500));
 }
 

@@ -15,6 +15,7 @@
 #include "base/metrics.hpp"
 #include "net/http_server.hpp"
 #include "settings.hpp"
+#include "refusals.hpp"
 
 namespace croft {
 
@@ -62,7 +63,8 @@ class Listeners {
 
  private:
   Host host_;
-  Denied denied_;
+  Denied denied_;                                   ///< nothing: the masters hear of it
+  std::shared_ptr<RefusalReporter> refusals_;
   std::vector<std::shared_ptr<net::HttpServer>> servers_;
 };
 

@@ -199,6 +199,7 @@ Status read_settings(const std::filesystem::path& file, Settings& s) {
   k.take<std::string>("zookeeper_tree", s.zookeeper_tree);
   k.take<std::int64_t>("session_timeout_ms", s.session_timeout_ms);
   k.take("resolvers", s.resolvers);
+  k.take("dns_clients", s.dns_clients);
   k.take("elasticsearch", s.elasticsearch);
   k.take("attributes", s.attributes);
   for (auto [key, port] : {std::pair<std::string_view, std::uint16_t*>{"marathon_port", &s.marathon_port}, {"mesos_port", &s.mesos_port}, {"agent_port", &s.agent_port},

@@ -33,12 +33,14 @@ struct Settings {
   std::string domain = "mesos";
   std::uint32_t dns_ttl = 1;
   std::vector<std::string> resolvers;
+  std::vector<std::string> dns_clients;              ///< networks ("203.0.113.0/24") whose questions for other names than the farm's are passed on, beside loopback and private ones
   std::string bridge;                                ///< address of the container bridge; "": none
   std::string docker_socket = "/var/run/docker.sock";
   std::string docker_config;                         ///< a docker configuration (config.json) with the node's logins at registries; "": none
   bool docker = true;
   bool allow_privileged = false;                     ///< what Docker manifests may ask for; see model/task_policy.hpp
-  std::vector<std::string> allow_host_paths{"/srv", "/mnt", "/data"}, allow_docker_parameters;
+  std::optional<std::vector<std::string>> allow_host_paths;  ///< folders of a host that containers may mount; default: /srv, /mnt and /data where nobody logs in, else none
+  std::vector<std::string> allow_docker_parameters;
   std::optional<std::vector<std::string>> allow_fetch_paths;  ///< folders of a host that artifacts (fetch, uris) may come from; default: all where nobody logs in, else allow_host_paths
   std::optional<std::vector<std::string>> allow_users;  ///< default: all where nobody logs in, else none
   std::optional<std::vector<std::string>> allow_check_ports;  ///< ports of a node, beside an app's own, that health checks may ask; default: all where nobody logs in, else none
@@ -65,6 +67,7 @@ struct Settings {
   std::vector<TaskPolicy::Group> policies;         ///< what admins of a group may ask of Docker beyond the rest
 
   [[nodiscard]] bool logins() const { return auth != "none"; }
+  [[nodiscard]] std::vector<std::string> host_paths() const { return allow_host_paths.value_or(logins() ? std::vector<std::string>{} : std::vector<std::string>{"/srv", "/mnt", "/data"}); }
   /// One of tls_cert, tls_key, tls_ca, or its default.
   [[nodiscard]] std::filesystem::path certificate_file() const { return tls_cert.empty() ? cluster_folder / "host.pem" : tls_cert; }
   [[nodiscard]] std::filesystem::path key_file() const { return tls_key.empty() ? cluster_folder / "host.key" : tls_key; }

@@ -116,6 +116,8 @@ Result<Decisions> AgentCore::on_down(const link::Down& record, Now) {
     auto [at, fresh] = secrets_.try_emplace(secret->name);
     if (fresh || !(at->second == secret->value)) out.secrets.push_back(secret->name);
     at->second = secret->value;
+  } else if (const auto* exec = std::get_if<link::Exec>(&record)) {
+    out.exec.push_back(*exec);
   } else if (const auto* h = std::get_if<link::Heartbeat>(&record)) {
     if (in_step_ && h->n != n_) return fail(Errc::conflict, "the leader is at delta {}, this agent at {}", h->n, n_);
     if (h->commit > membership_.commit) membership_.commit = h->commit, out.persist = true;

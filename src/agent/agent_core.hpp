@@ -28,6 +28,7 @@ struct Decisions {
   std::vector<std::pair<TaskId, link::Goal>> goals;  ///< now drain or kill
   std::vector<TaskId> forget;             ///< terminal and acknowledged: the record may go
   std::vector<std::string> secrets;       ///< known only now, or with another value: launches may wait for them, files in running tasks follow
+  std::vector<link::Exec> exec;           ///< commands to run inside tasks, once
   bool persist = false;                   ///< membership changed: to disk before anything else of this is done
   bool report = false;                    ///< the leader should hear from us soon
 };

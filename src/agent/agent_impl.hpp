@@ -52,6 +52,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   asio::awaitable<void> collect();
   asio::awaitable<void> docker_loop();
   bool carry_out(Decisions decisions);
+  void start_exec(const link::Exec& order);
 
   // --- tasks (agent_runs.cpp) ---
   Runtime& runtime_of(const Run& run) { return run.launch.spec.docker && docker ? *docker : *native; }
@@ -103,6 +104,7 @@ struct AgentService::Impl : std::enable_shared_from_this<AgentService::Impl> {
   Spawner spawner;                                  // any thread
   net::BlockingPool blocking{4};
   net::HttpClient client;
+  std::shared_ptr<net::HttpClient> exec_client;     // of commands inside tasks, which outlive nothing but this
   AgentCore core{Membership{}};                     // strand
   std::map<TaskId, RunPtr> runs;                    // strand
   /// Runs that were forgotten a moment ago, oldest first, and when. A task may live and be forgotten between two looks of the log shipper.

@@ -26,13 +26,13 @@ namespace {
 
 constexpr std::chrono::milliseconds probe_first{30};
 
-/// Port that a check asks: its own number, or that of the port at its index.
-std::uint16_t port_of(const HealthCheck& c, const TaskSpec& spec) {
-  if (c.port) return *c.port;
+/// Port that a check asks: its own number, or that of the port at its index; and whether it is the container's, at whose own address it is then.
+std::pair<std::uint16_t, bool> port_of(const HealthCheck& c, const TaskSpec& spec) {
+  if (c.port) return {*c.port, false};
   auto index = c.port_index.value_or(0);
-  if (index >= spec.ports.size()) return 0;
+  if (index >= spec.ports.size()) return {0, false};
   const auto& p = spec.ports[index];
-  return p.host_port ? p.host_port : p.container_port;
+  return p.host_port ? std::pair(p.host_port, false) : std::pair(p.container_port, true);
 }
 
 }  // namespace
@@ -82,7 +82,7 @@ asio::awaitable<Status> AgentService::Impl::launch(RunPtr run) {
     if (!owner) *result = fail(std::move(owner).error());
     else if (*owner && ::chown(run->launch.sandbox.c_str(), (*owner)->uid, (*owner)->gid) != 0) *result = fail_errno("chown " + run->launch.sandbox.string());
     for (const auto& artifact : run->launch.spec.fetch)
-      if (*result) *result = fetch(artifact, run->launch.sandbox, options.work_dir / "cache", {.as = *owner, .host_paths = options.fetch_paths});
+      if (*result) *result = fetch(artifact, run->launch.sandbox, options.work_dir / "cache", {.as = *owner, .host_paths = options.fetch_paths, .sandboxes = options.work_dir / "slaves"});
   };
   co_await blocking.run(prepare_folders);
   if (!*result) co_return *result;
@@ -372,7 +372,7 @@ asio::awaitable<void> AgentService::Impl::watch_health(RunPtr run, std::size_t i
   auto check = run->checks[index].check();
   check.interval = std::max(check.interval, Millis(1000));  // 0 was taken by earlier builds
   check.timeout = std::max(check.timeout, Millis(1000));
-  auto port = port_of(check, run->launch.spec);
+  auto [port, inside] = port_of(check, run->launch.spec);
   // Until the first success the pace is quick: a task that is up is in rotation at once, and failures inside the grace count for nothing.
   auto pause = std::min<std::chrono::milliseconds>(probe_first, check.interval);
   for (bool passed_once = false; !stopping && !run->over;) {
@@ -386,8 +386,10 @@ asio::awaitable<void> AgentService::Impl::watch_health(RunPtr run, std::size_t i
       result.passed = code && *code == 0;
       if (!result.passed) result.cause = code ? fmt::format("the command exited with {}", *code) : code.error().context;
     } else {
-      auto host = options.info.ip;
-      result = co_await probe(host, port, check);
+      const auto* held = core.task(run->launch.spec.id);
+      auto host = inside ? (held && held->status.container_ip ? *held->status.container_ip : "") : options.info.ip;
+      if (host.empty() || port == 0) result.cause = "the task has no port that can be asked";
+      else result = co_await probe(host, port, check);
     }
     if (stopping || run->over) break;
     auto& machine = run->checks[index];

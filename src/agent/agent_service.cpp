@@ -9,6 +9,7 @@
 #include "agent/agent_impl.hpp"
 #include "agent/cgroups.hpp"
 #include "agent/collector.hpp"
+#include "agent/exec_session.hpp"
 #include "base/text.hpp"
 #include "model/link_json.hpp"
 
@@ -40,9 +41,11 @@ Resources discover_resources(const fs::path& work_dir, const std::string& cgroup
 }
 
 AgentService::Impl::Impl(asio::any_io_executor p, AgentOptions o, std::unique_ptr<Runtime> n, std::unique_ptr<Runtime> d, Metrics& m)
-    : pool(p), strand(asio::make_strand(p)), options(std::move(o)), membership_file(options.work_dir), native(std::move(n)), docker(std::move(d)), spawner(options.executor), client(p), metrics(m),
+    : pool(p), strand(asio::make_strand(p)), options(std::move(o)), membership_file(options.work_dir), native(std::move(n)), docker(std::move(d)), spawner(options.executor), client(p), exec_client(std::make_shared<net::HttpClient>(p)), metrics(m),
       launched(m.counter("croft_agent_launches_total", "Tasks started.")), ended(m.counter("croft_agent_ends_total", "Tasks ended.")),
-      reports(m.counter("croft_agent_reports_total", "Reports sent to the leader.")) {}
+      reports(m.counter("croft_agent_reports_total", "Reports sent to the leader.")) {
+  options.info.exec = true;
+}
 
 Status AgentService::Impl::recover() {
   if (auto made = make_dirs(options.work_dir / "runs", 0755); !made) return made;
@@ -129,6 +132,7 @@ bool AgentService::Impl::carry_out(Decisions decisions) {
   }
   for (const auto& [id, goal] : decisions.goals) set_goal(id, goal);
   for (const auto& id : decisions.forget) forget(id);
+  for (const auto& order : decisions.exec) start_exec(order);
   if (!decisions.secrets.empty()) {
     changed_secrets.insert(decisions.secrets.begin(), decisions.secrets.end());
     secrets_signal->notify();
@@ -136,6 +140,18 @@ bool AgentService::Impl::carry_out(Decisions decisions) {
   }
   if (decisions.report) report_signal->notify();
   return true;
+}
+
+void AgentService::Impl::start_exec(const link::Exec& order) {
+  ExecSession session;
+  session.leader = *leader;
+  session.target = fmt::format("/croft/v1/agents/{}/exec/{}", core.membership().id, order.session);
+  session.stopping = [self = shared_from_this()] { return self->stopping.load(); };
+  auto at = runs.find(order.task);
+  if (at == runs.end() || at->second->over || !at->second->started) session.refused = fmt::format("task {} does not run", order.task);
+  else session.words = runtime_of(*at->second).inside(at->second->launch, order.command, order.terminal);
+  log::info("agent", "task={} session={} runs {}", order.task, order.session, order.command.empty() ? "" : order.command[0]);
+  net::spawn(pool, "exec", run_exec_session(pool, exec_client, std::move(session)));
 }
 
 asio::awaitable<bool> AgentService::Impl::follow(net::Origin master, bool pointed) {

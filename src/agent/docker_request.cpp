@@ -2,13 +2,21 @@
 
 #include <boost/json/serialize.hpp>
 
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 
 #include "agent/secret_files.hpp"
 #include "base/files.hpp"
 #include "base/json.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
+#include "model/task_policy.hpp"
 
 namespace croft::agent {
 
@@ -206,6 +214,7 @@ void limits(bj::object& host, const TaskSpec& spec) {
     host["CpuPeriod"] = 100'000;
     host["CpuQuota"] = std::max<std::int64_t>(*spec.cpus_limit * 100, 1000);
   }
+  host["PidsLimit"] = pids_default;
   auto memory = spec.mem_limit.value_or(spec.resources.mem);
   if (memory > 0) host["Memory"] = host["MemorySwap"] = bytes(memory);
   if (spec.mem_limit) host["MemoryReservation"] = bytes(spec.resources.mem);
@@ -242,7 +251,7 @@ bj::array volumes(const Launch& launch) {
 
 void network(Fields& f, const TaskSpec& spec, const DockerHost& host) {
   const auto& d = *spec.docker;
-  if (d.network == NetworkMode::host) f.host["NetworkMode"] = "host";
+  if (d.network == NetworkMode::host) f.host["NetworkMode"] = "host", f.host["CapDrop"] = bj::array{"NET_RAW"};  // there it would hear the host's own traffic
   else if (d.network == NetworkMode::none) f.host["NetworkMode"] = "none";
   else f.host["NetworkMode"] = d.network == NetworkMode::container ? d.network_name : "bridge";
   if (d.network == NetworkMode::bridge || d.network == NetworkMode::container) ports(f, spec, host);
@@ -276,8 +285,9 @@ Status secrets(Fields& f, const Launch& launch, const DockerHost& host, const Im
   for (const auto& m : plan.mounts) add_mount(f.host, (launch.secrets / m.folder).string(), m.target);
   auto& limits = f.host["Ulimits"];
   if (!limits.is_array()) limits = bj::array{};
-  bool has_core = std::any_of(limits.as_array().begin(), limits.as_array().end(), [](const bj::value& l) { return json::text(l, "Name") == "core"; });
-  if (!has_core) limits.as_array().push_back(bj::object{{"Name", "core"}, {"Soft", 0}, {"Hard", 0}});
+  auto& all = limits.as_array();
+  all.erase(std::remove_if(all.begin(), all.end(), [](const bj::value& l) { return json::text(l, "Name") == "core"; }), all.end());
+  all.push_back(bj::object{{"Name", "core"}, {"Soft", 1}, {"Hard", 1}});  // 1 and not 0: with 0 the kernel still writes into a pipe, where core_pattern names one
   if (plan.env.empty()) return {};
   add_mount(f.host, host.executor, executor_inside);
   // As the Engine does: an entry point that is given takes the image's words with it.
@@ -374,14 +384,32 @@ std::string registry_key(std::string_view key) {
   return key == "index.docker.io" || key == "registry-1.docker.io" ? "docker.io" : std::string(key);
 }
 
-/// What one docker configuration says of a registry; errors call it `name`.
-Result<std::optional<std::string>> auth_in(const std::filesystem::path& file, const std::string& name, const std::string& registry) {
-  constexpr std::size_t config_max = 1 << 20;
-  auto text = read_file(file, config_max);
-  if (!text) return fail(std::move(text).error());
-  auto parsed = json::parse(*text);
+constexpr std::size_t config_max = 1 << 20;
+
+/// A file that an artifact may have brought: no link is followed to it. Nothing: there is none.
+Result<std::optional<std::string>> read_in_sandbox(const std::filesystem::path& sandbox, const char* name) {
+  Fd folder(::open(sandbox.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  open_how how{};
+  how.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  Fd fd(folder.valid() ? static_cast<int>(::syscall(SYS_openat2, folder.get(), name, &how, sizeof how)) : -1);
+  if (!fd.valid() && (errno == ENOENT || errno == ENOTDIR)) return std::nullopt;
+  struct stat st{};
+  if (!fd.valid() || ::fstat(fd.get(), &st) != 0) return fail_errno(name);
+  if (!S_ISREG(st.st_mode)) return std::nullopt;
+  if (st.st_size > static_cast<off_t>(config_max)) return fail(Errc::too_large, "{}: larger than {} bytes", name, config_max);
+  std::string text(static_cast<std::size_t>(st.st_size), '\0');
+  auto n = ::pread(fd.get(), text.data(), text.size(), 0);
+  if (n < 0) return fail_errno(name);
+  text.resize(static_cast<std::size_t>(n));
+  return text;
+}
+
+/// What one docker configuration says of a registry; errors call it `name`. `old`: the form of .dockercfg.
+Result<std::optional<std::string>> auth_in(std::string_view text, const std::string& name, bool old, const std::string& registry) {
+  auto parsed = json::parse(text);
   if (!parsed || !parsed->is_object()) return fail(Errc::invalid, "{}: not a docker configuration{}", name, parsed ? "" : ": " + parsed.error().context);
-  const auto* auths = file.filename() == ".dockercfg" ? &*parsed : json::find(*parsed, "auths");
+  const auto* auths = old ? &*parsed : json::find(*parsed, "auths");
   if (!auths || !auths->is_object()) return std::nullopt;
   for (const auto& [key, entry] : auths->get_object()) {
     if (registry_key(key) != registry || !entry.is_object()) continue;
@@ -407,13 +435,18 @@ Result<std::optional<std::string>> auth_in(const std::filesystem::path& file, co
 
 Result<std::optional<std::string>> registry_auth(const std::filesystem::path& sandbox, const ImageName& image, const std::filesystem::path& own) {
   for (const char* name : {".docker/config.json", ".dockercfg"}) {
-    std::error_code ec;
-    if (!std::filesystem::is_regular_file(sandbox / name, ec)) continue;
-    if (auto found = auth_in(sandbox / name, name, image.registry); !found || *found) return found;
+    auto text = read_in_sandbox(sandbox, name);
+    if (!text) return fail(std::move(text).error());
+    if (!*text) continue;
+    if (auto found = auth_in(**text, name, std::string_view(name) == ".dockercfg", image.registry); !found || *found) return found;
   }
-  std::error_code ec;
-  if (own.empty() || (!std::filesystem::exists(own, ec) && !ec)) return std::nullopt;  // told at the start
-  return auth_in(own, own.string(), image.registry);
+  auto text = own.empty() ? Result<std::string>(fail(Errc::not_found, "")) : read_file(own, config_max);
+  if (!text) return std::nullopt;  // told at the start
+  auto found = auth_in(*text, own.string(), own.filename() == ".dockercfg", image.registry);
+  if (found) return found;
+  // The node's own: what it spoils is a login, not every pull of an image that needs none.
+  log::warn("agent", "{}", found.error().context);
+  return std::nullopt;
 }
 
 Status PullProgress::take(const bj::value& line) {

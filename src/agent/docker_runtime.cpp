@@ -9,6 +9,7 @@
 #include "agent/docker_engine.hpp"
 #include "agent/run_folder.hpp"
 #include "agent/usage.hpp"
+#include "agent/volume_folders.hpp"
 #include "base/files.hpp"
 #include "base/json.hpp"
 #include "base/log.hpp"
@@ -46,15 +47,17 @@ class DockerRuntime final : public Runtime {
     const auto& spec = launch.spec;
     if (auto problems = check_policy(*spec.docker, spec.volumes, policy_at(options_.policy, spec.app.str(), true)); !problems.empty()) co_return fail(Errc::forbidden, "{}", problems[0].words);
     if (auto problems = check_probes(spec.health_checks, own_ports(spec), policy_at(options_.policy, spec.app.str(), true)); !problems.empty()) co_return fail(Errc::forbidden, "{}", problems[0].words);
-    if (auto ok = check_links(spec); !ok) co_return fail(std::move(ok).error());
-    if (auto ok = make_volume_folders(launch); !ok) co_return fail(std::move(ok).error());
     auto ready = co_await have_image(launch, progress);
     if (!ready) co_return fail(std::move(ready).error());
     auto host = options_.host;
     host.init = init_;
     auto own = co_await own_command(launch);
     if (!own) co_return fail(std::move(own).error());
-    auto body = create_request(launch, host, *own);
+    auto settled = settle_volumes(spec.volumes, launch.sandbox, policy_at(options_.policy, spec.app.str(), true).host_paths);
+    if (!settled) co_return fail(std::move(settled).error());
+    auto with_paths = launch;
+    with_paths.spec.volumes = std::move(*settled);
+    auto body = create_request(with_paths, host, *own);
     if (!body) co_return fail(std::move(body).error());
     auto name = container_of(spec);
     auto text = boost::json::serialize(*body);
@@ -76,6 +79,11 @@ class DockerRuntime final : public Runtime {
     std::vector<std::string> words{"/bin/sh", "-c", std::move(command)};
     if (has_variables(launch.spec)) words = with_secrets(std::move(words));
     co_return co_await engine_.exec(container_of(launch.spec), std::move(words), limit);
+  }
+
+  std::vector<std::string> inside(const Launch& launch, std::vector<std::string> command, const std::string& terminal) const override {
+    if (has_variables(launch.spec)) command = with_secrets(std::move(command));
+    return way_in(options_.host.executor, launch.run, std::move(command), terminal);
   }
 
   Usage usage(const Launch& launch) override {
@@ -138,24 +146,6 @@ class DockerRuntime final : public Runtime {
     if (!image) co_return fail(std::move(image).error());
     co_return image_command(*image);
   }
-  /// A link in a permitted folder must not lead out of it.
-  Status check_links(const TaskSpec& spec) const {
-    for (const auto& v : spec.volumes) {
-      if (!v.host_path.starts_with('/')) continue;
-      std::error_code ec;
-      auto real = fs::weakly_canonical(v.host_path, ec);
-      if (ec || !path_within(real.string(), options_.policy.host_paths)) return fail(Errc::forbidden, "volume {}: leads to {}, which may not be mounted", v.host_path, real.string());
-    }
-    return {};
-  }
-
-  static Status make_volume_folders(const Launch& launch) {
-    for (const auto& v : launch.spec.volumes)
-      if (!v.host_path.empty() && !v.host_path.starts_with('/'))
-        if (auto ok = make_dirs(launch.sandbox / v.host_path, 0777); !ok) return ok;
-    return {};
-  }
-
   asio::awaitable<Status> have_image(const Launch& launch, const Progress& progress) {
     const auto& image = launch.spec.docker->image;
     if (!launch.spec.docker->force_pull) {

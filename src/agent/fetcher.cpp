@@ -28,35 +28,51 @@ constexpr int redirects_max = 5;
 constexpr int file_too_large = 128 + 25;  // SIGXFSZ
 constexpr std::chrono::seconds helper_spare{60};
 
-/// Words before a helper's own that give it namespaces; none where that cannot be had. A shell is the first process there: to the first one the kernel sends no
-/// signal when a file gets too large.
-const std::vector<std::string>& apart() {
-  static const std::vector<std::string> words = [] {
-    std::vector<std::string> w{"unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", "\"$@\"; exit $?", "sh"};
-    auto probe = w;
-    probe.emplace_back("true");
-    auto ran = ::geteuid() == 0 ? run_program(std::move(probe), helper_spare) : Result<Ran>(std::in_place);
-    if (ran && ran->code == 0) return w;
-    if (::geteuid() == 0) log::warn("agent", "artifacts are brought without namespaces of their own: {}", ran ? std::string(trim(ran->said)) : ran.error().context);
-    return std::vector<std::string>{};
+/// In new namespaces: over all sandboxes stands an empty folder with the own one in it, held by a descriptor meanwhile, whose way there is as it was. The shell
+/// stays: to the first process of a namespace the kernel sends no signal when a file gets too large.
+constexpr const char* hiding = R"(all=$1 own=$2
+shift 2
+if [ -n "$all" ]; then
+  exec 9<"$own" && mount -t tmpfs -o mode=0711,size=64k,nosuid,nodev,noexec tmpfs "$all" && mkdir -p "$own" && mount -c --bind /proc/self/fd/9 "$own" && exec 9<&- || exit 125
+fi
+"$@"
+exit $?)";
+constexpr int not_hidden = 125;
+
+/// Words before a helper's own. Only root can have and needs them.
+std::vector<std::string> apart(const fs::path& sandboxes, const fs::path& own) {
+  if (::geteuid() != 0) return {};
+  return {"unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", hiding, "sh", sandboxes.string(), own.string()};
+}
+
+Status check_apart() {
+  static const Status known = [] {
+    auto words = apart({}, {});
+    if (words.empty()) return Status{};
+    words.emplace_back("true");
+    auto ran = run_program(std::move(words), helper_spare);
+    if (ran && ran->code == 0) return Status{};
+    return Status(fail(Errc::unavailable, "artifacts need namespaces of their own, which this node does not give: {}", ran ? std::string(trim(ran->said)) : ran.error().context));
   }();
-  return words;
+  return known;
 }
 
 /// Helpers of one fetch. Each writes at most so much to a file, and has the task's rights, not ours.
 class Helpers {
  public:
-  Helpers(const std::string& uri, const FetchRules& rules) : uri_(uri), rules_(rules) {}
+  Helpers(const std::string& uri, const FetchRules& rules, const fs::path& sandbox) : uri_(uri), rules_(rules), sandbox_(sandbox) {}
 
   /// The exit code; what was said is in said().
   Result<int> run(std::vector<std::string> words, int in = -1) {
-    auto all = apart();
+    if (auto ok = check_apart(); !ok) return fail(ok.error().code, "fetch {}: {}", uri_, ok.error().context);
+    auto all = apart(rules_.sandboxes, sandbox_);
     all.insert(all.end(), {"prlimit", fmt::format("--fsize={}", rules_.bytes_max), "--core=0"});
     if (rules_.as) all.insert(all.end(), {"setpriv", fmt::format("--reuid={}", rules_.as->uid), fmt::format("--regid={}", rules_.as->gid), "--clear-groups", "--no-new-privs", "--"});
     all.insert(all.end(), std::make_move_iterator(words.begin()), std::make_move_iterator(words.end()));
     auto ran = run_program(std::move(all), rules_.limit + helper_spare, nullptr, in);
     if (!ran) return fail(ran.error().code, "fetch {}: {}", uri_, ran.error().context);
     said_ = std::string(trim(ran->said));
+    if (ran->code == not_hidden) return fail(Errc::io, "fetch {}: other sandboxes cannot be hidden: {}", uri_, said_);
     if (ran->code == file_too_large) return fail(Errc::too_large, "fetch {}: larger than {} bytes", uri_, rules_.bytes_max);
     return ran->code;
   }
@@ -75,6 +91,7 @@ class Helpers {
  private:
   const std::string& uri_;
   const FetchRules& rules_;
+  const fs::path& sandbox_;
   std::string said_;
 };
 
@@ -107,21 +124,35 @@ Reach reach_of(const sockaddr* address) {
   if (address->sa_family == AF_INET) {
     auto ip = ntohl(reinterpret_cast<const sockaddr_in*>(address)->sin_addr.s_addr);
     auto in = [&](std::uint32_t net, int bits) { return (ip >> (32 - bits)) == (net >> (32 - bits)); };
-    if (in(0xa9fe0000, 16)) return Reach::link_local;
+    if (in(0xa9fe0000, 16) || ip == 0x646464c8 || ip == 0xc00000c0) return Reach::link_local;  // with the clouds' metadata that has other addresses
     return in(0, 8) || in(0x7f000000, 8) || in(0x0a000000, 8) || in(0xac100000, 12) || in(0xc0a80000, 16) || in(0x64400000, 10) ? Reach::inside : Reach::anywhere;
   }
   const auto& ip = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
-  if (IN6_IS_ADDR_V4MAPPED(&ip)) {
+  auto inner_at = [&](int at) {
     sockaddr_in inner{};
     inner.sin_family = AF_INET;
-    std::memcpy(&inner.sin_addr, ip.s6_addr + 12, 4);
+    std::memcpy(&inner.sin_addr, ip.s6_addr + at, 4);
     return reach_of(reinterpret_cast<const sockaddr*>(&inner));
-  }
-  if (IN6_IS_ADDR_LINKLOCAL(&ip)) return Reach::link_local;
+  };
+  static constexpr unsigned char nat64[12] = {0, 0x64, 0xff, 0x9b}, metadata[16] = {0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, 0x54};
+  if (IN6_IS_ADDR_V4MAPPED(&ip) || (IN6_IS_ADDR_V4COMPAT(&ip)) || std::memcmp(ip.s6_addr, nat64, sizeof nat64) == 0) return inner_at(12);
+  if (ip.s6_addr[0] == 0x20 && ip.s6_addr[1] == 0x02) return inner_at(2);  // 6to4
+  if (IN6_IS_ADDR_LINKLOCAL(&ip) || std::memcmp(ip.s6_addr, metadata, sizeof metadata) == 0) return Reach::link_local;
   return IN6_IS_ADDR_LOOPBACK(&ip) || IN6_IS_ADDR_UNSPECIFIED(&ip) || (ip.s6_addr[0] & 0xfe) == 0xfc ? Reach::inside : Reach::anywhere;
 }
 
 struct Place { std::string host, port, address; Reach reach = Reach::anywhere; };
+
+/// What curl and we read in one way: it has a language of its own for many URLs in one, and forgives what is none.
+bool is_plain(std::string_view url) {
+  return std::all_of(url.begin(), url.end(), [](char c) { return static_cast<unsigned char>(c) > 0x20 && static_cast<unsigned char>(c) < 0x7f && c != '\\' && c != '{' && c != '}' && c != '"' && c != '<' && c != '>' && c != '^' && c != '`' && c != '|'; });
+}
+
+bool is_host_or_address(std::string_view host) {
+  bool six = host.size() > 2 && host.starts_with('[') && host.ends_with(']');
+  constexpr std::string_view named = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_", numbered = "0123456789abcdefABCDEF:.";
+  return !host.empty() && (six ? host.substr(1, host.size() - 2).find_first_not_of(numbered) : host.find_first_not_of(named)) == std::string_view::npos;
+}
 
 /// The host of an http, https or ftp URL, and the address that is asked: looked up once, so that what was judged is what is asked.
 Result<Place> place_of(const std::string& uri, std::string_view url) {
@@ -135,6 +166,7 @@ Result<Place> place_of(const std::string& uri, std::string_view url) {
   bool has_port = colon != std::string_view::npos && rest.find(']', colon) == std::string_view::npos;
   place.host = std::string(rest.substr(0, has_port ? colon : rest.size()));
   place.port = has_port && colon + 1 < rest.size() ? std::string(rest.substr(colon + 1)) : scheme == "https" ? "443" : scheme == "ftp" ? "21" : "80";
+  if (!is_plain(url) || !is_host_or_address(place.host) || place.port.find_first_not_of("0123456789") != std::string::npos) return fail(Errc::invalid, "fetch {}: is not a URL", uri);
   auto name = place.host.starts_with('[') && place.host.ends_with(']') ? place.host.substr(1, place.host.size() - 2) : place.host;
   addrinfo want{}, *found = nullptr;
   want.ai_socktype = SOCK_STREAM;
@@ -174,7 +206,7 @@ Status download(Helpers& helpers, const fs::path& target) {
   for (int hop = 0; hop <= redirects_max; ++hop) {
     auto way = through_proxy() ? Result<std::vector<std::string>>(std::in_place) : way_to(uri, url, hop, first);
     if (!way) return fail(std::move(way).error());
-    std::vector<std::string> words{"curl", "-q", "-sSf", "--proto", hop == 0 ? "=http,https,ftp" : "=http,https", "--max-time", std::to_string(rules.limit.count()), "--max-filesize",
+    std::vector<std::string> words{"curl", "-q", "-sSf", "--globoff", "--proto", hop == 0 ? "=http,https,ftp" : "=http,https", "--max-time", std::to_string(rules.limit.count()), "--max-filesize",
                                    std::to_string(rules.bytes_max), "-w", "%{redirect_url}", "-o", target.string()};
     words.insert(words.end(), way->begin(), way->end());
     words.insert(words.end(), {"--", url});
@@ -256,7 +288,7 @@ Status extract(Helpers& helpers, const fs::path& file, const fs::path& into) {
 
 Status fetch(const Artifact& artifact, const fs::path& sandbox, const fs::path& cache, const FetchRules& rules) {
   const auto& uri = artifact.uri;
-  Helpers helpers(uri, rules);
+  Helpers helpers(uri, rules, sandbox);
   auto path = uri.substr(0, uri.find_first_of("?#"));
   auto name = path.substr(path.rfind('/') + 1);
   if (name.empty() || name == "." || name == "..") return fail(Errc::invalid, "fetch {}: has no file name", uri);

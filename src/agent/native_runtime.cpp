@@ -21,6 +21,14 @@
 
 namespace croft::agent {
 
+std::vector<std::string> way_in(const fs::path& executor, const fs::path& run, std::vector<std::string> command, const std::string& terminal) {
+  std::vector<std::string> words{executor.string(), "--enter", run.string()};
+  if (!terminal.empty()) words.insert(words.end(), {"--tty", terminal});
+  words.emplace_back("--");
+  std::move(command.begin(), command.end(), std::back_inserter(words));
+  return words;
+}
+
 Status write_exec_conf(const fs::path& run, const ExecPlan& plan) {
   std::string text;
   bool torn = false;
@@ -151,12 +159,17 @@ class NativeRuntime final : public Runtime {
   }
 
   asio::awaitable<Result<int>> run_inside(Launch launch, std::string command, Millis limit) override {
-    auto started = read_started(launch.run);
-    if (!started || process_start_ticks(started->pid) != started->ticks) co_return fail(Errc::not_found, "the task is not running");
     auto result = std::make_shared<Result<int>>(0);
-    std::function<void()> work = [this, launch, command, limit, pid = started->pid, result] { *result = enter(launch, command, limit, pid); };
+    std::function<void()> work = [words = inside(launch, {"/bin/sh", "-c", std::move(command)}, {}), limit, result] {
+      auto ran = run_program(words, limit);
+      *result = ran ? Result<int>(ran->code) : fail(std::move(ran).error());
+    };
     co_await pool_.run(work);
     co_return *result;
+  }
+
+  std::vector<std::string> inside(const Launch& launch, std::vector<std::string> command, const std::string& terminal) const override {
+    return way_in(options_.executor, launch.run, std::move(command), terminal);
   }
 
   Usage usage(const Launch& launch) override {
@@ -200,17 +213,6 @@ class NativeRuntime final : public Runtime {
     auto ok = write_file_atomic(file, seccomp_);
     seccomp_written_ = ok.has_value();
     return ok;
-  }
-
-  Result<int> enter(const Launch& launch, const std::string& command, Millis limit, int pid) const {
-    std::vector<std::string> words{options_.executor.string(), "--enter", std::to_string(pid), "--", "/bin/sh", "-c", command}, env;
-    auto variables = launch.spec.env;
-    if (!launch.secrets.empty())
-      for (const auto& line : read_secret_env(launch.secrets / "env")) variables[line.substr(0, line.find('='))] = line.substr(line.find('=') + 1);
-    for (const auto& [k, v] : variables) env.push_back(k + "=" + v);
-    auto ran = run_program(std::move(words), limit, &env);
-    if (!ran) return fail(std::move(ran).error());
-    return ran->code;
   }
 
   NativeOptions options_;

@@ -65,6 +65,8 @@ class Runtime {
   virtual asio::awaitable<Result<ExecPlan>> prepare(Launch launch, Progress progress) = 0;
   /// Runs a command inside the task; its exit code.
   virtual asio::awaitable<Result<int>> run_inside(Launch launch, std::string command, Millis limit) = 0;
+  /// A program of this host which runs a command inside the task, with no more than the task has, and ends as it does. `terminal`: "ROWSxCOLUMNS:TYPE"; "": none.
+  [[nodiscard]] virtual std::vector<std::string> inside(const Launch& launch, std::vector<std::string> command, const std::string& terminal) const = 0;
   virtual Usage usage(const Launch& launch) = 0;
   /// The container's own address, where it has one.
   virtual asio::awaitable<std::optional<std::string>> address(Launch launch) = 0;
@@ -80,6 +82,8 @@ class Runtime {
 
 /// A user of this host by name. Errors: invalid.
 Result<Owner> user_named(const std::string& name);
+/// croft-executor's words for Runtime::inside.
+std::vector<std::string> way_in(const std::filesystem::path& executor, const std::filesystem::path& run, std::vector<std::string> command, const std::string& terminal);
 /// Writes exec.conf. Errors: io.
 Status write_exec_conf(const std::filesystem::path& run, const ExecPlan& plan);
 

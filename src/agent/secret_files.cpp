@@ -157,14 +157,4 @@ void SecretFiles::remove_all() {
   for (auto folder = folder_; folder != "/run" && ::rmdir(folder.c_str()) == 0;) folder = folder.parent_path();
 }
 
-std::vector<std::string> read_secret_env(const fs::path& file) {
-  std::vector<std::string> out;
-  auto text = read_file(file, env_max);
-  if (!text) return out;
-  for (const auto& line : split(*text, '\0'))
-    if (!line.empty()) out.emplace_back(line);
-  ::explicit_bzero(text->data(), text->size());
-  return out;
-}
-
 }  // namespace croft::agent

@@ -55,7 +55,4 @@ class SecretFiles {
   std::mutex mutex_;
 };
 
-/// What stands in a task's file of variables. Nothing there: none.
-std::vector<std::string> read_secret_env(const std::filesystem::path& file);
-
 }  // namespace croft::agent

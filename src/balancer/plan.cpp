@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
+#include "model/acl.hpp"
 
 namespace croft::balancer {
 
@@ -166,7 +167,7 @@ class Planner {
 
   void add_rule(const AppId& app, const std::string& acl) {
     if (auto refused = banned_.rules.find(app); refused != banned_.rules.end() && refused->second == acl) return;
-    if (std::any_of(acl.begin(), acl.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; })) return left_out(app, "its rule is left out: it holds a control character");
+    if (auto ok = check_acl(acl); !ok) return left_out(app, "its rule is left out: it " + ok.error().context);
     auto backend = plan_.backends.find(backend_name(app, 0));
     if (backend == plan_.backends.end()) return;  // the app comes later, or has no port: Bamboo kept such rules too
     if (!backend->second.http) return left_out(app, "its rule is left out: HAPROXY_0_MODE says tcp, and rules are for HTTP");

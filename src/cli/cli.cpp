@@ -22,6 +22,7 @@ struct Arguments {
   AccountOptions account;
   SimOptions sim;
   DeployOptions deploy;
+  ExecOptions exec;
   ChangeOptions change;
   std::string app, deployment, node, query, version, acl, zoo_cfg;
   std::vector<std::string> tasks;
@@ -126,6 +127,15 @@ void add_farm_commands(CLI::App& root, Arguments& a, Action& chosen) {
   log->add_flag("-f,--follow", a.follow, "go on with new lines");
   log->add_option("-n,--lines", a.lines, "how many of the newest lines first")->capture_default_str()->check(CLI::Range(0, 10'000));
   log->add_option("--query", a.query, "only lines that match, in Lucene's syntax");
+  auto* inside = command(root, "exec", "a command inside a task that runs, with the task's own user, limits and files", chosen, [&a] { Session s(a.common); return exec(s, a.exec); },
+                         "croft exec /service/fibonacci\n          croft exec service_fibonacci.0c6c1d0e-... ps aux\n          tar c data | croft exec /shop/db tar x -C /tmp\n"
+                         "Without a command: a shell, on this terminal. Exit code: the command's own; 255 where the farm could not run it to its end.");
+  inside->add_option("task", a.exec.task, "a task, as croft task list shows it, or an app: one of its tasks")->required();
+  inside->add_option("command", a.exec.command, "the program and its words; everything after the task is the command's");
+  inside->add_flag("-t,--tty", a.exec.terminal, "a terminal for the command; without it only a shell has one");
+  inside->add_flag("-T,--no-tty", a.exec.no_terminal, "no terminal, for the shell neither");
+  inside->add_flag("-n,--no-stdin", a.exec.no_input, "the command reads nothing");
+  inside->positionals_at_end();
   auto* why = command(root, "explain", "why an app is not (fully) running, in sentences", chosen, [&a] { Session s(a.common); return explain(s, a.app); },
                       "croft explain /service/fibonacci");
   why->add_option("app", a.app, "the app, such as /service/fibonacci")->required();

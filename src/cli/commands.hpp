@@ -44,6 +44,14 @@ int deployment_rollback(Session& s, const std::string& id, const ChangeOptions& 
 int logs(Session& s, const std::string& app, bool follow, int lines, const std::string& query);
 int explain(Session& s, const std::string& app);
 
+struct ExecOptions {
+  std::string task;                       ///< its id, or an app's: then one of its tasks
+  std::vector<std::string> command;       ///< "": a shell
+  bool terminal = false, no_terminal = false, no_input = false;
+};
+/// The command's own exit code; 255 when the farm could not run it to its end.
+int exec(Session& s, const ExecOptions& o);
+
 struct AccountOptions {
   std::string name, label, path, who, host;
   std::vector<std::string> grants, roles;

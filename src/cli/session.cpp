@@ -114,11 +114,7 @@ boost::json::value Session::Answer::json() const {
   return std::move(*parsed);
 }
 
-Session::Answer Session::send(const std::string& base, std::string_view setting, std::string_view method, const std::string& target, std::string body) {
-  asio::io_context io;
-  net::ClientOptions options;
-  options.keep_alive = false;
-  net::HttpClient client(io.get_executor(), options);
+Session::Prepared Session::prepared(const std::string& base, std::string_view method, const std::string& target, std::string body) const {
   auto to = target_of(base, target, bundle_);
   net::Request request;
   request.method = method;
@@ -130,7 +126,16 @@ Session::Answer Session::send(const std::string& base, std::string_view setting,
   if (!authorization_.empty() && proved) request.headers.set("Authorization", authorization_);
   if (!body.empty()) request.headers.set("Content-Type", "application/json");
   request.body = std::move(body);
-  auto answer = wait_for(io, client.request(to.origin, std::move(request)));
+  return {std::move(to.origin), std::move(request)};
+}
+
+Session::Answer Session::send(const std::string& base, std::string_view setting, std::string_view method, const std::string& target, std::string body) {
+  asio::io_context io;
+  net::ClientOptions options;
+  options.keep_alive = false;
+  net::HttpClient client(io.get_executor(), options);
+  auto [origin, request] = prepared(base, method, target, std::move(body));
+  auto answer = wait_for(io, client.request(origin, std::move(request)));
   if (!answer) {
     auto code = answer.error().code == Errc::timeout ? timed_out : unreachable;
     throw Ended{code, fmt::format("no farm answers at {} ({}); is it up? {}", base, answer.error().context, setting), true};

@@ -61,12 +61,19 @@ class Session {
   Answer call_as(const std::string& user, const std::string& password, std::string_view method, const std::string& target, std::string body = {});
   /// The CAs that are trusted, as text; "" for the system's.
   [[nodiscard]] const std::string& bundle() const { return bundle_; }
+  /// A request to a master as call() makes it, for those who send it themselves.
+  struct Prepared {
+    net::Origin origin;
+    net::Request request;
+  };
+  Prepared prepare(std::string_view method, const std::string& target, std::string body = {}) const { return prepared(common_.url, method, target, std::move(body)); }
   Answer balancer(std::string_view method, const std::string& target, std::string body = {});
   [[nodiscard]] const Common& common() const { return common_; }
 
  private:
   /// `setting` names where `base` comes from, for the words of an error.
   Answer send(const std::string& base, std::string_view setting, std::string_view method, const std::string& target, std::string body);
+  Prepared prepared(const std::string& base, std::string_view method, const std::string& target, std::string body) const;
   Common common_;
   std::string bundle_, authorization_;
   std::optional<Login> kept_;    ///< where the token is from a login: it goes to that farm only

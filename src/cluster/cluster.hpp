@@ -151,6 +151,10 @@ class Cluster {
   std::vector<Cut> take_cuts();
   std::vector<Event> take_events();
   void committed(std::uint64_t n);  ///< newest commit number, told to agents
+  /// A command for a task that runs, over its agent's stream. Errors: not_found (no such task), conflict (it does not run), unavailable (its agent is not
+  /// connected, or too old to know of such).
+  Status exec(link::Exec order);
+  [[nodiscard]] Status may_exec(const TaskId& task) const;   ///< whether it would be sent
   /// A secret as it is from now on, told to the agents whose tasks use it; version 0: it is gone.
   void set_secret(const std::string& name, SecretValue value);
 

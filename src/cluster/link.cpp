@@ -50,6 +50,24 @@ void Cluster::set_secret(const std::string& name, SecretValue value) {
     if (a.told_secrets.contains(name)) i.send_secret(a, name);
 }
 
+Status Cluster::may_exec(const TaskId& task) const {
+  auto* t = impl_->find_task(task);
+  if (!t || !t->home) return fail(Errc::not_found, "there is no task {}", task);
+  const auto& home = t->home->agent;
+  if (t->task.status.state != TaskState::running) return fail(Errc::conflict, "task {} does not run: it is {}", task, wire_name(t->task.status.state));
+  if (!home.connected) return fail(Errc::unavailable, "the agent on {} is not connected just now", home.info.hostname);
+  if (!home.info.exec) return fail(Errc::unavailable, "the croft on {} ({}) runs no commands inside tasks yet: upgrade it", home.info.hostname, home.info.version);
+  return {};
+}
+
+Status Cluster::exec(link::Exec order) {
+  if (auto ok = may_exec(order.task); !ok) return ok;
+  order.epoch = impl_->options.epoch;
+  auto& home = *impl_->find_task(order.task)->home;
+  impl_->send(home, std::move(order));
+  return {};
+}
+
 /// One delta with everything that a turn changed for this agent.
 void Cluster::Impl::flush(AgentEntry& a) {
   a.queued = false;

@@ -363,10 +363,9 @@ asio::awaitable<Result<std::uint64_t>> ZookeeperStoreCore::commit_changes(Change
 asio::awaitable<Status> ZookeeperStoreCore::prepare_commit() {
   if (epoch == 0) co_return fail(Errc::not_leader, "store: not taken over");
   if (unknown || !settled) {
-    auto before = head;
     if (auto ok = co_await settle(); !ok) co_return ok;
     // Its caller was not told success and did not read the head: what the caller remembers is older than the store.
-    if (unknown && head != before) {
+    if (unknown && head != known_head) {
       epoch = 0;
       co_return fail(Errc::not_leader, "store: a change that was given up had been stored after all; take over again");
     }
@@ -398,6 +397,7 @@ asio::awaitable<void> ZookeeperStoreCore::commit_waiting() {
   if (!number && ready) {
     if (number.error().code == Errc::unknown_outcome) {
       unknown = true;
+      known_head = before;
       settled = false;
     } else if (number.error().code == Errc::conflict || number.error().code == Errc::not_found) {
       // Somebody wrote into the tree past the fence, or our list of keys is wrong. Nothing was changed; look again before the next one.

@@ -99,6 +99,7 @@ struct ZookeeperStoreCore : std::enable_shared_from_this<ZookeeperStoreCore> {
   std::string cluster_id;
   bool settled = false;              ///< head, head_version and keys are what ZooKeeper has
   bool unknown = false;              ///< a commit's outcome is not known, and the caller has not read the head since
+  std::uint64_t known_head = 0;      ///< while `unknown`: the head before that commit, whatever looks in between have found
   std::unordered_map<std::string, std::optional<records::Blob>> keys;  ///< all that there are, and their chunks as far as known
   std::vector<std::string> garbage;  ///< chunk nodes that nothing refers to any more
 };

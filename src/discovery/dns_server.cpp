@@ -82,6 +82,7 @@ struct DnsServer::Impl : std::enable_shared_from_this<DnsServer::Impl> {
   std::unique_ptr<UdpWorkers> workers;
   std::atomic<bool> stopping{false};
   std::atomic<int> connections{0};
+  std::vector<Network> clients;                                    // set before it serves
   std::shared_ptr<net::Signal> wake = net::Signal::make();
   mutable std::mutex mutex;
   std::vector<std::uint16_t> ports;                                // mutex
@@ -115,6 +116,12 @@ Status DnsServer::Impl::prepare() {
   UdpWorkers::Options u;
   u.threads = options.threads;
   u.recursion = forwarder->any();
+  for (const auto& text : options.clients) {
+    auto network = Network::parse(text);
+    if (!network) return fail(Errc::invalid, "DNS: '{}' is no network", text);
+    clients.push_back(*network);
+  }
+  u.clients = clients;
   u.answers_per_second = options.answers_per_second;
   u.cookies = cookies;
   workers = std::make_unique<UdpWorkers>(u, zones, udp_tally, [f = forwarder](std::string packet, std::size_t limit, UdpPeer peer) {
@@ -232,7 +239,7 @@ asio::awaitable<std::string> DnsServer::Impl::answer(std::string packet, std::ui
   std::string framed(2 + message_max, '\0');
   ReplyOptions how;
   how.tcp = true;
-  how.recursion = forwarder->any();
+  how.recursion = forwarder->any() && is_near(address, clients);
   how.turn = turn;
   how.cookies = &cookies;
   how.address = address;

@@ -25,6 +25,7 @@ struct DnsOptions {
   /// For names outside the domain: "10.0.0.1", "10.0.0.1:5353", "[fd01::2]:53". None: those of /etc/resolv.conf. Our own addresses among
   /// them are left out; where nothing is left, such questions are REFUSED.
   std::vector<std::string> resolvers;
+  std::vector<std::string> clients;                   ///< networks whose such questions are passed on, beside the near ones (networks.hpp); others get REFUSED
   bool forward = true;                                ///< false: names outside the domain are REFUSED
   std::chrono::milliseconds bind_again{1000};         ///< for addresses that may wait
   int threads = 1;                                    ///< that answer by UDP, each with a socket of its own on every address

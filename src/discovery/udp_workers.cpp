@@ -114,7 +114,6 @@ struct UdpWorkers::Worker {
     const auto& z = zone.now();
     auto now = owner.options_.answers_per_second ? std::chrono::steady_clock::now() : Mono{};
     ReplyOptions options;
-    options.recursion = owner.options_.recursion;
     options.cookies = &owner.options_.cookies;
     options.now = static_cast<std::uint32_t>(std::chrono::duration_cast<Seconds>(system_now().wall.time_since_epoch()).count());
     std::size_t sends = 0;
@@ -122,6 +121,7 @@ struct UdpWorkers::Worker {
       std::string_view packet(in[i].data(), in_msgs[i].msg_len);
       options.turn = turn++;
       options.address = address_of(from[i]);
+      options.recursion = owner.options_.recursion && is_near(options.address, owner.options_.clients);
       auto verdict = owner.options_.answers_per_second ? limit.ask(options.address, now) : RateLimit::Verdict::answer;
       if (verdict != RateLimit::Verdict::answer && has_valid_cookie(packet, options)) verdict = RateLimit::Verdict::answer;
       auto reply = verdict == RateLimit::Verdict::answer ? reply_to(packet, z, options, out[sends]) : limited(packet, verdict, out[sends]);

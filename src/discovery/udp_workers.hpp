@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/files.hpp"
+#include "discovery/networks.hpp"
 #include "discovery/cookies.hpp"
 #include "discovery/dns_address.hpp"
 #include "discovery/dns_tally.hpp"
@@ -35,7 +36,8 @@ class UdpWorkers {
  public:
   struct Options {
     int threads = 1;
-    bool recursion = false;
+    bool recursion = false;                  ///< for those that are near
+    std::vector<Network> clients;            ///< and near are these too
     std::uint32_t answers_per_second = 0;    ///< to one network of strangers; 0: no limit. Who shows a cookie of ours is none
     CookieJar cookies = CookieJar::random();
   };

@@ -17,9 +17,20 @@ void limit(int fd, int seconds) {
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t);
 }
 
+bool send_all(int fd, const char* data, size_t size) {
+  while (size > 0) {
+    auto n = send(fd, data, size, MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    data += n;
+    size -= static_cast<size_t>(n);
+  }
+  return true;
+}
+
 }  // namespace
 
-int send_request(const char* socket_path, const char* method, const char* path) {
+int send_request(const char* socket_path, const char* method, const char* path, const char* body, bool upgrade) {
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
   sockaddr_un address{};
@@ -28,8 +39,12 @@ int send_request(const char* socket_path, const char* method, const char* path) 
   strcpy(address.sun_path, socket_path);
   limit(fd, 5);
   char head[1024];
-  int n = snprintf(head, sizeof head, "%s %s HTTP/1.0\r\nHost: docker\r\nContent-Length: 0\r\n\r\n", method, path);
-  if (n < static_cast<int>(sizeof head) && connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && send(fd, head, static_cast<size_t>(n), MSG_NOSIGNAL) == n) return fd;
+  size_t size = strlen(body);
+  int n = snprintf(head, sizeof head, "%s %s HTTP/1.%d\r\nHost: docker\r\n%sContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n", method, path, upgrade,
+                   upgrade ? "Connection: Upgrade\r\nUpgrade: tcp\r\n" : "", size);
+  if (n < static_cast<int>(sizeof head) && connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && send(fd, head, static_cast<size_t>(n), MSG_NOSIGNAL) == n &&
+      send_all(fd, body, size))
+    return fd;
   int saved = errno;
   close(fd);
   errno = saved;
@@ -60,9 +75,9 @@ int read_head(int fd) {
   return -1;
 }
 
-Answer ask(const char* socket_path, const char* method, const char* path, int seconds) {
+Answer ask(const char* socket_path, const char* method, const char* path, int seconds, const char* body) {
   Answer answer;
-  int fd = send_request(socket_path, method, path);
+  int fd = send_request(socket_path, method, path, body);
   if (fd < 0) return answer;
   limit(fd, seconds);
   int status = read_head(fd);

@@ -1,39 +1,126 @@
-// croft-executor --enter PID -- COMMAND…: runs a command inside a running task's namespaces (command health checks).
-
 #include "enter.hpp"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-int enter(int argc, char** argv) {
-  if (argc < 2 || strcmp(argv[1], "--") != 0) return fprintf(stderr, "usage: croft-executor --enter PID -- COMMAND...\n"), 2;
-  int fds[4];
-  const char* kinds[] = {"pid", "mnt", "ipc", "uts"};
-  for (int i = 0; i < 4; ++i) {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%s/ns/%s", argv[0], kinds[i]);
-    fds[i] = open(path, O_RDONLY | O_CLOEXEC);
-    if (fds[i] < 0) return perror(path), 126;
+#include <initializer_list>
+
+#include "secrets.hpp"
+#include "task.hpp"
+
+namespace {
+
+Config entered;
+constexpr int cannot_enter = 126, no_command = 127;
+
+int refuse(const char* what) { return fprintf(stderr, "croft: %s: %s\n", what, strerror(errno)), cannot_enter; }
+
+size_t read_small(int folder, const char* name, char* text, size_t size) {
+  int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+  auto n = fd < 0 ? -1 : read(fd, text, size - 1);
+  if (fd >= 0) close(fd);
+  text[n > 0 ? n : 0] = '\0';
+  return n > 0 ? static_cast<size_t>(n) : 0;
+}
+
+/// /proc's folder of the task's init, which stays that process's whoever gets its number next; -1 with errno when it has ended.
+int open_task() {
+  char text[1024], path[64];
+  int pid = 0;
+  unsigned long long start = 0;
+  read_small(AT_FDCWD, "started", text, sizeof text);
+  errno = ESRCH;
+  if (sscanf(text, "started pid=%d start=%llu", &pid, &start) != 2) return -1;
+  snprintf(path, sizeof path, "/proc/%d", pid);
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return errno = ESRCH, -1;
+  read_small(fd, "stat", text, sizeof text);
+  char* at = strrchr(text, ')');
+  for (int field = 2; at && field < 22; ++field) at = strchr(at + 1, ' ');
+  if (!at || strtoull(at + 1, nullptr, 10) != start) return close(fd), errno = ESRCH, -1;
+  return fd;
+}
+
+constexpr const char* kinds[] = {"ns/user", "ns/pid", "ns/ipc", "ns/uts", "ns/mnt"};
+constexpr int for_children = 2, all_kinds = 5;
+int namespaces[all_kinds];
+
+/// False with errno. Who is not root has made the task a user namespace, in which he may.
+bool open_namespaces(int task) {
+  for (int i = geteuid() == 0 ? 1 : 0; i < all_kinds; ++i)
+    if ((namespaces[i] = openat(task, kinds[i], O_RDONLY | O_CLOEXEC)) < 0) return false;
+  return true;
+}
+
+bool join(int from, int to) {
+  for (int i = from; i < to; ++i)
+    if (setns(namespaces[i], 0) != 0) return false;
+  return true;
+}
+
+/// As the command's own process, with nothing given up yet: waits until it stands in the task's cgroups.
+[[noreturn]] void go_in(char** command, const Terminal& terminal, const sock_fprog& filter, int go) {
+  char byte;
+  if (read(go, &byte, 1) != 1) _exit(cannot_enter);
+  if (!join(for_children, all_kinds)) _exit(refuse("the task's namespaces"));
+  setsid();
+  if (terminal.wanted) {
+    ioctl(terminal.slave, TIOCSCTTY, 0);
+    for (int fd : {0, 1, 2}) dup2(terminal.slave, fd);
   }
-  for (int i = 0; i < 4; ++i)
-    if (setns(fds[i], 0) != 0) return perror("setns"), 126;
-  const char* dir = getenv("MESOS_SANDBOX");
-  if (dir && chdir(dir) != 0) return perror(dir), 126;
+  if (const char* failed = become(entered, command, filter, true)) _exit(refuse(failed));
+  int code = errno == ENOENT ? no_command : cannot_enter;
+  fprintf(stderr, "croft: cannot run '%.200s': %s\n", command[0], strerror(errno));
+  _exit(code);
+}
+
+int enter_task(char** command, Terminal& terminal) {
+  int task = open_task();
+  if (task < 0) return refuse("the task");
+  if (entered.secrets && !read_secrets(entered)) return refuse("the task's secrets");
+  static char type[80];
+  snprintf(type, sizeof type, "TERM=%.64s", terminal.type);
+  if (terminal.wanted && entered.env_count < words_max) entered.env[entered.env_count++] = type, entered.env[entered.env_count] = nullptr;
+  sock_fprog filter{};
+  if (entered.seccomp && !read_seccomp(entered, filter)) return refuse("seccomp program");
+  if (terminal.wanted && !open_terminal(terminal, entered.has_user ? entered.uid : getuid())) return refuse("terminal");
+  int go[2];
+  int signals = watch_signals();
+  if (signals < 0 || pipe2(go, O_CLOEXEC) != 0) return refuse("pipe");
+  if (!open_namespaces(task) || !join(geteuid() == 0 ? 1 : 0, for_children)) return refuse("the task's namespaces");
   pid_t pid = fork();
+  if (pid < 0) return refuse("fork");
   if (pid == 0) {
-    prctl(PR_SET_PDEATHSIG, 9);
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    execvp(argv[2], argv + 2);
-    perror(argv[2]);
-    _exit(127);
+    close(go[1]);
+    go_in(command, terminal, filter, go[0]);
   }
-  int status = 0;
-  waitpid(pid, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  close(go[0]);
+  forget_secrets();
+  if (!enter_cgroups(entered, pid)) return refuse("the task's cgroups");  // and the command never begins
+  if (write(go[1], "g", 1) != 1) return refuse("pipe");
+  close(go[1]);
+  if (terminal.wanted) close(terminal.slave);
+  else for (int fd : {0, 1}) close(fd);  // they are the command's
+  return relay(pid, terminal, signals);
+}
+
+}  // namespace
+
+int enter(int argc, char** argv) {
+  Terminal terminal;
+  int at = 1;
+  if (argc > 3 && strcmp(argv[1], "--tty") == 0 && parse_terminal(argv[2], terminal)) at = 3;
+  if (argc < at + 2 || strcmp(argv[at], "--") != 0) return fprintf(stderr, "usage: croft-executor --enter RUN [--tty ROWSxCOLUMNS:TYPE] -- COMMAND...\n"), 2;
+  prctl(PR_SET_PDEATHSIG, SIGTERM);  // with the agent: nobody would read
+  if (chdir(argv[0]) != 0) return refuse(argv[0]);
+  if (!read_config(entered)) return cannot_enter;
+  return entered.docker ? enter_container(entered, argv + at + 1, terminal) : enter_task(argv + at + 1, terminal);
 }

@@ -287,7 +287,7 @@ int main(int argc, char** argv) {
   if (argc >= 3 && strcmp(argv[1], "--enter") == 0) return enter(argc - 2, argv + 2);
   if (argc >= 5 && strcmp(argv[1], "--env") == 0 && strcmp(argv[3], "--") == 0) return run_with_secrets(argv[2], argv + 4);
   if (argc != 3 || strcmp(argv[1], "--spawner") != 0)
-    return fprintf(stderr, "usage: croft-executor --spawner ROOM | --enter PID -- COMMAND... | --env FILE -- COMMAND...\n"), 2;
+    return fprintf(stderr, "usage: croft-executor --spawner ROOM | --enter RUN [--tty ROWSxCOLUMNS:TYPE] -- COMMAND... | --env FILE -- COMMAND...\n"), 2;
   for (int& fd : clients) fd = -1;
   int listener = become_executor(argc, argv);
   start();

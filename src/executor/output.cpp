@@ -26,14 +26,24 @@ void close_files(Output& o) {
   o.file = o.times = -1;
 }
 
+/// The task may have put anything in a file's place: only a plain file is taken, and nothing is waited for.
+int open_plain(int dir, const char* name, int flags) {
+  int fd = openat(dir, name, flags | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+  struct stat st;
+  if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) return fd;
+  if (fd >= 0) close(fd);
+  else if (errno != ENXIO && errno != ELOOP) return -1;
+  return flags & O_CREAT && unlinkat(dir, name, 0) == 0 ? openat(dir, name, flags | O_EXCL | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644) : -1;
+}
+
 /// The times only where they are there, or with the first output: many tasks never print anything.
 void open_times(Output& o, int dir, int create) {
   char times[64];
   snprintf(times, sizeof times, "%s.times", o.name);
-  o.times = openat(dir, times, O_RDWR | create | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
+  o.times = open_plain(dir, times, O_RDWR | create);
 }
 
-void open_file(Output& o, int dir) { o.file = openat(dir, o.name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644); }
+void open_file(Output& o, int dir) { o.file = open_plain(dir, o.name, O_WRONLY | O_CREAT); }
 
 void rotate(Output& o, int dir, int count) {
   close_files(o);

@@ -71,7 +71,7 @@ bool show_secrets(const Config& config) {
 int run_with_secrets(const char* file, char** command) {
   errno = 0;
   if (!read_all(file)) return fprintf(stderr, "croft: the task's secrets: %s\n", strerror(errno)), 126;
-  const rlimit no_core{0, 0};
+  const rlimit no_core{1, 1};  // with 0 a pipe in core_pattern still gets one
   setrlimit(RLIMIT_CORE, &no_core);
   for (char* line = text; line < text + text_size; line += strlen(line) + 1) putenv(line);
   execvp(command[0], command);

@@ -43,19 +43,6 @@ bool make_cgroups(const Config& c) {
   return true;
 }
 
-bool enter_cgroups(const Config& c, pid_t pid) {
-  char path[4096], text[24];
-  auto size = static_cast<size_t>(snprintf(text, sizeof text, "%d", pid));
-  for (int i = 0; i < c.cgroup_count; ++i) {
-    snprintf(path, sizeof path, "%s/cgroup.procs", c.cgroups[i]);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    bool good = fd >= 0 && write(fd, text, size) == static_cast<ssize_t>(size);
-    if (fd >= 0) close(fd);
-    if (!good) return false;
-  }
-  return true;
-}
-
 [[noreturn]] void give_up(int report, const char* what) {
   char text[256];
   int n = snprintf(text, sizeof text, "%s: %s\n", what, strerror(errno));
@@ -77,52 +64,75 @@ void drop_capabilities(const Config& c) {
   syscall(SYS_capset, &header, data);
 }
 
-/// Read while we are still root: the task's user need not reach the run folder.
-sock_fprog read_seccomp(const Config& c, int report) {
-  int fd = open(c.seccomp, O_RDONLY | O_CLOEXEC);
-  struct stat st;
-  if (fd < 0 || fstat(fd, &st) != 0) give_up(report, "seccomp program");
-  auto* program = static_cast<sock_filter*>(malloc(static_cast<size_t>(st.st_size)));
-  if (!program || read(fd, program, static_cast<size_t>(st.st_size)) != st.st_size) give_up(report, "seccomp program");
-  close(fd);
-  return {static_cast<unsigned short>(st.st_size / static_cast<long>(sizeof(sock_filter))), program};
+}  // namespace
+
+bool enter_cgroups(const Config& c, pid_t pid) {
+  char path[4096], text[24];
+  auto size = static_cast<size_t>(snprintf(text, sizeof text, "%d", pid));
+  for (int i = 0; i < c.cgroup_count; ++i) {
+    snprintf(path, sizeof path, "%s/cgroup.procs", c.cgroups[i]);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool good = fd >= 0 && write(fd, text, size) == static_cast<ssize_t>(size);
+    if (fd >= 0) close(fd);
+    if (!good) return false;
+  }
+  return true;
 }
 
-/// The task's own process, below init: gives everything up and becomes the command.
-[[noreturn]] void become_task(const Config& c, int out, int err, int report) {
-  setsid();
-  dup2(out, STDOUT_FILENO);
-  dup2(err, STDERR_FILENO);
-  int null = open("/dev/null", O_RDONLY);
-  if (null > 0) dup2(null, STDIN_FILENO);
-  if (chdir(c.dir) != 0) give_up(report, c.dir);
+bool read_seccomp(const Config& c, sock_fprog& filter) {
+  int fd = open(c.seccomp, O_RDONLY | O_CLOEXEC);
+  struct stat st;
+  if (fd < 0 || fstat(fd, &st) != 0) return false;
+  auto* program = static_cast<sock_filter*>(malloc(static_cast<size_t>(st.st_size)));
+  bool good = program && read(fd, program, static_cast<size_t>(st.st_size)) == st.st_size;
+  close(fd);
+  filter = {static_cast<unsigned short>(st.st_size / static_cast<long>(sizeof(sock_filter))), program};
+  return good;
+}
+
+const char* become(const Config& c, char* const* command, const sock_fprog& filter, bool dies_along) {
+  if (chdir(c.dir) != 0) return c.dir;
   umask(022);
-  const rlimit no_core{0, 0};
-  if (c.secrets) setrlimit(RLIMIT_CORE, &no_core);  // a core file would have them, in the sandbox
+  const rlimit no_core{1, 1};
+  if (c.secrets) setrlimit(RLIMIT_CORE, &no_core);  // a core would have them; with 0 the kernel still writes one into a pipe, where core_pattern names one
   write_small("/proc/self/oom_score_adj", "0", 1);  // the executor's own is for the executor
   signal(SIGPIPE, SIG_DFL);
   for (int s = 1; s < 32; ++s) signal(s, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  sock_fprog filter{};
-  if (c.seccomp) filter = read_seccomp(c, report);
-  if (c.keep_caps && prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) give_up(report, "keepcaps");
+  if (c.keep_caps && prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) return "keepcaps";
   if (c.keep_caps) bound_capabilities(c);
   if (c.has_user) {
-    if (geteuid() == 0 && setgroups(0, nullptr) != 0) give_up(report, "setgroups");
-    if (setresgid(c.gid, c.gid, c.gid) != 0 || setresuid(c.uid, c.uid, c.uid) != 0) give_up(report, "setuid");
+    if (geteuid() == 0 && setgroups(0, nullptr) != 0) return "setgroups";
+    if (setresgid(c.gid, c.gid, c.gid) != 0 || setresuid(c.uid, c.uid, c.uid) != 0) return "setuid";
   }
   if (c.keep_caps) drop_capabilities(c);
+  if (dies_along) prctl(PR_SET_PDEATHSIG, SIGKILL);  // not before: a change of user undoes it
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */);
-  if (c.seccomp && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0) give_up(report, "seccomp");
+  if (c.seccomp && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0) != 0) return "seccomp";
   // The program is looked up in the task's own PATH, then in the sandbox.
   const char* path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
   for (int i = 0; i < c.env_count; ++i)
     if (strncmp(c.env[i], "PATH=", 5) == 0) path = c.env[i] + 5;
   setenv("PATH", path, 1);
-  execvpe(c.args[0], c.args, c.env);
+  execvpe(command[0], command, c.env);
+  return nullptr;
+}
+
+namespace {
+
+/// The task's own process, below init.
+[[noreturn]] void become_task(const Config& c, int out, int err, int report) {
+  setsid();
+  dup2(out, STDOUT_FILENO);
+  dup2(err, STDERR_FILENO);
+  int null = open("/dev/null", O_RDONLY);
+  if (null > 0) dup2(null, STDIN_FILENO);
+  sock_fprog filter{};
+  if (c.seccomp && !read_seccomp(c, filter)) give_up(report, "seccomp program");
+  if (const char* failed = become(c, c.args, filter, false)) give_up(report, failed);
   char what[300];
   snprintf(what, sizeof what, "cannot run '%.200s'", c.args[0]);
   if (dprintf(STDERR_FILENO, "croft: %s: %s\n", what, strerror(errno)) < 0) {}

@@ -1,4 +1,5 @@
 #pragma once
+#include <linux/filter.h>
 #include <sys/types.h>
 
 #include "config.hpp"
@@ -21,6 +22,13 @@ struct Started {
 
 /// Makes the cgroups, starts init and the task below it. The task runs only when it stands in every cgroup.
 Started start_task(const Config& config, int stdout_fd, int stderr_fd);
+/// Puts a process into the task's cgroups. False with errno.
+bool enter_cgroups(const Config& config, pid_t pid);
+/// Read while we are still root: the task's user need not reach the run folder. False with errno.
+bool read_seccomp(const Config& config, sock_fprog& filter);
+/// Gives up what the task may not have, and becomes the command. Returns only where that fails: what failed, or null when the command cannot be run; with errno.
+/// `dies_along`: with its parent.
+const char* become(const Config& config, char* const* command, const sock_fprog& filter, bool dies_along);
 /// TERM, for the whole task; or KILL.
 void signal_task(const Started& task, int signal);
 void remove_cgroups(const Config& config);

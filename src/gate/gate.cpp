@@ -66,6 +66,12 @@ Response refused_login(Face face, const secure::Verdict& v) {
   return refusal(face, 401, v.reason);
 }
 
+/// A user's tokens of `croft login` are the user: making another one makes no other budget.
+std::string budget_of(const secure::Principal& who) {
+  constexpr std::string_view login = "login of ";
+  return who.kind == secure::Principal::Kind::token && who.label.starts_with(login) ? "user " + who.label.substr(login.size()) : who.str();
+}
+
 using Options = std::shared_ptr<const GateOptions>;
 
 asio::awaitable<std::optional<Response>> let_in(Options o, Face face, Request& r, Need need) {
@@ -80,7 +86,7 @@ asio::awaitable<std::optional<Response>> let_in(Options o, Face face, Request& r
   auto source = source_of(r, o->cluster);
   auto verdict = co_await judge(o->logins, std::move(*credentials), source);
   if (verdict.outcome != secure::Verdict::Outcome::granted) co_return refused_login(face, verdict);
-  if (auto wait = o->budgets ? o->budgets->take(verdict.who.str(), system_now().mono) : std::nullopt)
+  if (auto wait = o->budgets ? o->budgets->take(budget_of(verdict.who), system_now().mono) : std::nullopt)
     co_return refusal(face, 429, "more requests a second than one login may make (requests_per_second)", std::max<std::int64_t>(1, (wait->count() + 999) / 1000));
   auto caller = std::make_shared<const secure::Caller>(std::move(verdict.who), std::move(source));
   auto decision = secure::authorize(caller->who, need.verb, need.target);

@@ -67,6 +67,9 @@ constexpr Rule marathon[] = {
     open_to_all("GET", "/croft/v1/ca"), open_to_all("POST", "/croft/v1/join"),
     hosts("POST", "/croft/v1/certificates", Link::renew), hosts("GET", "/croft/v1/access", Link::catalog),
     hosts("POST", "/croft/v1/agents", Link::agent), hosts("POST", "/croft/v1/agents/{id}/reports", Link::agent),
+    logged_in("POST", "/croft/v1/exec"), logged_in("GET", "/croft/v1/exec/{session}"), logged_in("POST", "/croft/v1/exec/{session}"), logged_in("DELETE", "/croft/v1/exec/{session}"),
+    hosts("POST", "/croft/v1/refusals", Link::catalog),
+    hosts("GET", "/croft/v1/agents/{id}/exec/{session}", Link::agent), hosts("POST", "/croft/v1/agents/{id}/exec/{session}", Link::agent),
     hosts("GET", "/croft/v1/catalog", Link::catalog), hosts("POST", "/croft/v1/catalog/confirmations", Link::catalog),
 };
 

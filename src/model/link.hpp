@@ -21,6 +21,7 @@ struct AgentInfo {
   PortSet ports;
   std::string boot_id, version;
   bool docker = false, native = true;
+  bool exec = false;            ///< knows Exec records: croft before 0.2 does not
   bool operator==(const AgentInfo&) const = default;
 };
 
@@ -64,7 +65,9 @@ struct Heartbeat { std::uint64_t epoch = 0, n = 0, commit = 0; };
 /// A secret as it is now: before the first task of the stream that uses it, and at each change from then on. Agents of croft before 0.2 know no such record;
 /// it is sent only where a task has secrets.
 struct Secret { std::uint64_t epoch = 0; std::string name; SecretValue value; };
-using Down = std::variant<Welcome, Snapshot, Delta, Ack, Heartbeat, Secret>;
+/// Run a command inside a task. It happens once or not at all: what it reads and writes goes over requests of its own, by the session's name.
+struct Exec { std::uint64_t epoch = 0; std::string session; TaskId task; std::vector<std::string> command; std::string terminal; };
+using Down = std::variant<Welcome, Snapshot, Delta, Ack, Heartbeat, Secret, Exec>;
 
 // --- up ---
 /// Progress of one task's preparation, shown but not acknowledged ("pulling image: 12 of 40 MB").

@@ -66,6 +66,13 @@ struct DownWriter {
   void operator()(const Secret& r) {
     w.field("type", "secret").field("epoch", r.epoch).field("name", r.name).field("version", r.value.version).field("value", base64_encode(r.value.value));
   }
+  void operator()(const Exec& r) {
+    w.field("type", "exec").field("epoch", r.epoch).field("session", r.session).field("task", r.task);
+    if (!r.terminal.empty()) w.field("terminal", r.terminal);
+    w.key("command").begin_array();
+    for (const auto& word : r.command) w.value(word);
+    w.end_array();
+  }
   void operator()(const Heartbeat& r) { w.field("type", "heartbeat").field("epoch", r.epoch).field("n", r.n).field("commit", r.commit); }
 };
 
@@ -83,6 +90,7 @@ AgentInfo info_from(const json::value& v) {
   i.version = json::text(v, "version");
   i.docker = json::boolean(v, "docker");
   i.native = json::boolean(v, "native", true);
+  i.exec = json::boolean(v, "exec");
   return i;
 }
 
@@ -102,7 +110,7 @@ std::string encode(const Registration& r) {
   wire::write(w, "attributes", r.info.attributes);
   wire::write(w, "total", r.info.total);
   w.field("ports", r.info.ports.str()).field("boot_id", r.info.boot_id).field("version", r.info.version);
-  w.field("docker", r.info.docker).field("native", r.info.native).end_object();
+  w.field("docker", r.info.docker).field("native", r.info.native).field("exec", r.info.exec).end_object();
   w.field("id", r.id).field("cluster_id", r.cluster_id).field("epoch_seen", r.epoch_seen).field("commit_seen", r.commit_seen);
   w.field("life", r.life).field("number", r.number).field("lives", r.lives);
   w.key("tasks").begin_array();
@@ -148,6 +156,7 @@ Result<Down> decode_down(std::string_view line) {
     if (!value || json::text(v, "name").empty()) return fail(Errc::invalid, "link record: a secret without name or value");
     return Secret{epoch, json::text(v, "name"), {natural(v, "version"), std::move(*value)}};
   }
+  if (type == "exec") return Exec{epoch, json::text(v, "session"), TaskId(json::text(v, "task")), json::texts(v, "command"), json::text(v, "terminal")};
   if (type != "snapshot" && type != "delta") return fail(Errc::invalid, "link record: unknown type '{}'", type);
   auto tasks = wanted_from(v, type == "snapshot" ? "tasks" : "set");
   if (!tasks) return fail(std::move(tasks).error().within("link record"));

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "model/resources.hpp"
 
 namespace croft {
@@ -35,6 +36,23 @@ bool names_engine(std::string_view value) {
   auto path = std::filesystem::path(value.substr(0, value.find(':'))).lexically_normal().string();
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
   return path == "/run" || path == "/var/run" || path.starts_with("/run/docker") || path.starts_with("/var/run/docker") || path.starts_with("/run/containerd") || path.starts_with("/var/run/containerd");
+}
+
+/// What depends on the value: where the Engine sends a container's output, as root and from the host's network, and how much of the host it may fill.
+bool reaches_out(std::string_view option, std::string_view value) {
+  auto one_of = [](std::string_view what, std::initializer_list<std::string_view> all) { return std::find(all.begin(), all.end(), what) != all.end(); };
+  if (option == "log-driver") return !one_of(value, {"json-file", "local", "none"});
+  if (option == "log-opt") return !one_of(value.substr(0, value.find('=')), {"max-size", "max-file", "labels", "labels-regex", "env", "env-regex", "tag", "compress", "mode", "max-buffer-size"});
+  if (option != "pids-limit") return false;
+  auto count = to_int(value);
+  return !count || *count < 1 || *count > pids_allowed;
+}
+
+/// A name that Docker would not take for one of its modes.
+bool is_network_name(std::string_view name) {
+  auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); };
+  if (name.empty() || !plain(name[0]) || !std::all_of(name.begin(), name.end(), [&](char c) { return plain(c) || c == '_' || c == '.' || c == '-'; })) return false;
+  return name != "host" && name != "none" && name != "default" && name != "container";
 }
 
 std::string joined(const std::vector<std::string>& all) {
@@ -104,13 +122,16 @@ std::vector<PolicyProblem> check_probes(const std::vector<HealthCheck>& checks, 
 
 std::vector<std::uint16_t> own_ports(const TaskSpec& spec) {
   std::vector<std::uint16_t> out;
-  for (const auto& p : spec.ports) out.insert(out.end(), {p.host_port, p.container_port});
+  for (const auto& p : spec.ports)
+    if (p.host_port != 0) out.push_back(p.host_port);
   return out;
 }
 
 std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vector<Volume>& volumes, const TaskPolicy& policy) {
   std::vector<PolicyProblem> out;
   if (docker.privileged && !policy.privileged) out.push_back({"/container/docker/privileged", "privileged containers are not allowed on this farm (allow_privileged)"});
+  if (docker.network == NetworkMode::container && !is_network_name(docker.network_name))
+    out.push_back({"/networks(0)/name", fmt::format("'{}' is no network of the Docker Engine's", docker.network_name)});
   for (std::size_t i = 0; i < docker.parameters.size(); ++i) {
     const auto& key = docker.parameters[i].first;
     auto path = fmt::format("/container/docker/parameters({})/key", i);
@@ -118,7 +139,7 @@ std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vec
     auto allowed = [&](std::string_view name) { return std::any_of(policy.parameters.begin(), policy.parameters.end(), [&](const auto& p) { return p == "*" || p == name; }); };
     if (!option) out.push_back({path, fmt::format("'{}' is not a parameter that croft can give to Docker", key)});
     else if (option->beyond && names_engine(docker.parameters[i].second)) out.push_back({fmt::format("/container/docker/parameters({})/value", i), std::string(no_engine)});
-    else if (option->beyond && !allowed(option->name)) out.push_back({path, fmt::format("'{}' reaches beyond the container and is not allowed on this farm (allow_docker_parameters)", key)});
+    else if ((option->beyond || reaches_out(option->name, docker.parameters[i].second)) && !allowed(option->name)) out.push_back({path, fmt::format("'{}' reaches beyond the container and is not allowed on this farm (allow_docker_parameters)", key)});
   }
   for (std::size_t i = 0; i < volumes.size(); ++i) {
     const auto& host = volumes[i].host_path;

@@ -48,7 +48,10 @@ std::vector<PolicyProblem> check_policy(const DockerSpec& docker, const std::vec
 std::optional<PolicyProblem> check_user(const std::string& user, const TaskPolicy& policy);
 /// A check's own `port` reaches whatever listens there on the node: it must be one of `own`, or one that policy names.
 std::vector<PolicyProblem> check_probes(const std::vector<HealthCheck>& checks, const std::vector<std::uint16_t>& own, const TaskPolicy& policy);
+/// Those on the node that were given to it.
 std::vector<std::uint16_t> own_ports(const TaskSpec& spec);
+/// Processes and threads of a container: without a word from the manifest, and as many as it may ask for.
+constexpr std::int64_t pids_default = 4096, pids_allowed = 32'768;
 /// Whether `path` lies in one of `folders`, after "." and ".." are resolved on paper. Links are the agent's to look at.
 bool path_within(std::string_view path, const std::vector<std::string>& folders);
 

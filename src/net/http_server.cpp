@@ -48,6 +48,31 @@ constexpr std::size_t drained_max = 256u << 20;               // of a body that 
 constexpr std::chrono::milliseconds drain_limit{5000};
 constexpr std::size_t drained_after_alert = 1u << 20;
 
+/// Bytes of bodies whose senders have shown credentials that nobody has looked at yet: of the whole process.
+constexpr std::size_t unjudged_max = 256u << 20;
+std::atomic<std::size_t> unjudged_bytes{0};
+
+/// One request's share of them, until it is answered.
+class Unjudged {
+ public:
+  Unjudged() = default;
+  Unjudged(const Unjudged&) = delete;
+  Unjudged& operator=(const Unjudged&) = delete;
+  ~Unjudged() { unjudged_bytes -= mine_; }
+  /// False when there is no room for so much.
+  bool grow_to(std::size_t size) {
+    if (size <= std::max(mine_, strangers_body_max)) return true;
+    auto more = size - mine_;
+    if (unjudged_bytes.fetch_add(more) + more > unjudged_max) return unjudged_bytes -= more, false;
+    mine_ = size;
+    return true;
+  }
+  bool wanted = false;
+
+ private:
+  std::size_t mine_ = 0;
+};
+
 struct Connection {
   explicit Connection(Socket socket) : stream(std::move(socket)) {}
   Stream stream;
@@ -283,7 +308,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   asio::awaitable<bool> secure_it(std::shared_ptr<Connection> c);
   asio::awaitable<void> let_read(std::shared_ptr<Connection> c, std::chrono::milliseconds limit);
   asio::awaitable<bool> serve_one(std::shared_ptr<Connection> c);
-  asio::awaitable<int> read_request(std::shared_ptr<Connection> c, Parser& parser);
+  asio::awaitable<int> read_request(std::shared_ptr<Connection> c, Parser& parser, Unjudged& unjudged);
   asio::awaitable<bool> answer_badly(std::shared_ptr<Connection> c, int status, std::string text);
   asio::awaitable<bool> send(std::shared_ptr<Connection> c, Response response, unsigned version, bool head, bool keep, bool gzip_ok);
   asio::awaitable<void> send_stream(std::shared_ptr<Connection> c, Response response, unsigned version);
@@ -386,7 +411,7 @@ asio::awaitable<void> HttpServer::Impl::let_read(std::shared_ptr<Connection> c, 
 }
 
 /// 0 when the request is whole, else the status to refuse it with; -1 when there is nobody to answer.
-asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> c, Parser& parser) {
+asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> c, Parser& parser, Unjudged& unjudged) {
   auto status_for = [](const error_code& ec) {
     if (ec == http::error::header_limit) return 431;
     if (ec == http::error::body_limit) return 413;
@@ -411,6 +436,7 @@ asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> 
   std::string method(parser.get().method_string());
   auto limit = router ? router->limit_for(method, path, options.body_max) : options.body_max;
   if (is_stranger(*c, parser.get())) limit = std::min(limit, strangers_body_max);
+  unjudged.wanted = router && router->wants_logins() && !c->certificate;
   if (auto length = parser.content_length(); length && *length > limit) co_return 413;
   parser.body_limit(limit);
   if (parser.is_done()) co_return 0;
@@ -422,7 +448,11 @@ asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> 
   }
   make_room(c->buffer, parser);
   c->stream.expires_after(options.body_timeout);
-  co_await http::async_read(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
+  if (!unjudged.wanted) co_await http::async_read(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
+  while (unjudged.wanted && !ec && !parser.is_done()) {
+    co_await http::async_read_some(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
+    if (!unjudged.grow_to(parser.get().body().size())) co_return 503;
+  }
   co_return ec ? status_for(ec) : 0;
 }
 
@@ -455,7 +485,8 @@ asio::awaitable<Response> HttpServer::Impl::call(Request request) {
 
 asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c) {
   Parser parser;
-  auto refused = co_await read_request(c, parser);
+  Unjudged unjudged;
+  auto refused = co_await read_request(c, parser, unjudged);
   if (refused < 0) co_return false;
   if (refused > 0) co_return co_await answer_badly(c, refused, std::string(reason_phrase(refused)));
   if (!c->refusal.empty()) co_return co_await answer_badly(c, 403, c->refusal);
@@ -476,6 +507,7 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
     auto plain = gunzip(request.body, is_stranger(*c, message) ? std::min(limit, strangers_body_max) : limit);
     if (!plain) co_return co_await answer_badly(c, 400, "the body is not gzip, or too large unpacked");
     request.body = std::move(*plain);
+    if (unjudged.wanted && !unjudged.grow_to(request.body.size())) co_return co_await answer_badly(c, 503, std::string(reason_phrase(503)));
     request.headers.erase("Content-Encoding");
   }
   request.peer = c->peer;

@@ -192,10 +192,11 @@ asio::awaitable<Response> own_password(AccessPtr access, Request r) {
 /// A token with the caller's own rights, for a command line that shall not keep a password.
 asio::awaitable<Response> log_in(AccessPtr access, Request r) {
   constexpr std::chrono::hours life{24 * 30};
-  constexpr std::size_t logins_max = 20;
+  constexpr std::size_t logins_max = 20, logins_a_minute = 10;
   if (!r.caller || r.caller->who.kind != secure::Principal::Kind::user) co_return Response::message(409, "a user logs in for a token; this is one already");
   auto name = r.caller->who.name;
   auto made = secure::new_bearer_token();
+  bool too_often = false;
   RecordKeeper::MakeRecords make = [&](const Records& records, Now now) -> std::expected<coordination::Batch, Refusal> {
     auto accounts = accounts_in(records);
     if (!accounts) return std::unexpected(accounts.error());
@@ -205,12 +206,19 @@ asio::awaitable<Response> log_in(AccessPtr access, Request r) {
     std::map<Wall, std::string> mine;
     for (const auto& [id, token] : (*accounts)->tokens())
       if (token.label == login_label(name) && token.created_by == "user " + name) mine.emplace(token.created, id);
+    too_often = static_cast<std::size_t>(std::count_if(mine.begin(), mine.end(), [&](const auto& m) { return now.wall - m.first < std::chrono::minutes(1); })) >= logins_a_minute;
+    if (too_often) return refuse(Errc::unavailable, "more logins a minute than one user may make");
     if (mine.size() >= logins_max) batch.remove.push_back(std::string(tokens_prefix) + mine.begin()->second);
     batch.put[std::string(tokens_prefix) + made.id] = secure::encode_token({made.id, made.digest, login_label(name), user->grants, now.wall, now.wall + life, "user " + name});
     return batch;
   };
   auto told = asked(r, fmt::format("logged in, token {}", made.id));
   auto done = co_await access->keeper->change_records(make, std::move(told));
+  if (too_often) {
+    auto response = Response::message(429, done.error().error.context);
+    response.headers.set("Retry-After", "60");
+    co_return response;
+  }
   if (!done) co_return access_refused(done.error());
   JsonWriter w;
   w.begin_object().field("id", made.id).field("token", made.text).field("user", name).end_object();

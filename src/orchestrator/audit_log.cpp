@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::int64_t audit_format = 1;
 
+bool is_minor(const AuditRecord& r) { return !r.done || r.what.starts_with("logged in"); }
+
 std::string audit_key(std::uint64_t number) { return fmt::format("{}{:016}", AuditLog::prefix, number); }
 
 }  // namespace
@@ -58,15 +60,29 @@ AuditRecord AuditLog::entry(AuditRecord r) {
 
 void AuditLog::put(const AuditRecord& r, coordination::Batch& batch) const {
   batch.put[audit_key(r.number)] = encode_audit(r);
-  if (records_.size() >= records_max) batch.remove.push_back(audit_key(records_.front().number));
+  if (records_.size() >= records_max) batch.remove.push_back(audit_key(least()->number));
 }
 
 void AuditLog::keep(AuditRecord r) {
   last_ = std::max(last_, r.number);
   auto at = std::find_if(records_.rbegin(), records_.rend(), [&](const auto& known) { return known.number <= r.number; });
   if (at != records_.rend() && at->number == r.number) return;
-  records_.insert(at.base(), std::move(r));
-  if (records_.size() > records_max) records_.pop_front();
+  auto place = records_.end() - (at - records_.rbegin());
+  if (records_.size() >= records_max) {
+    auto gone = least();
+    if (auto count = minor_.find(gone->who); is_minor(*gone) && --count->second == 0) minor_.erase(count);
+    auto index = place - records_.begin() - (gone < place ? 1 : 0);
+    records_.erase(gone);
+    place = records_.begin() + index;
+  }
+  if (is_minor(r)) ++minor_[r.who];
+  records_.insert(place, std::move(r));
+}
+
+std::deque<AuditRecord>::const_iterator AuditLog::least() const {
+  if (minor_.empty()) return records_.begin();
+  auto loudest = std::max_element(minor_.begin(), minor_.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return std::find_if(records_.begin(), records_.end(), [&](const AuditRecord& r) { return is_minor(r) && r.who == loudest->first; });
 }
 
 AuditPage AuditLog::page(std::uint64_t after, std::size_t limit, bool last, const std::function<bool(const AuditRecord&)>& shows) const {

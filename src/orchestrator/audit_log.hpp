@@ -16,7 +16,8 @@
 
 namespace croft::orchestrator {
 
-/// The newest `records_max` records; older ones go with the commit that brings a new one.
+/// `records_max` records; one goes with the commit that brings a new one. Nobody can wash a change out of it by refusals and logins: those go first, the oldest
+/// of who has most of them, and only then the oldest of all.
 ///
 /// Shape    entry() gives number and text; put() adds it to a batch; keep() once the batch is stored.
 class AuditLog {
@@ -34,7 +35,11 @@ class AuditLog {
   [[nodiscard]] AuditPage page(std::uint64_t after, std::size_t limit, bool last, const std::function<bool(const AuditRecord&)>& shows) const;
 
  private:
-  std::deque<AuditRecord> records_;  // by number
+  /// The next to go.
+  [[nodiscard]] std::deque<AuditRecord>::const_iterator least() const;
+
+  std::deque<AuditRecord> records_;                        // by number
+  std::map<std::string, std::size_t, std::less<>> minor_;  // of refusals and logins there, by who
   std::uint64_t last_ = 0;
 };
 

@@ -190,7 +190,10 @@ struct Orchestrator::Impl {
   std::vector<std::pair<Mono, AgentId>> lost_agents;  ///< within the last minute
 
   std::set<AppId> dirty, changed;
-  std::map<AppId, Mono> timers;            ///< apps to look at again
+  std::map<AppId, Mono> timers;            ///< apps to look at again: the earliest of their reasons
+  void look_again(const AppId& app, Mono at) {
+    if (auto [known, fresh] = timers.emplace(app, at); !fresh) known->second = std::min(known->second, at);
+  }
   Mono wake{};
   std::vector<BusEvent> bus;
   coordination::Batch background;

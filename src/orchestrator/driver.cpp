@@ -51,8 +51,15 @@ void Orchestrator::Impl::give_up_the_lost(const AppId& id, Now now) {
   auto app = apps.find(id);
   if (app == apps.end() || unreachable_since.size() == given_up.size()) return;  // as nearly always: nobody is away, or all that are were given up
   for (const auto* task : cluster.tasks_of(id)) {
-    if (task->status.state != TaskState::unreachable || counts(*task, app->second, now) || !given_up.insert(task->spec.id).second) continue;
-    publish_task(*task, now);
+    if (task->status.state != TaskState::unreachable) continue;
+    auto since = unreachable_since.find(task->spec.id);
+    if (counts(*task, app->second, now)) {
+      // Looked at again in its time, whatever else the app was looked at for meanwhile. Held by the brake, it is when that ends.
+      bool due = app->second.unreachable.disabled || since == unreachable_since.end() || now.mono - since->second >= app->second.unreachable.inactive_after;
+      if (!due) look_again(id, since->second + app->second.unreachable.inactive_after + Millis(1));
+    } else if (given_up.insert(task->spec.id).second) {
+      publish_task(*task, now);
+    }
   }
 }
 

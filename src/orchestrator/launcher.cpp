@@ -161,7 +161,7 @@ void Orchestrator::Impl::launch(const App& app, std::uint32_t count, Now now) {
   w.refused.clear();
   w.by_reason = {};
   if (auto left = delay_left(app, now); left.count() > 0) {
-    timers[app.id] = now.mono + left;
+    look_again(app.id, now.mono + left);
     wake_by(now.mono + left);
     return;
   }

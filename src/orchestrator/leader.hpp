@@ -61,7 +61,7 @@ class Leader {
   virtual boost::asio::awaitable<std::expected<Accepted, Refusal>> change(Make make) = 0;
   /// The steps of the deployment that this change would be, checked as the change itself; nothing is stored.
   virtual boost::asio::awaitable<std::expected<std::vector<Step>, Refusal>> rehearse(Make make) = 0;
-  virtual boost::asio::awaitable<std::vector<cluster::Task>> kill_tasks(std::vector<TaskId> tasks) = 0;
+  virtual boost::asio::awaitable<Result<std::vector<cluster::Task>>> kill_tasks(std::vector<TaskId> tasks) = 0;
   virtual boost::asio::awaitable<bool> reset_delay(AppId app) = 0;
   virtual boost::asio::awaitable<std::vector<std::string>> explain(AppId app) = 0;
   /// Any read that needs the core itself (stored versions). Same rules as Make.

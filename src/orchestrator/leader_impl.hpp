@@ -1,6 +1,6 @@
 #pragma once
 // The inside of LeaderService, split over leader_service.cpp (life, turns, changes), leader_records.cpp (users, the audit log), leader_view.cpp
-// (what readers see) and leader_link.cpp (the HTTP face for agents and followers). Private to these.
+// (what readers see), leader_link.cpp (the HTTP face for agents and followers) and leader_exec.cpp (commands inside tasks). Private to these.
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -20,7 +20,9 @@
 #include "catalog/catalog_stream.hpp"
 #include "net/async.hpp"
 #include "orchestrator/audit_log.hpp"
+#include "orchestrator/exec_board.hpp"
 #include "orchestrator/leader_service.hpp"
+#include "secure/caller.hpp"
 
 namespace croft::orchestrator {
 
@@ -104,6 +106,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   /// What the audit log says of a change; nothing where nobody logs in.
   [[nodiscard]] std::optional<AuditRecord> audit_of(const Intent& intent, Now now);
   void note_on_strand(AuditRecord record);
+  void keep_audit(AuditRecord record);
 
   // --- views (leader_view.cpp) ---
   void note(const std::vector<cluster::Event>& events);
@@ -116,6 +119,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   asio::awaitable<net::Response> report(net::Request request);
   asio::awaitable<net::Response> abdicate(net::Request request);
   asio::awaitable<net::Response> confirm(net::Request request);
+  asio::awaitable<net::Response> take_refusal(net::Request request);
   asio::awaitable<net::Response> put_rule(net::Request request);
   asio::awaitable<net::Response> delete_rule(net::Request request);
   asio::awaitable<net::Response> change_node(net::Request request);
@@ -124,6 +128,18 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   asio::awaitable<net::Response> follow_catalog(net::Request request);
   asio::awaitable<catalog::Batch> catalog_after(std::optional<catalog::Index> after);
   void agent_stream_closed(const AgentId& agent, const std::string& subscription);
+
+  // --- commands inside tasks (leader_exec.cpp) ---
+  struct ExecOrder { TaskId task; std::vector<std::string> command; std::string terminal; secure::CallerPtr caller; };
+  struct ExecOpened { std::string session, host; };
+  asio::awaitable<net::Response> open_exec(net::Request request);
+  asio::awaitable<net::Response> client_exec(net::Request request);
+  asio::awaitable<net::Response> agent_exec(net::Request request);
+  asio::awaitable<net::Response> carry_exec(net::Request request, ExecBoard::Side side, std::string name);
+  asio::awaitable<Result<ExecOpened>> exec_on_strand(ExecOrder order);
+  /// Whether this caller may run commands in this task.
+  [[nodiscard]] Status check_exec_rights(const ExecOrder& order, const TaskSpec& spec) const;
+  asio::awaitable<void> watch_exec();
 
   /// Runs `work` on the strand and gives its answer. Measures how long the strand was held.
   template <class F>
@@ -190,7 +206,11 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   std::uint64_t records_turn = 0;                      // view_mutex
   std::shared_ptr<net::Signal> records_signal = net::Signal::make();
   Mono refusals_since{};                               // strand
-  std::size_t refusals_noted = 0;                      // strand: since then
+  std::map<std::string, std::size_t> refusals_noted;   // strand: since then, by who
+
+  ExecBoard exec_board;                                // any thread; emptied with the term
+  std::shared_ptr<net::Signal> exec_signal = net::Signal::make();
+  bool exec_watched = false;                           // strand
 
   Counter &changes, &terms;
   Histogram &commit_seconds, &strand_hold;

@@ -4,6 +4,7 @@
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "catalog/catalog_stream.hpp"
+#include "model/acl.hpp"
 #include "model/catalog_json.hpp"
 #include "model/link_json.hpp"
 #include "orchestrator/leader_impl.hpp"
@@ -14,7 +15,6 @@ namespace croft::orchestrator {
 namespace {
 
 constexpr std::size_t registration_max = 64u << 20;
-constexpr std::size_t acl_max = 4096;
 constexpr Millis abdicate_after{100};
 
 int status_of(const Error& error) {
@@ -195,14 +195,24 @@ asio::awaitable<net::Response> LeaderService::Impl::follow_catalog(net::Request 
   co_return co_await catalog::serve_catalog(std::move(request), std::move(feed), catalog_signal);
 }
 
+/// What another host refused somebody who had logged in there.
+asio::awaitable<net::Response> LeaderService::Impl::take_refusal(net::Request request) {
+  auto body = json::parse(request.body);
+  if (!body) co_return net::Response::message(400, body.error().context);
+  AuditRecord record{0, {}, json::text(*body, "who"), json::text(*body, "from"), json::text(*body, "what"), {}, false, json::text(*body, "reason")};
+  if (record.who.empty() || record.what.empty()) co_return net::Response::message(422, "who, what: must be given");
+  if (!leads) co_return net::Response::message(503, "this master does not lead");
+  auto told = [self = shared_from_this(), record] { self->note_on_strand(record); };
+  co_await on_strand(told);
+  co_return net::Response{.status = 204, .headers = {}, .body = {}, .stream = {}};
+}
+
 asio::awaitable<net::Response> LeaderService::Impl::put_rule(net::Request request) {
   AppId app("/" + request.params["app"]);
   auto body = json::parse(request.body);
   if (!body) co_return net::Response::message(400, body.error().context);
   auto acl = json::text(*body, "acl");
-  if (trim(acl).empty()) co_return net::Response::message(422, "acl: must be given and not empty");
-  if (acl.size() > acl_max) co_return net::Response::message(413, "acl: longer than 4096 bytes");
-  if (acl.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) co_return net::Response::message(422, "acl: must be one line");
+  if (auto ok = check_acl(acl); !ok) co_return net::Response::message(422, "acl: " + ok.error().context);
   std::optional<catalog::Rule> rule(catalog::Rule{app, acl});
   co_return co_await change_rule(std::move(request), app, std::move(rule));
 }
@@ -269,6 +279,7 @@ void LeaderService::add_link_routes(net::Router& router) {
   route("GET", "/croft/v1/catalog", &Impl::follow_catalog);
   route("DELETE", "/v2/leader", &Impl::abdicate);
   route("POST", "/croft/v1/catalog/confirmations", &Impl::confirm);
+  route("POST", "/croft/v1/refusals", &Impl::take_refusal);
   route("PUT", "/croft/v1/rules/{*app}", &Impl::put_rule);
   route("DELETE", "/croft/v1/rules/{*app}", &Impl::delete_rule);
   route("POST", "/croft/v1/nodes/{node}", &Impl::change_node);

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kept_prefixes[] = {"users/", "tokens/", "trust/", "hosts/", "joins/", secrets_prefix};
 /// Somebody who tries what he may not must not fill the store.
-constexpr std::size_t refusals_a_minute = 60;
+constexpr std::size_t refusals_a_minute = 20, refused_a_minute = 100;  // of one, and how many ones
 
 bool is_kept(std::string_view key) {
   return std::any_of(std::begin(kept_prefixes), std::end(kept_prefixes), [&](auto prefix) { return key.starts_with(prefix); });
@@ -141,7 +141,7 @@ asio::awaitable<std::expected<void, Refusal>> LeaderService::Impl::change_record
   if (number && !in_term(epoch)) number = fail(Errc::unavailable, "this master no longer leads");
   if (number) {
     term->records = std::move(next);
-    term->audit.keep(std::move(audit));
+    keep_audit(std::move(audit));
     publish_records();
     for (const auto& key : secrets) tell_secret(key);
     if (!secrets.empty()) turn(system_now());
@@ -193,19 +193,27 @@ std::optional<AuditRecord> LeaderService::Impl::audit_of(const Intent& intent, N
   return term->audit.entry(record_of(intent, now));
 }
 
+/// Into this process's own log too, which nobody who changes the farm can wash anything out of.
+void LeaderService::Impl::keep_audit(AuditRecord record) {
+  log::info("audit", "{}", encode_audit(record));
+  term->audit.keep(std::move(record));
+}
+
 void LeaderService::Impl::note_on_strand(AuditRecord record) {
   if (!leads || !term) return;
   auto now = system_now();
   if (!record.done) {
-    if (now.mono - refusals_since >= std::chrono::minutes(1)) refusals_since = now.mono, refusals_noted = 0;
-    if (++refusals_noted > refusals_a_minute) return;
-    if (refusals_noted == refusals_a_minute) record.reason += "; further refusals of this minute are left out";
+    if (now.mono - refusals_since >= std::chrono::minutes(1)) refusals_since = now.mono, refusals_noted.clear();
+    if (refusals_noted.size() >= refused_a_minute && !refusals_noted.contains(record.who)) return;
+    auto& noted = refusals_noted[record.who];  // each has his own: one who is loud hides nobody
+    if (++noted > refusals_a_minute) return;
+    if (noted == refusals_a_minute) record.reason += "; further refusals of this minute are left out";
   }
   record.when = now.wall;
   record = term->audit.entry(std::move(record));
   coordination::Batch batch;
   term->audit.put(record, batch);
-  term->audit.keep(std::move(record));
+  keep_audit(std::move(record));
   for (auto& [key, value] : batch.put) background.put[key] = std::move(value);
   for (auto& key : batch.remove) background.remove.push_back(std::move(key));
   if (!committing && now.mono >= background_after) net::spawn(strand, "background commit", commit_background(), shared_from_this());

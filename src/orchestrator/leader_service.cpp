@@ -109,6 +109,8 @@ void LeaderService::Impl::step_down() {
     stream->signal->notify();
   }
   term.reset();
+  exec_board.clear();
+  exec_signal->notify();
   publish_records();
   background = {};
   background_after = {};
@@ -290,7 +292,7 @@ asio::awaitable<std::expected<Accepted, Refusal>> LeaderService::Impl::change_on
   }
   now = system_now();
   begun = HoldClock();
-  if (audit) term->audit.keep(std::move(*audit));
+  if (audit) keep_audit(std::move(*audit));
   term->core.apply(proposal, now);
   changes.add();
   turn(now);
@@ -323,6 +325,7 @@ asio::awaitable<void> LeaderService::stop() {
     impl->wake.cancel();
     impl->leads = false;
     impl->records_signal->notify();
+    impl->exec_signal->notify();
     if (!impl->term) return;
     for (auto& [subscription, stream] : impl->term->streams) {
       std::lock_guard lock(stream->mutex);
@@ -353,22 +356,35 @@ asio::awaitable<std::expected<std::vector<Step>, Refusal>> LeaderService::rehear
   co_return co_await impl->on_strand(std::move(work));
 }
 
-asio::awaitable<std::vector<cluster::Task>> LeaderService::kill_tasks(std::vector<TaskId> tasks) {
+asio::awaitable<Result<std::vector<cluster::Task>>> LeaderService::kill_tasks(std::vector<TaskId> tasks) {
   auto impl = impl_;
+  struct Killed { std::optional<Error> error; std::vector<cluster::Task> tasks; std::vector<std::string> records; std::uint64_t epoch = 0; };
   auto work = [impl, tasks = std::move(tasks)] {
-    std::vector<cluster::Task> killed;
-    if (!impl->term) return killed;
+    Killed killed;
     auto now = system_now();
+    if (!impl->leads || !impl->term) return killed.error = Error{Errc::unavailable, "this master does not lead"}, killed;
+    // Nobody would carry it out, and nobody would know of it later.
+    if (!impl->safe(now)) return killed.error = Error{Errc::unavailable, "this master is not sure to lead just now, and changes nothing"}, killed;
+    killed.epoch = impl->term->term.epoch;
     for (const auto& id : impl->term->core.kill_tasks(tasks, now))
-      if (const auto* task = impl->term->cluster.task(id)) killed.push_back(*task);
+      if (const auto* task = impl->term->cluster.task(id)) killed.tasks.push_back(*task), killed.records.push_back("kills/" + id.str());
     impl->turn(now);
     return killed;
   };
   auto killed = co_await impl->on_strand(std::move(work));
-  // Stored before it is answered where the store lets us; a kill that cannot be recorded is carried out all the same.
+  if (killed.error) co_return std::unexpected(std::move(*killed.error));
+  // Stored before it is answered; one that cannot be is carried out all the same where this master's word still counts, but nobody is told that it will be.
   auto job = impl->commit_background();
   co_await asio::co_spawn(impl->strand, std::move(job), asio::use_awaitable);
-  co_return killed;
+  auto look = [impl, &killed]() -> Status {
+    if (!impl->in_term(killed.epoch)) return fail(Errc::unavailable, "this master lost its leadership while the kill was stored; look at the tasks before it is repeated");
+    bool waits = std::ranges::any_of(killed.records, [&](const auto& key) { return impl->background.put.contains(key); });
+    if (waits) return fail(Errc::unavailable, "the kill is not stored yet: the store does not answer");
+    return {};
+  };
+  auto stored = co_await impl->on_strand(look);
+  if (!stored) co_return std::unexpected(std::move(stored).error());
+  co_return std::move(killed.tasks);
 }
 
 asio::awaitable<bool> LeaderService::reset_delay(AppId app) {

@@ -9,6 +9,7 @@
 
 #include "base/metrics.hpp"
 #include "coordination/store.hpp"
+#include "model/task_policy.hpp"
 #include "net/http.hpp"
 #include "orchestrator/leader.hpp"
 #include "secure/seal.hpp"
@@ -23,6 +24,7 @@ struct LeaderOptions {
   std::vector<Other> other_masters;         ///< named in DNS beside this one
   Millis agent_timeout{10'000}, heartbeat{1'000}, balancer_lease{3'000};
   Options orchestrator;
+  TaskPolicy policy;                        ///< what of a task makes a command in it an admin's
   /// Records that shall be there from the first term on (the first operator's token, the CAs), worked out of those that are.
   std::function<Result<coordination::Batch>(const Records&)> seed;
   /// The cluster's keys, under which secrets are sealed. Null on a farm without.
@@ -48,12 +50,14 @@ class LeaderService final : public Leader, public RecordKeeper, public std::enab
   /// POST /croft/v1/agents, /croft/v1/agents/{id}/reports, GET /croft/v1/catalog, POST /croft/v1/catalog/confirmations,
   /// GET/PUT/DELETE /croft/v1/rules, DELETE /v2/leader.
   void add_link_routes(net::Router& router);
+  /// Commands inside tasks: POST /croft/v1/exec, GET/POST/DELETE /croft/v1/exec/{session}, GET/POST /croft/v1/agents/{id}/exec/{session}.
+  void add_exec_routes(net::Router& router);
 
   [[nodiscard]] std::shared_ptr<const View> view() const override;
   boost::asio::awaitable<std::shared_ptr<const View>> fresh_view() override;
   boost::asio::awaitable<std::expected<Accepted, Refusal>> change(Make make) override;
   boost::asio::awaitable<std::expected<std::vector<Step>, Refusal>> rehearse(Make make) override;
-  boost::asio::awaitable<std::vector<cluster::Task>> kill_tasks(std::vector<TaskId> tasks) override;
+  boost::asio::awaitable<Result<std::vector<cluster::Task>>> kill_tasks(std::vector<TaskId> tasks) override;
   boost::asio::awaitable<bool> reset_delay(AppId app) override;
   boost::asio::awaitable<std::vector<std::string>> explain(AppId app) override;
   boost::asio::awaitable<void> read(std::function<void(const Orchestrator&, Now)> reader) override;

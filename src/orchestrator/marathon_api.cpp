@@ -99,7 +99,8 @@ net::Response refused(const Refusal& refusal, const json::value& body) {
 
 std::vector<PolicyProblem> against_policy(const App& app, const TaskPolicy& policy) {
   std::vector<std::uint16_t> own;
-  for (const auto& p : app.ports) own.insert(own.end(), {p.port, p.container_port, p.host_port.value_or(0)});
+  for (const auto& p : app.ports)
+    if (auto on_node = app.docker && p.container_port ? p.host_port.value_or(0) : p.port; on_node != 0) own.push_back(on_node);
   auto problems = check_probes(app.health_checks, own, policy);
   auto also = app.docker ? check_policy(*app.docker, app.volumes, policy) : std::vector<PolicyProblem>();
   problems.insert(problems.end(), also.begin(), also.end());

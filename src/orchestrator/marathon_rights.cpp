@@ -32,7 +32,7 @@ std::optional<Refusal> beyond(const TaskPolicy& policy, const Intent& intent, co
   for (const auto& [id, app] : intent.apps) {
     if (!app) continue;
     const auto* stored = state.app(id);
-    bool same = stored && stored->docker == app->docker && stored->volumes == app->volumes && stored->user == app->user;
+    bool same = stored && app->same_config(*stored);  // another command in it is another thing
     bool admin = same || secure::may(intent.caller, secure::Verb::administer, {secure::Kind::app, id.str()}).allowed;
     auto problems = against_policy(*app, policy_at(policy, id.str(), admin));
     if (problems.empty()) continue;

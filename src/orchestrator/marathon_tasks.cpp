@@ -133,7 +133,9 @@ asio::awaitable<Response> kill(FacePtr face, Request r, std::vector<TaskId> task
     co_return done ? deployed(*done) : refused(done.error());
   }
   if (auto refusal = not_allowed(*face, *view, r, tasks)) co_return std::move(*refusal);
-  auto killed = co_await face->leader->kill_tasks(std::move(tasks));
+  auto done = co_await face->leader->kill_tasks(std::move(tasks));
+  if (!done) co_return refused({std::move(done).error(), {}});
+  auto& killed = *done;
   JsonWriter w;
   w.begin_object();
   if (one) {

@@ -50,6 +50,8 @@ void Orchestrator::Impl::apply_node(const AgentId& node, NodeMode mode, Now now)
   touch_waiting();
   if (mode != NodeMode::down) return;
   registry.erase(node);
+  // It came back while this was being stored: it is no more gone than any other.
+  if (const auto* agent = cluster.agent(node); agent && agent->connected) return enroll(node);
   awaited.erase(node);
   std::erase_if(lost_agents, [&](const auto& lost) { return lost.second == node; });  // known to be gone: no reason to hold others back
   reap_removed(node, false, now);

@@ -13,7 +13,7 @@ bool mapped(const App& a) { return !a.networks.empty() && a.networks[0].mode != 
 std::uint16_t& service_port_of(PortDefinition& p, bool with_mappings) { return with_mappings ? p.service_port : p.port; }
 std::uint16_t service_port_of(const PortDefinition& p, bool with_mappings) { return with_mappings ? p.service_port : p.port; }
 
-Refusal refuse(std::string field, std::string text) { return {{Errc::invalid, std::move(text)}, {}, std::move(field)}; }
+Refusal at_fault(std::string field, std::string text) { return {{Errc::invalid, std::move(text)}, {}, std::move(field)}; }
 
 }  // namespace
 
@@ -76,7 +76,7 @@ std::optional<Refusal> Orchestrator::Impl::clash(const AppId& id, const Apps& ed
   bool wrong = below_in(apps) || below_in(edits);
   for (auto slash = id.str().rfind('/'); !wrong && slash != std::string::npos && slash > 0; slash = id.str().rfind('/', slash - 1)) wrong = there(AppId(id.str().substr(0, slash)));
   if (!wrong) return std::nullopt;
-  return refuse("/id", "Groups and Applications may not have the same identifier.");
+  return at_fault("/id", "Groups and Applications may not have the same identifier.");
 }
 
 /// Of each app of a change: the length of the longest chain of dependencies that starts at it, over all apps as they shall be. Nothing
@@ -134,7 +134,7 @@ std::expected<std::vector<Step>, Refusal> Orchestrator::Impl::plan(const Apps& f
     }
   }
   auto depth = levels(to);
-  if (!depth) return std::unexpected(refuse("/", "Dependency graph has cyclic dependencies."));
+  if (!depth) return std::unexpected(at_fault("/", "Dependency graph has cyclic dependencies."));
   std::map<int, Step> by_level;
   for (const auto& [id, action] : work) by_level[depth->at(id)].push_back(action);
   std::vector<Step> steps;
@@ -142,7 +142,7 @@ std::expected<std::vector<Step>, Refusal> Orchestrator::Impl::plan(const Apps& f
   if (!starts.empty()) steps.push_back(std::move(starts));
   for (auto& [level, step] : by_level) steps.push_back(std::move(step));
   // A deployment is told whole at each of its steps, so its cost grows with the square of them.
-  if (steps.size() > steps_max) return std::unexpected(refuse("/", fmt::format("Dependencies are {} deep; at most {} can be deployed.", steps.size(), steps_max)));
+  if (steps.size() > steps_max) return std::unexpected(at_fault("/", fmt::format("Dependencies are {} deep; at most {} can be deployed.", steps.size(), steps_max)));
   return steps;
 }
 

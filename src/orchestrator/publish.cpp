@@ -180,7 +180,7 @@ void Orchestrator::Impl::on_task(const cluster::Event& event, Now now) {
     if (task->status.healthy == false) emit(BusEvent::Kind::failed_health_check, *task, now, task->status.last_check_failure);
   }
   if (auto at = apps.find(app); at != apps.end() && task->status.state == TaskState::unreachable && !at->second.unreachable.disabled) {
-    timers[app] = now.mono + at->second.unreachable.inactive_after + Millis(1);
+    look_again(app, now.mono + at->second.unreachable.inactive_after + Millis(1));
   }
 }
 

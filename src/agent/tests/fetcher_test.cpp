@@ -149,6 +149,46 @@ TEST_F(Fetching, S9_RedirectsAreFollowedButNotAnywhere) {
   EXPECT_EQ(code(web.url("/none/tool")), Errc::not_found);
   EXPECT_EQ(code("http://169.254.169.254/latest/tool"), Errc::forbidden);
   EXPECT_EQ(code("http://[::ffff:169.254.169.254]/latest/tool"), Errc::forbidden);
+  EXPECT_EQ(code("http://[64:ff9b::169.254.169.254]/latest/tool"), Errc::forbidden);
+  EXPECT_EQ(code("http://[2002:a9fe:a9fe::1]/latest/tool"), Errc::forbidden);
+  EXPECT_EQ(code("http://[fd00:ec2::254]/latest/tool"), Errc::forbidden);
+  EXPECT_EQ(code("http://100.100.100.200/latest/tool"), Errc::forbidden);
+}
+
+TEST_F(Fetching, S9_AUrlIsOneUrlForCurlToo) {
+  Web web;
+  auto port = web.url("").substr(web.url("").rfind(':') + 1);
+  for (const auto& bad : {"http://x{@127.0.0.1:" + port + "/,@127.0.0.1:" + port + "/}tool", "http://127.0.0.1:" + port + "/{tool,here}/tool", "http://good\\@127.0.0.1:" + port + "/tool", std::string("http://a b/tool"),
+                          std::string("http://%31%32%37.0.0.1/tool"), std::string("http://127.0.0.1:80x/tool"), std::string("http://[::1%lo]/tool")})
+    EXPECT_EQ(code(bad), Errc::invalid) << bad;
+  EXPECT_EQ(code("http://127.0.0.1:" + port + "/[1-3]/tool"), Errc::not_found) << "no pattern, but a path that is not there";
+}
+
+TEST_F(Fetching, S9_HelpersSeeNoOtherSandbox) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, for namespaces";
+  // Two tasks' sandboxes of one user: an archive's link into the other one is to lead nowhere.
+  auto all = dir_ / "slaves", own = all / "s/executors/a/runs/1", other = all / "s/executors/b/runs/1";
+  for (const auto& box : {own, other}) {
+    fs::create_directories(box);
+    ASSERT_EQ(::chown(box.c_str(), 65534, 65534), 0);
+  }
+  write(other / "key", "secret");
+  ASSERT_EQ(run_program({"sh", "-c", fmt::format("cd {}/host && ln -s {} out && tar -cf link.tar out && rm out", dir_.string(), other.string())}, Millis(10'000))->code, 0);
+  write(dir_ / "host" / "tool", "evil");
+  rules_.as = Owner{65534, 65534};
+  rules_.sandboxes = all;
+  Artifact a;
+  a.uri = (dir_ / "host" / "link.tar").string();
+  auto ok = fetch(a, own, dir_ / "cache", rules_);
+  ASSERT_TRUE(ok) << ok.error().context;
+  EXPECT_TRUE(fs::exists(own / "link.tar")) << "its own it sees";
+  a.uri = (dir_ / "host" / "tool").string();
+  a.dest_path = "out/planted";
+  EXPECT_FALSE(fetch(a, own, dir_ / "cache", rules_));
+  EXPECT_FALSE(fs::exists(other / "planted"));
+  rules_.sandboxes.clear();
+  EXPECT_TRUE(fetch(a, own, dir_ / "cache", rules_)) << "and without it the link would have led there";
+  EXPECT_TRUE(fs::exists(other / "planted"));
 }
 
 TEST_F(Fetching, S9_NothingGrowsBeyondItsBound) {

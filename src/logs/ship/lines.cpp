@@ -78,6 +78,8 @@ class Merger {
  private:
   bool overruled(std::string_view key) const {
     if (key == "offset" && context_.offset >= 0) return true;
+    // By these lines are shown to who may see the app, and hidden from others.
+    if (context_.stranger && (key == "app" || key == "task" || key.starts_with("app.") || key.starts_with("task."))) return true;
     return std::any_of(context_.fields.begin(), context_.fields.end(), [&](const auto& f) { return f.first == key; });
   }
   void read_tags(simdjson::dom::element value) {

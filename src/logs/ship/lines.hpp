@@ -34,6 +34,7 @@ struct LineContext {
   Wall at{};                                                     ///< when it was written
   bool cut = false;
   std::string_view fallback_host;                                ///< host where the line names none
+  bool stranger = false;                                         ///< anybody may have sent it: what says whose a task's line is goes under "original" too
 };
 
 struct LineDocument {

@@ -133,6 +133,7 @@ void LogInput::take(std::string_view line, bool cut) {
   context.at = system_now().wall;
   context.cut = cut;
   context.fallback_host = host_;
+  context.stranger = true;
   auto document = document_of(line, context);
   std::uint64_t lost = 0;
   {

@@ -38,7 +38,7 @@ asio::awaitable<std::expected<std::vector<Step>, Refusal>> FarmLeader::rehearse(
   co_return proposal->steps;
 }
 
-asio::awaitable<std::vector<cluster::Task>> FarmLeader::kill_tasks(std::vector<TaskId> tasks) {
+asio::awaitable<Result<std::vector<cluster::Task>>> FarmLeader::kill_tasks(std::vector<TaskId> tasks) {
   std::vector<cluster::Task> out;
   for (const auto& id : farm_.core().kill_tasks(tasks, farm_.now)) out.push_back(*farm_.cluster().task(id));
   farm_.turn();

@@ -22,7 +22,7 @@ class FarmLeader final : public Leader {
   boost::asio::awaitable<std::shared_ptr<const View>> fresh_view() override { co_return view(); }
   boost::asio::awaitable<std::expected<Accepted, Refusal>> change(Make make) override;
   boost::asio::awaitable<std::expected<std::vector<Step>, Refusal>> rehearse(Make make) override;
-  boost::asio::awaitable<std::vector<cluster::Task>> kill_tasks(std::vector<TaskId> tasks) override;
+  boost::asio::awaitable<Result<std::vector<cluster::Task>>> kill_tasks(std::vector<TaskId> tasks) override;
   boost::asio::awaitable<bool> reset_delay(AppId app) override;
   boost::asio::awaitable<std::vector<std::string>> explain(AppId app) override { co_return farm_.core().explain(app, farm_.now); }
   boost::asio::awaitable<void> read(std::function<void(const Orchestrator&, Now)> reader) override;

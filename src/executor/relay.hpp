@@ -1,0 +1,31 @@
+#pragma once
+// Between the agent's pipes and a command that runs inside a task (enter.hpp).
+
+#include <sys/types.h>
+
+/// A terminal for the command, and how big it is at first.
+struct Terminal {
+  bool wanted = false;
+  unsigned short rows = 24, columns = 80;
+  const char* type = "xterm";       ///< for TERM
+  int master = -1, slave = -1;
+};
+
+/// What the agent writes to descriptor 3 when the size changes: "ROWS COLUMNS", a line each.
+constexpr int size_fd = 3;
+
+/// "24x80:xterm". False when it is none.
+bool parse_terminal(char* text, Terminal& out);
+/// Opens a pseudo terminal whose device belongs to `owner`. False with errno.
+bool open_terminal(Terminal& terminal, uid_t owner);
+/// The last size that stands in descriptor 3, which is readable. False: none; `open` is false when there will be no more.
+bool read_size(Terminal& terminal, bool& open);
+/// A descriptor that tells of the end of children and of the wish to end; blocks those signals.
+int watch_signals();
+/// Which of these were told: SIGCHLD, and everything else as SIGTERM.
+struct Told { bool child = false, end = false; };
+Told read_signals(int fd);
+/// The whole of it, to a descriptor that may be a slow reader's. False when nobody reads.
+bool put_all(int fd, const char* data, size_t size);
+/// Until the command has ended and what it wrote to its terminal is passed on; its exit code. Told to end, it hangs up, and kills after a second.
+int relay(pid_t command, Terminal& terminal, int signals);
