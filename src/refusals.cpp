@@ -12,13 +12,16 @@ constexpr std::size_t text_max = 512;
 }  // namespace
 
 void RefusalReporter::tell(const std::string& who, const std::string& from, const std::string& what, const std::string& reason, Mono now) {
-  std::lock_guard guard(mutex_);
-  if (now - minute_ >= std::chrono::minutes(1)) minute_ = now, counts_.clear();
-  if (stopping_ || held_.size() >= held_max || ++counts_[who] > each_max) return;
   JsonWriter w;
   w.begin_object().field("who", who.substr(0, text_max)).field("from", from).field("what", (host_ + ": " + what).substr(0, text_max)).field("reason", reason.substr(0, text_max)).end_object();
-  held_.push_back(std::move(w).take());
-  if (!std::exchange(posting_, true)) net::spawn(executor_, "refusals", post_all(shared_from_this()));
+  {
+    std::lock_guard guard(mutex_);
+    if (now - minute_ >= std::chrono::minutes(1)) minute_ = now, counts_.clear();
+    if (stopping_ || held_.size() >= held_max || ++counts_[who] > each_max) return;
+    held_.push_back(std::move(w).take());
+    if (std::exchange(posting_, true)) return;
+  }
+  net::spawn(executor_, "refusals", post_all(shared_from_this()));  // it may begin at once, on this thread
 }
 
 void RefusalReporter::stop() {

@@ -50,8 +50,8 @@ class RawTerminal {
   }
 
  private:
+  termios before_{};  // above what fills it in
   bool wanted_;
-  termios before_{};
 };
 
 std::string size_of_terminal(char between) {

@@ -22,7 +22,7 @@ class ExecBoard {
   struct Options {
     std::size_t sessions_max = 128, sessions_each = 16;   ///< at once: of the farm, of one who asks
     std::size_t held_max = 256u << 10;                     ///< bytes on their way, each way
-    Millis client_silence{30'000}, agent_silence{15'000};
+    Millis client_silence{15'000}, agent_silence{10'000};
     Millis idle{3600 * 1000};                              ///< without a byte either way
   };
   ExecBoard() : ExecBoard(Options()) {}

@@ -6,7 +6,11 @@ PATHS = ("/", "/v2/apps", "/v2/apps/service/fibonacci", "/v2/apps/other/app", "/
          "/v2/groups/other", "/v2/deployments", "/v2/queue", "/v2/queue/other/app/delay", "/v2/leader", "/v2/info", "/metrics", "/state", "/master/state", "/slave(1)/state", "/files/read?path=/etc/passwd", "/files/download?path=/etc/shadow",
          "/files/browse?path=/", "/monitor/statistics", "/api/services", "/api/services/other/app", "/api/state", "/_search", "/_bulk", "/_cat/indices", "/logstash-2026.01.01", "/logstash-2026.01.01/_doc/1", "/x/_doc", "/_all",
          "/croft/v1/users", "/croft/v1/users/olga", "/croft/v1/tokens", "/croft/v1/join-tokens", "/croft/v1/secrets", "/croft/v1/secrets/other/x", "/croft/v1/ca/rotation", "/croft/v1/audit", "/croft/v1/overview",
-         "/croft/v1/nodes/n1", "/croft/v1/rules/other/app", "/croft/v1/agents", "/croft/v1/agents/x/reports", "/croft/v1/catalog", "/croft/v1/catalog/confirmations", "/croft/v1/access", "/croft/v1/certificates", "/croft/v1/explain/other/app")
+         "/croft/v1/nodes/n1", "/croft/v1/rules/other/app", "/croft/v1/agents", "/croft/v1/agents/x/reports", "/croft/v1/catalog", "/croft/v1/catalog/confirmations", "/croft/v1/access", "/croft/v1/certificates", "/croft/v1/explain/other/app",
+         "/croft/v1/exec", "/croft/v1/exec/0123456789abcdef", "/croft/v1/agents/x/exec/0123456789abcdef", "/croft/v1/refusals", "/croft/v1/login", "/croft/v1/password", "/croft/v1/join", "/v2/groups/versions", "/_msearch",
+         "/_search/scroll", "/x/_pit")
+# What only looks, for a viewer; and what says no to nobody: a name that is no user's.
+VIEWERS = ("/_search", "/_msearch", "/_search/scroll", "/v2/tasks/delete")
 
 POWERS = """
 grep -E "^(Uid|Gid|CapEff|CapPrm|CapBnd|NoNewPrivs|Seccomp):" /proc/self/status | tr -s "\\t" " "
@@ -54,12 +58,13 @@ echo all tried
 exec sleep 1000
 """
 
-# As a task, or from a host outside: every port of TARGETS but SPARED, without and with made-up credentials; then files and sockets. What it got is written to OUT.
+# As a task, or from a host outside: every port of TARGETS but SPARED, without, with made-up credentials and with a viewer's, who may look; then files and sockets.
+# What it got is written to OUT, and how often each port answered: one that did not was not attacked.
 INSIDE = """
 import glob, http.client, json, os, socket, ssl, threading
 open_to_all = {(8080, "/ping"), (5050, "/health"), (5051, "/health"), (8000, "/status"), (8080, "/croft/v1/ca"), (5002, "/")}  # the registry says on / that it lives
 context = ssl._create_unverified_context()
-got, ports = [], []
+got, ports, answered = [], [], {}
 def look(host):
     for port in range(1, 65536):
         with socket.socket() as s:
@@ -73,7 +78,7 @@ for host, port in sorted(ports):
     if port in SPARED:
         continue
     mute = 0  # what does not speak HTTP says nothing
-    for secret in ("", "Bearer croft_0123456789abcdef_x", "Basic YWRtaW46YWRtaW4="):
+    for secret in ("", "Bearer croft_0123456789abcdef_x", "Basic YWRtaW46YWRtaW4=") + VIEWER:
         for verb, path in VERBS_AND_PATHS:
             for kind in (http.client.HTTPSConnection, http.client.HTTPConnection):
                 if mute > 3:
@@ -84,7 +89,9 @@ for host, port in sorted(ports):
                     c.request(verb, path, body=None if verb == "GET" else "{}", headers={"Authorization": secret, "Content-Type": "application/json"} if secret else {})
                     r = c.getresponse()
                     r.read()
-                    if r.status < 400 and (port, path) not in open_to_all:
+                    answered[f"{host}:{port}"] = answered.get(f"{host}:{port}", 0) + 1
+                    looks_only = secret in VIEWER and (verb in ("GET", "HEAD", "OPTIONS") or path in LOOKS)
+                    if r.status < 400 and (port, path) not in open_to_all and not looks_only:
                         got.append([host, port, verb, path, r.status])
                     break
                 except TimeoutError:
@@ -115,14 +122,14 @@ for pattern in FILES:
             pass
 out = os.path.expandvars(OUT)
 with open(out + ".new", "w") as f:
-    json.dump({"ports": ports, "got": got, "files": files}, f)
+    json.dump({"ports": ports, "got": got, "files": files, "answered": answered}, f)
 os.rename(out + ".new", out)
 """
 
 
-def inside(targets, requests, files, out, spared="()"):
-    """INSIDE for these: addresses; (verb, path) each; patterns of files that must not be reached; ports that are left alone, as an expression."""
-    words = {"TARGETS": repr(list(targets)), "SPARED": "(" + spared + ")", "VERBS_AND_PATHS": repr(requests), "FILES": repr(files), "OUT": repr(out)}
+def inside(targets, requests, files, out, spared="()", viewer=()):
+    """INSIDE for these: addresses; (verb, path) each; patterns of files that must not be reached; ports that are left alone, as an expression; Authorization headers of viewers."""
+    words = {"VIEWER": repr(tuple(viewer)), "LOOKS": repr(VIEWERS), "TARGETS": repr(list(targets)), "SPARED": "(" + spared + ")", "VERBS_AND_PATHS": repr(requests), "FILES": repr(files), "OUT": repr(out)}
     return re.sub("|".join(words), lambda m: words[m.group()], INSIDE)
 
 

@@ -282,6 +282,47 @@ def test_memory_and_health_inside(farm):
     farm.remove("/checked")
 
 
+def test_a_command_in_a_container(farm):
+    """croft exec: what the container has, its secrets too, and no more; a terminal; gone with whoever asked for it."""
+    password = "password-" + os.urandom(8).hex()
+    assert farm.call("PUT", "/croft/v1/secrets/pw", {"value": password})[0] == 201
+    farm.deploy(farm.box("/box", "exec sleep 10000", env={"PW": {"secret": "pw"}, "GREETING": "good day"}, secrets={"pw": {"source": "pw"}}))
+
+    def run(*words, stdin=b""):
+        return subprocess.run([farm.bin + "/croft", "exec", *words], input=stdin, capture_output=True, timeout=60)
+
+    done = run("/box", "sh", "-c", "echo $GREETING $PW; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout) == (7, f"good day {password}\n".encode()) and done.stderr.endswith(b"err\n"), done
+    assert run("/box", "sh", "-c", "ls /").stdout.split() == farm.engine.docker("exec", "croft-" + farm.app("/box")["tasks"][0]["id"], "/bin/busybox", "ls", "/").stdout.encode().split(), "its own files"
+    assert run("/box", "/nowhere").returncode in (126, 127)
+    data = os.urandom(3_000_000)
+    done = run("/box", "cat", stdin=data)
+    assert done.stdout == data and done.returncode == 0, (len(done.stdout), done.returncode, done.stderr)
+    terminal = subprocess.run(["script", "-qec", f"{farm.bin}/croft exec -t /box sh -c 'test -t 0 && echo it is a terminal of $TERM'", "/dev/null"], capture_output=True, timeout=60, env=dict(os.environ, TERM="vt100"))
+    assert terminal.returncode == 0 and b"it is a terminal of vt100" in terminal.stdout, terminal
+    client = subprocess.Popen([farm.bin + "/croft", "exec", "/box", "sleep", "4811"], stdin=subprocess.DEVNULL)
+    there = lambda: subprocess.run(["pgrep", "-fx", "sleep 4811"], capture_output=True).returncode == 0  # noqa: E731
+    wait("it runs", there, 10)
+    client.terminate()
+    client.wait()
+    wait("it has gone with its client", lambda: not there(), 25)
+    farm.remove("/box")
+    assert farm.call("DELETE", "/croft/v1/secrets/pw")[0] == 200
+
+
+def test_an_archives_link_is_no_volume(farm):
+    """S11: a volume in the sandbox, where an artifact has put a link to the host's root."""
+    folder = "/var/tmp/croft-e2e-archive"
+    os.makedirs(folder, exist_ok=True)
+    subprocess.run(["sh", "-ec", "rm -f out; ln -s / out; tar -cf evil.tar out"], cwd=folder, check=True)
+    app = farm.box("/evil", "touch /host/tmp/croft-was-here; exec sleep 1000", fetch=[{"uri": folder + "/evil.tar"}])
+    app["container"]["volumes"] = [{"containerPath": "/host", "hostPath": "out", "mode": "RW"}]
+    farm.deploy(app, wait_for=False)
+    failure = wait("it is refused on the node", lambda: farm.app("/evil").get("lastTaskFailure"), 20)
+    assert "is no folder but a link" in failure["message"] and not os.path.exists("/tmp/croft-was-here"), failure
+    farm.remove("/evil")
+
+
 def test_the_same_tag_with_another_image(farm):
     def build(word):
         farm.engine.build("127.0.0.1:5002/word:latest", {"busybox": "/bin/busybox"}, ["COPY busybox /bin/sh", f"ENV WORD={word}"])

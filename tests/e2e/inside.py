@@ -1,0 +1,311 @@
+#!/usr/bin/env python3
+"""Commands inside tasks: croft exec and health checks, on a farm with logins and TLS; and what else an operator might try.   usage: inside.py BIN_DIR [TEST...]"""
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import pty
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from attacks import POWERS  # noqa: E402
+from farm import own_namespace, run_suite, wait  # noqa: E402
+from secure_farm import SecureFarm, basic, sleeper  # noqa: E402
+
+APP = "/service/box"
+ROOTS = "/service/roots"
+SILENCE = 15 + 10  # seconds: until a client or an agent counts as gone, and room
+
+
+class Farm(SecureFarm):
+    """An admin of /service may run tasks as root there; who may do what has a token in a file."""
+
+    def config_of(self, role, more=""):
+        return super().config_of(role, more + 'allow_host_paths = ["/srv"]\n' + '[[policy]]\ngroup = "/service"\nusers = ["root"]\n')
+
+    def start(self):
+        super().start()
+        self.files = {}
+        for name, grant in (("vic", "viewer:/service"), ("olga", "operator:/service"), ("ivan", "operator:/other"), ("adam", "admin:/service")):
+            self.files[name] = f"{self.dir}/{name}.token"
+            with open(os.open(self.files[name], os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
+                f.write(self.run("token", "create", "--grant", grant, "--label", name).stdout)
+        self.deploy(sleeper(APP, env={"GREETING": "good day"}))
+
+    def words(self, *words, who="olga"):
+        return [self.bin + "/croft", "--token-file", self.files[who], "exec", *words]
+
+    @property
+    def client(self):
+        return dict(self.environment or os.environ, CROFT_URL="https://127.0.0.1:8080", CROFT_CA=self.ca, XDG_CONFIG_HOME=self.dir + "/config", TERM="xterm-256color")
+
+    def exec(self, *words, who="olga", stdin=b"", timeout=60):
+        return subprocess.run(self.words(*words, who=who), input=stdin, capture_output=True, timeout=timeout, env=self.client)
+
+    def start_exec(self, *words, who="olga", **more):
+        return subprocess.Popen(self.words(*words, who=who), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.client, **more)
+
+
+def task_of(farm, app=APP):
+    return farm.app(app)["tasks"][0]["id"]
+
+
+def runs(marker):
+    """Processes on this machine with these words."""
+    return [p for p in glob.glob("/proc/[0-9]*/cmdline") if marker in open_or_nothing(p).replace("\0", " ") and f"/{os.getpid()}/" not in p and "croft" not in open_or_nothing(p).split("\0")[0].split("/")[-1]]
+
+
+def open_or_nothing(path):
+    try:
+        with open(path, errors="replace") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+def test_a_command_is_the_tasks_own(farm):
+    """Its output, errors and exit code; and no more rights than the task has: user, capabilities, filter, cgroup, environment, folder."""
+    done = farm.exec(APP, "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout) == (7, b"out\n") and done.stderr.endswith(b"err\n"), done
+    task = task_of(farm)
+    assert farm.exec(task, "sh", "-c", "kill -9 $$").returncode == 137
+    assert farm.exec(task, "no-such-program").returncode == 127
+    look = farm.exec(task, "sh", "-c", 'id -u; pwd; echo "$GREETING $HOME"; grep -E "^(CapEff|CapBnd|NoNewPrivs|Seccomp):" /proc/self/status | tr -s "\\t" " "; cat /proc/self/cgroup; ls /proc | grep -c "^[0-9]"; ls "${PWD%/slaves/*}/slaves"')
+    lines = look.stdout.decode().splitlines()
+    assert lines[0] == "65534" and "/executors/" + task + "/" in lines[1] and lines[2] == "good day " + lines[1], look
+    for fact in ("CapEff: 0000000000000000", "CapBnd: 0000000000000000", "NoNewPrivs: 1", "Seccomp: 2"):
+        assert fact in lines, (fact, look)
+    groups = [line for line in lines if f"/croft-dev/{task}" in line]
+    assert len(groups) >= 1 and len(groups) == len([line for line in open_or_nothing(f"/proc/{pid_of(farm, task)}/cgroup").splitlines() if task in line]), (groups, lines)
+    assert b"CROFT_TOKEN" not in farm.exec(task, "env").stdout, "the agent's own environment is none of its"
+    assert b"Permission denied" in farm.exec(task, "sh", "-c", "ls ${PWD%/slaves/*}/slaves 2>&1").stdout, "other sandboxes are hidden"
+
+
+def pid_of(farm, task):
+    return open_or_nothing(f"{farm.data}/node/runs/{task}/started").split("pid=")[1].split()[0]
+
+
+def test_much_goes_through(farm):
+    data = os.urandom(8_000_000)
+    begun = time.monotonic()
+    done = farm.exec(APP, "sha256sum", stdin=data)
+    assert done.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest(), done
+    there = time.monotonic()
+    done = farm.exec(APP, "cat", stdin=data)
+    assert done.stdout == data, (len(done.stdout), done.stderr)
+    print(f"    8 MB in: {there - begun:.2f} s; in and out: {time.monotonic() - there:.2f} s")
+    # A reader that stands still for longer than anybody may be silent, and a program that reads nothing.
+    slow = farm.start_exec(APP, "sh", "-c", "cat >/dev/null & head -c 3000000 /dev/zero")
+    slow.stdin.close()
+    got = len(slow.stdout.read(100))
+    time.sleep(SILENCE)
+    got += len(slow.stdout.read())
+    assert (got, slow.wait(30)) == (3_000_000, 0), (got, slow.stderr.read())
+
+
+def test_a_terminal(farm):
+    """A shell on a terminal of its own: its size, its type, control characters."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
+    before = termios.tcgetattr(its)
+    shell = subprocess.Popen(farm.words(APP), stdin=its, stdout=its, stderr=its, env=farm.client, start_new_session=True)
+    said = b""
+
+    def until(text):
+        nonlocal said
+        end = time.monotonic() + 20
+        while text not in said:
+            assert time.monotonic() < end and (select.select([ours], [], [], 1)[0] or shell.poll() is None), (text, said)
+            if select.select([ours], [], [], 0)[0]:
+                said += os.read(ours, 4096)
+        said = said.split(text, 1)[1]
+
+    until(b"$ ")
+    os.write(ours, b"stty size; echo type $TERM; test -t 0 && echo it is a terminal\r")
+    until(b"31 97\r\n")
+    until(b"type xterm-256color\r\n")
+    until(b"it is a terminal\r\n")
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
+    shell.send_signal(signal.SIGWINCH)
+    time.sleep(0.5)
+    os.write(ours, b"stty size\r")
+    until(b"50 120\r\n")
+    os.write(ours, b"sleep 1000\r")
+    until(b"sleep 1000\r\n")
+    os.write(ours, b"\x03")
+    os.write(ours, b"echo code $?\r")
+    until(b"code 130\r\n")
+    os.write(ours, b"exit 5\r")
+    assert shell.wait(20) == 5
+    assert termios.tcgetattr(its) == before, ("this terminal is not as it was", termios.tcgetattr(its), before)
+    os.close(ours), os.close(its)
+
+
+def test_who_may(farm):
+    """Operators of the app; in a task that only an admin may start, admins. Each attempt is in the audit log, each session its opener's."""
+    assert farm.exec(APP, "id", who="vic").returncode == 1 and b"exec in" in farm.exec(APP, "id", who="vic").stderr
+    assert farm.exec(task_of(farm), "id", who="ivan").returncode == 3, "he does not even hear that there is one"
+    status, _, text = farm.answer("POST", "/croft/v1/exec", {"task": task_of(farm), "command": ["id"]}, who=basic("vic"))
+    assert status == 403 and "needs operator" in text, (status, text)
+    assert farm.answer("POST", "/croft/v1/exec", {"task": task_of(farm), "command": ["id"]}, who="")[0] == 401
+    assert farm.answer("POST", "/croft/v1/exec", {"task": task_of(farm), "command": ["id"]}, who="", tls=farm.as_host("node"))[0] == 403, "hosts run nothing for themselves"
+    status, made = farm.call("POST", "/croft/v1/exec", {"task": task_of(farm), "command": ["sleep", "5"]}, who=basic("olga"))
+    assert status == 200, (status, made)
+    session = "/croft/v1/exec/" + made["session"]
+    for who in (basic("vic"), basic("adam"), farm.admin):
+        assert farm.answer("GET", session + "?after=0", who=who)[0] == 404 and farm.answer("POST", session + "?at=0", "", who=who)[0] == 404, who
+        farm.answer("DELETE", session, who=who)
+    node = farm.call("GET", "/croft/v1/overview")[1]["hosts"][0]["id"]
+    link = f"/croft/v1/agents/{node}/exec/{made['session']}?after=0"
+    assert farm.answer("GET", link, who=basic("olga"))[0] in (401, 403) and farm.answer("GET", link, who="", tls=farm.as_host("log"))[0] == 403, "another host's certificate"
+    assert farm.answer("GET", session + "?after=0", who=basic("olga"))[0] == 200 and farm.answer("DELETE", session, who=basic("olga"))[0] == 204
+    # As root by an admin's word: an operator may scale it, and neither change what it runs nor run something in it.
+    status, body = farm.call("POST", "/v2/apps", sleeper(ROOTS, user="root"), who=basic("adam"))
+    assert status == 201, (status, body)
+    wait("it runs", lambda: farm.app(ROOTS)["tasksRunning"] == 1)
+    farm.settled()
+    assert farm.exec(ROOTS, "id", "-u").returncode == 1 and farm.exec(ROOTS, "id", "-u", who="adam").stdout == b"0\n"
+    for change in ({"cmd": "id"}, {"env": {"LD_PRELOAD": "/x"}}, {"args": ["id"], "cmd": None}, {"healthChecks": [{"protocol": "COMMAND", "command": {"value": "id"}}]}, {"fetch": [{"uri": "/srv/x"}]}):
+        status, body = farm.call("PUT", "/v2/apps" + ROOTS, change, who=basic("olga"))
+        assert status == 403 and "admins only" in str(body), (change, status, body)
+    assert farm.call("PUT", "/v2/apps" + ROOTS, {"instances": 2}, who=basic("olga"))[0] == 200
+    farm.settled()
+    records = farm.call("GET", "/croft/v1/audit?last=1000")[1]["records"]
+    told = [(r["done"], r["what"]) for r in records if "/croft/v1/exec" in r["what"] and "user olga" == r["who"]]
+    assert (True, f"POST /croft/v1/exec {task_of(farm)}: sleep 5") in told, told
+    assert any(r["who"] == "user vic" and not r["done"] and "/croft/v1/exec" in r["what"] and r["paths"] == [APP] for r in records), records[-10:]
+    farm.call("DELETE", "/v2/apps" + ROOTS)
+    farm.settled()
+
+
+def test_what_is_wrong_is_named(farm):
+    task = task_of(farm)
+    for body, word in (("{", "JSON"), ({"task": task}, "command"), ({"task": task, "command": []}, "command"), ({"task": task, "command": "id"}, "command"), ({"task": task, "command": [1]}, "command"), ({"task": task, "command": [""]}, "command"),
+                       ({"task": task, "command": ["a\0b"]}, "command"), ({"task": task, "command": ["x"] * 65}, "command"), ({"task": task, "command": ["x" * 40_000]}, "command"), ({"command": ["id"]}, "task"),
+                       ({"task": task, "command": ["id"], "terminal": "24x80"}, "terminal"), ({"task": task, "command": ["id"], "terminal": "24x80:a b"}, "terminal")):
+        status, _, text = farm.answer("POST", "/croft/v1/exec", body)
+        assert status in (400, 422) and word in text, (body, status, text)
+    assert farm.answer("POST", "/croft/v1/exec", {"task": "nobody.x", "command": ["id"]})[0] == 404
+    session = "/croft/v1/exec/" + farm.call("POST", "/croft/v1/exec", {"task": task, "command": ["cat"]})[1]["session"]
+    for query, body, expected in (("?at=x", "", 422), ("?at=7", "", 409), ("?at=0", "no frame at all", 422), ("?at=0", "\1\0\0\0\0\0\0\1x", 422), ("?at=0", "y" * 200_000, 413)):
+        assert farm.answer("POST", session + query, body)[0] == expected, (query, body[:20])
+    assert farm.answer("GET", session + "?after=99")[0] == 409 and farm.answer("GET", "/croft/v1/exec/none?after=0")[0] == 404
+    assert farm.answer("DELETE", session)[0] == 204 and farm.answer("GET", session + "?after=0")[0] == 404
+    held = [farm.call("POST", "/croft/v1/exec", {"task": task, "command": ["sleep", "100"]}) for _ in range(17)]
+    assert [s for s, _ in held] == [200] * 16 + [503], held[-1]
+    for _, made in held[:16]:
+        farm.answer("DELETE", "/croft/v1/exec/" + made["session"])
+    wait("nothing is left of them", lambda: not runs("sleep 100"), 10)
+
+
+def test_whoever_goes_takes_the_command_along(farm):
+    """The client killed, the task ended, the agent killed, the master killed: the command ends, and who is left hears why."""
+    client = farm.start_exec(APP, "sh", "-c", "exec sleep 4711")
+    wait("it runs", lambda: runs("sleep 4711"))
+    client.kill()
+    client.wait()
+    wait("it has gone with its client", lambda: not runs("sleep 4711"), SILENCE)
+    client = farm.start_exec(APP, "sleep", "4712")
+    wait("it runs", lambda: runs("sleep 4712"))
+    farm.call("DELETE", f"/v2/apps{APP}/tasks/{task_of(farm)}")
+    assert client.wait(20) in (137, 143), client.stderr.read()
+    farm.settled()
+    wait("another runs", lambda: farm.app(APP)["tasksRunning"] == 1)
+    client = farm.start_exec(APP, "sleep", "4713")
+    wait("it runs", lambda: runs("sleep 4713"))
+    farm.roles["node"].kill()
+    farm.roles["node"].wait()
+    begun = time.monotonic()
+    wait("it has gone with its agent", lambda: not runs("sleep 4713"), 10)
+    assert client.wait(SILENCE) == 255 and b"has fallen silent" in client.stderr.read()
+    print(f"    told after {time.monotonic() - begun:.1f} s")
+    tasks = sorted(t["id"] for t in farm.app(APP)["tasks"])
+    farm.start_role("node")
+    wait("the agent is back", lambda: farm.exec(APP, "true").returncode == 0, 20)
+    assert sorted(t["id"] for t in farm.app(APP)["tasks"]) == tasks
+    client = farm.start_exec(APP, "sleep", "4714")
+    wait("it runs", lambda: runs("sleep 4714"))
+    farm.roles["master"].kill()
+    farm.roles["master"].wait()
+    farm.start_role("master")
+    assert client.wait(30) == 255 and b"session is over" in client.stderr.read()
+    wait("it has gone with its leader", lambda: not runs("sleep 4714"), SILENCE)
+    wait("and others run", lambda: farm.exec(APP, "true").returncode == 0, 20)
+
+
+def test_a_check_has_no_powers(farm):
+    """S12: the command of a health check is the task's, like any other: nobody's, without capabilities, behind the filter, in the cgroup."""
+    other = glob.glob(f"{farm.data}/node/slaves/*/frameworks/*/executors/service_box.*/runs/latest")[0]
+    script = POWERS.replace("MASTER", farm.dir).replace("OTHER", os.path.realpath(other)).replace("exec sleep 1000", "true")
+    check = {"protocol": "COMMAND", "command": {"value": "(" + script + ") > said.new 2>&1; mv said.new said"}, "gracePeriodSeconds": 60, "intervalSeconds": 60, "timeoutSeconds": 30}
+    farm.deploy(dict(sleeper("/service/checked"), mem=64, healthChecks=[check]))
+    said = glob.glob(f"{farm.data}/node/slaves/*/frameworks/*/executors/service_checked.*/runs/latest/")[0] + "said"
+    lines = wait("it has tried all", lambda: "all tried" in open_or_nothing(said) and open_or_nothing(said), 40).splitlines()
+    for fact in ("Uid: 65534 65534 65534 65534", "CapEff: 0000000000000000", "CapBnd: 0000000000000000", "NoNewPrivs: 1", "Seccomp: 2", "mine"):
+        assert fact in lines, (fact, lines)
+    assert not [line for line in lines if line.startswith("could")] and len([line for line in lines if line.startswith("cannot")]) == 17, lines
+    farm.call("DELETE", "/v2/apps/service/checked")
+    farm.settled()
+
+
+def test_rules_read_no_files(farm):
+    """S14: a rule is tried by HAProxy only in the name of one who may have it, and none reads the balancer's host."""
+    ca = f"{farm.dir}/balancer.cluster/ca.pem"
+    for acl in (f"src -f {ca}", f'src "-f" {ca}', f"path,map_ip({ca}) -m found", 'path_beg "${HOME}"', "lua.x -m bool"):
+        for who, least in ((basic("vic"), 403), (basic("olga"), 400)):
+            status, _, text = farm.answer("POST", "/api/services", {"id": APP, "acl": acl}, port=8000, who=who)
+            assert status in ((403,) if least == 403 else (400, 422)) and "CERTIFICATE" not in text, (acl, who, status, text)
+            status, _, text = farm.answer("PUT", f"/croft/v1/rules{APP}", {"acl": acl}, who=who)
+            assert status in ((403,) if least == 403 else (400, 422)), (acl, who, status, text)
+    assert farm.answer("POST", "/api/services", {"id": APP, "acl": "path_beg -i /box"}, port=8000, who=basic("olga"))[0] == 200
+
+
+def test_refusals_elsewhere_are_in_the_audit_log(farm):
+    farm.deploy(sleeper("/other/app"))
+    path = f"/frameworks/{farm.get('/v2/info')['frameworkId']}/executors/{task_of(farm, '/other/app')}/runs/latest/stdout"
+    assert farm.answer("GET", "/files/read?offset=0&path=" + path, port=5051, who=basic("vic"))[0] == 403
+    assert farm.answer("DELETE", "/logstash-2026.01.01", port=9200, who=basic("vic"))[0] == 403
+
+    def refused():
+        records = farm.call("GET", "/croft/v1/audit?last=1000")[1]["records"]
+        return [r["what"] for r in records if r["who"] == "user vic" and not r["done"]]
+
+    wait("the masters have heard of both", lambda: any(w.startswith("n1: GET /files/read") for w in refused()) and any(w.startswith("l1: DELETE /logstash-") for w in refused()), 15)
+
+
+def test_loud_ones_hide_nobody(farm):
+    """Logins are few a minute, and cannot wash changes out of the audit log."""
+    answers = [farm.answer("POST", "/croft/v1/login", "{}", who=basic("vic"))[0] for _ in range(12)]
+    assert answers.count(201) == 10 and answers[-1] == 429, answers
+    assert farm.answer("POST", "/croft/v1/login", "{}", who=basic("olga"))[0] == 201, "others log in"
+
+
+def test_a_page_of_elsewhere_reads_nothing(farm):
+    """S6: JSONP with the visitor's login, asked by a page of another origin."""
+    for port, path in ((5050, "/state?jsonp=f"), (5051, "/state?jsonp=f")):
+        assert farm.answer("GET", path, port=port)[2].startswith("f({")
+        for site in ("cross-site", "same-site"):
+            assert farm.answer("GET", path, port=port, headers={"Sec-Fetch-Site": site})[0] == 403, (port, site)
+
+
+def test_lines_in_anothers_name(farm):
+    """What comes over the log input says nothing of whose task a line is."""
+    with socket.create_connection(("127.0.0.1", 5959), timeout=5) as s:
+        s.sendall(b'{"message": "forged for croft", "app": "/other/app", "task": "other_app.x", "app.keyword": "/other/app"}\n')
+    found = wait("the line is there", lambda: farm.call("POST", "/logstash-*/_search", {"query": {"match_phrase": {"message": "forged for croft"}}}, port=9200)[1]["hits"]["hits"], 20)
+    assert "app" not in found[0]["_source"] and found[0]["_source"]["original"]["app"] == "/other/app", found
+
+
+if __name__ == "__main__":
+    own_namespace()
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    run_suite(globals(), Farm(sys.argv[1]), sys.argv[2:])
