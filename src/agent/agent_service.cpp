@@ -49,6 +49,7 @@ AgentService::Impl::Impl(asio::any_io_executor p, AgentOptions o, std::unique_pt
 
 Status AgentService::Impl::recover() {
   if (auto made = make_dirs(options.work_dir / "runs", 0755); !made) return made;
+  drop_unfinished(options.work_dir / "cache");
   boot = boot_id();
   Membership membership;
   auto kept = membership_file.load();
@@ -283,15 +284,19 @@ asio::awaitable<void> AgentService::Impl::collect() {
     if (!run->over) running.insert(run->launch.sandbox);
   std::erase_if(*found, [&](const EndedSandbox& s) { return running.contains(s.path) || (options.shipped && !options.shipped(s.path)); });
   std::function<void()> remove = [self, found] {
+    auto kept = list_kept(self->options.work_dir / "cache");
+    found->insert(found->end(), kept.begin(), kept.end());
     Collection collection(std::move(*found), self->options.sandbox_age);
     auto before = fullness(self->options.work_dir);
     std::size_t n = 0;
     for (auto full = before; !self->stopping; full = fullness(self->options.work_dir), ++n) {
       auto sandbox = collection.next(full);
       if (!sandbox) break;
-      remove_sandbox(*sandbox);
+      std::error_code ec;
+      if (fs::is_regular_file(*sandbox, ec)) fs::remove(*sandbox, ec);  // a fetch that has it open reads on
+      else remove_sandbox(*sandbox);
     }
-    if (n > 0) log::info("agent", "{} sandboxes of ended tasks removed; the disk was {:.0f} % full, is {:.0f} %", n, before * 100, fullness(self->options.work_dir) * 100);
+    if (n > 0) log::info("agent", "{} sandboxes of ended tasks and kept artifacts removed; the disk was {:.0f} % full, is {:.0f} %", n, before * 100, fullness(self->options.work_dir) * 100);
   };
   co_await blocking.run(remove);
 }

@@ -37,6 +37,24 @@ std::vector<EndedSandbox> list_sandboxes(const fs::path& slaves) {
   return out;
 }
 
+std::vector<EndedSandbox> list_kept(const fs::path& cache) {
+  std::vector<EndedSandbox> out;
+  std::error_code ec;
+  auto now = fs::file_time_type::clock::now();
+  for (const auto& entry : fs::directory_iterator(cache, ec)) {
+    std::error_code gone;
+    auto used = entry.last_write_time(gone);
+    if (!gone && entry.is_regular_file(gone)) out.push_back({entry.path(), std::chrono::duration_cast<Millis>(now - used)});
+  }
+  return out;
+}
+
+void drop_unfinished(const fs::path& cache) {
+  std::error_code ec;
+  for (const auto& entry : fs::directory_iterator(cache, ec))
+    if (std::error_code gone; entry.path().filename().string().starts_with("new.")) fs::remove_all(entry.path(), gone);
+}
+
 void remove_sandbox(const fs::path& sandbox) {
   std::error_code ec;
   fs::remove_all(sandbox, ec);

@@ -9,10 +9,10 @@
 
 namespace croft::agent {
 
-/// A sandbox that no task runs in and whose lines are shipped: nothing else is brought here.
+/// A sandbox that no task runs in and whose lines are shipped, or a kept artifact: nothing else is brought here.
 struct EndedSandbox {
   std::filesystem::path path;
-  Millis age{0};  ///< since its folder was written to last
+  Millis age{0};  ///< since its folder was written to, the artifact used last
 };
 
 /// Shape    made of what there is at one moment; next() names one sandbox after the other.
@@ -31,6 +31,10 @@ class Collection {
 
 /// Every sandbox below `slaves`, in Mesos's layout. Reads the disk.
 std::vector<EndedSandbox> list_sandboxes(const std::filesystem::path& slaves);
+/// Kept artifacts in `cache`, by when they were used last. Reads the disk.
+std::vector<EndedSandbox> list_kept(const std::filesystem::path& cache);
+/// What fetches of a former life were in the middle of.
+void drop_unfinished(const std::filesystem::path& cache);
 /// With the folders above it that hold nothing else.
 void remove_sandbox(const std::filesystem::path& sandbox);
 /// How full the file system of `path` is, 0 to 1, as an unprivileged user finds it; 0 where it cannot be asked.

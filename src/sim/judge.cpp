@@ -67,7 +67,10 @@ void Judge::write(const Op& op) {
       for (const auto& [id, record] : h->page.runs)
         if (record.spec.app == AppId(key.substr(4))) {
           decided_.insert(id);
-          if (called_down_.contains(id)) unawaited_.insert(id);
+          // Whoever knew it has stored that it is to go, and that holds wherever it is meanwhile.
+          auto* m = farm_.leader();
+          if (m && m->term && m->term->cluster.task(id)) known_when_removed_.insert(id);
+          else if (called_down_.contains(id)) unawaited_.insert(id);
         }
   }
   for (const auto& [key, text] : batch.put) {
@@ -94,7 +97,7 @@ void Judge::called_down(const AgentId& agent) {
         auto app = ledger_.find("apps" + record.spec.app.str());
         auto* m = farm_.leader();
         bool heard = m && m->term && heard_in_[agent] == m->term->term.epoch;
-        if (app != ledger_.end() && !app->second.text && !heard) unawaited_.insert(id);  // removed before, by leaders that had not heard of it
+        if (app != ledger_.end() && !app->second.text && !heard && !known_when_removed_.contains(id)) unawaited_.insert(id);  // removed before, by leaders that had not heard of it
       }
 }
 

@@ -70,6 +70,7 @@ class Judge {
   std::set<TaskId> called_down_;                               // whose node an operator gave up and that nobody has heard of since
   std::map<AgentId, std::uint64_t> heard_in_;                  // the last epoch that it registered in
   std::set<TaskId> unawaited_;                                 // of these, those whose app was removed then: no removal waits for them
+  std::set<TaskId> known_when_removed_;                        // tasks that the leader in force knew when their app was removed
   std::set<TaskId> away_;                                      // of these, those whose host has not been heard of since
   std::map<TaskId, Millis> died_;
   std::map<AppId, Millis> kept_;                               // when its definition last wanted instances of silent hosts waited for

@@ -122,7 +122,7 @@ void Judge::left_rotation(const Balancer& b, const AppId& app, const TaskId& id)
   auto now = farm_.world.elapsed();
   const auto& m = *farm_.masters[b.master];
   if (farm_.faults.bad_store || b.misled || m.forced || !m.term || !b.follower.index() || b.follower.index()->epoch != m.term->term.epoch) return;
-  if (now - m.term->since >= absent_max || decided_.contains(id) || given_up_.contains(id) || !b.follower.content().services.contains(app)) return;
+  if (now - m.term->since >= absent_max || decided_.contains(id) || away_.contains(id) || !b.follower.content().services.contains(app)) return;
   if (b.follower.content().endpoints.contains(id)) return;  // a leader before this one said so
   for (const auto& h : farm_.hosts) {
     auto proc = h->procs.find(id);

@@ -2,6 +2,7 @@
 import base64
 import contextlib
 import functools
+import http.client
 import json
 import os
 import ssl
@@ -108,6 +109,9 @@ def reachable(node):
     return any(h["hostname"] == node.name and h["reachable"] for h in get("/croft/v1/overview")["hosts"])
 
 
+CUT_OFF = (OSError, http.client.HTTPException, ValueError)  # no answer, half of one, or none that can be read
+
+
 class Ledger:
     """Changes through all masters in turn, none sent twice, and what was answered to each. What was acknowledged must be in force afterwards, on every master; what
     got no answer may be. An app whose last change got none is left alone, since that one may still come."""
@@ -126,7 +130,7 @@ class Ledger:
             if value is None:
                 return call("DELETE", api(m, f"/v2/apps{app}?force=true"), timeout=5)[0]
             return call("PUT", api(m, f"/v2/apps{app}?force=true"), {"id": app, "cmd": "true", "instances": 0, "cpus": 0.01, "mem": 16, "portDefinitions": [], "labels": {"value": value}}, timeout=5)[0]
-        except OSError:
+        except CUT_OFF:
             return 0
 
     def _run(self):
@@ -155,6 +159,7 @@ class Ledger:
 
     def hold(self):
         """Returns when no change is under way any more."""
+        assert self.stopping or not self.thread or self.thread.is_alive(), "the ledger's thread has died"
         self.stopping = True
         if self.thread:
             self.thread.join(20)
@@ -195,8 +200,8 @@ class Load:
             with urllib.request.urlopen(f"http://{m.address}:{self.port}{self.path}", timeout=timeout) as answer:
                 text = answer.read().decode()
             return None if text == self.want else text[:80]
-        except OSError as e:
-            return str(e)
+        except CUT_OFF as e:
+            return f"{type(e).__name__}: {e}"
 
     def _run(self):
         while not self.stopping:
@@ -222,6 +227,7 @@ class Load:
         return self
 
     def __exit__(self, kind, *_):
+        assert self.thread.is_alive(), "the client has died: " + self.said()
         self.stopping = True
         if self.ledger:
             self.ledger.hold()

@@ -14,6 +14,7 @@ import urllib.parse
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 if "--long" in sys.argv:
     os.environ["CROFT_LAB_LONG"] = "1"
+import base  # noqa: E402
 import faults  # noqa: E402
 import lab  # noqa: E402
 import lines  # noqa: E402
@@ -287,12 +288,19 @@ def judge(name, test):
 
 
 def impossible():
-    """Why this machine cannot make such hosts; "" where it can. They stay booted."""
-    try:
-        lab.up(provision=False)
-        ssh(NODES[0], "systemctl start docker && docker version && systemctl stop docker docker.socket", timeout=120)
-    except (RuntimeError, OSError, subprocess.SubprocessError) as e:  # of the boot and of Docker; a mistake of ours is none of these
-        return f"{type(e).__name__}: {e}"
+    """What of a machine's means for such hosts this one has not; "" where it has them all. Whatever else goes wrong is a failure."""
+    lower = base.ensure(lab.say)
+    probes = {
+        "namespaces": "unshare --mount --net --pid --ipc --uts --fork true",
+        "a bridge": "ip link add croft-probe type bridge && ip link del croft-probe",
+        "overlays": f"unshare --mount sh -c 'mount -t tmpfs none /mnt && mkdir /mnt/up /mnt/work /mnt/on && mount -t overlay -o lowerdir={lower},upperdir=/mnt/up,workdir=/mnt/work none /mnt/on'",
+        "cgroups": "grep -q cgroup /proc/mounts && test -w /sys/fs/cgroup",
+        "systemd-nspawn": f"systemd-nspawn --quiet --read-only --register=no --keep-unit --private-network --capability=all --system-call-filter='@keyring bpf @mount @privileged @raw-io' --directory={lower} /bin/true",
+    }
+    for what, command in probes.items():
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            return f"{what}: {done.stderr.strip()[-300:]}"
     return ""
 
 

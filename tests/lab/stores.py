@@ -3,7 +3,7 @@ import threading
 import time
 
 from hosts import MASTERS, NODES, SLACK, Load, api, call, croft, get, healthy, journal, leader, master, native, processes, reachable, remove, setting, settled, started, tasks, wait
-from machines import ssh
+from machines import HOSTS, ssh
 
 AGENT_TIMEOUT = 10  # after which a leader replaces what an agent had that it does not hear
 CONFIG = "--config /etc/croft/croft.toml"
@@ -130,7 +130,10 @@ def test_two_leaders_at_once():
     """The leading master stops in the middle of a rolling update, for longer than its session lives; changes and a kill wait in its sockets meanwhile, and a second leader goes on. Continued,
     the first one must change nothing by what it believed."""
     native("fence", instances=3, env={"V": "1"})
+    native("doomed")
     settled()
+    doomed = tasks("/doomed")[0]
+    its = (doomed["host"], ssh(HOSTS[doomed["host"]], f"grep -o 'pid=[0-9]*' /var/lib/croft/node/runs/{doomed['id']}/started").stdout.strip())
     for i in range(6):
         native(f"contested{i}", "true", instances=0, labels={"by": "nobody"})
     settled()
@@ -147,13 +150,19 @@ def test_two_leaders_at_once():
         except OSError as e:
             waiting[i] = (0, str(e))
 
+    def kill_frozen(old):
+        try:
+            waiting["kill"] = call("DELETE", api(old, f"/v2/apps/doomed/tasks/{doomed['id']}"), timeout=90)
+        except OSError as e:
+            waiting["kill"] = (0, str(e))
+
     with Load() as load:
         old = leader()
         native("fence", instances=3, env={"V": "2"}, upgradeStrategy={"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0.5})
         since = time.time()
         ssh(old, "systemctl kill -s STOP croft-master")
         try:
-            threads = [threading.Thread(target=ask_frozen, args=(i, old), daemon=True) for i in range(6)]
+            threads = [threading.Thread(target=ask_frozen, args=(i, old), daemon=True) for i in range(6)] + [threading.Thread(target=kill_frozen, args=(old,), daemon=True)]
             for t in threads:
                 t.start()
             new = wait("another one leads", lambda: (lambda m: m is not old and m)(leader()), 60)
@@ -173,8 +182,11 @@ def test_two_leaders_at_once():
         assert leader() is new or leader() is not old, "it leads no more"
         load.go_on(100)
         time.sleep(3)
-        assert started("/fence") == fence and processes() == pids, "its commands are ignored"
         outcomes = {i: status for i, (status, _) in waiting.items()}
+        if outcomes["kill"] == 200:
+            wait("a kill that was acknowledged is carried out", lambda: doomed["id"] not in started("/doomed"), 30)
+        gone = {(name, pid) for name, all_there in pids.items() for pid in all_there} - {(name, pid) for name, all_there in processes().items() for pid in all_there}
+        assert started("/fence") == fence and gone <= {its}, ("its commands are ignored", gone)
         for i in range(6):
             by = in_force(f"contested{i}")[1]
             # Refused, or passed on to the leader in force: never an answer that the store does not know.
@@ -182,8 +194,8 @@ def test_two_leaders_at_once():
         assert in_force("fence")[0] == get("/v2/apps/fence")["app"]["version"]
         said = journal(old, "croft-master", since)
         assert "leadership lost" in said or "no longer leading" in said, said[-2000:]
-    print(f"    {load.said()}; what had waited in the first one's sockets: {sorted(outcomes.values())}")
+    print(f"    {load.said()}; what had waited in the first one's sockets: {outcomes}")
     assert not load.failures, load.said()
     assert started() == before
-    for app in ["fence"] + [f"contested{i}" for i in range(6)]:
+    for app in ["fence", "doomed"] + [f"contested{i}" for i in range(6)]:
         remove(app)

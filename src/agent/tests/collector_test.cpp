@@ -75,6 +75,20 @@ TEST_F(Sandboxes, GoWithTheirTasksFolderUnlessAnotherRunIsInIt) {
   EXPECT_TRUE(fs::exists(dir_ / "c-S0/frameworks/c-0000/executors"));
 }
 
+TEST_F(Sandboxes, KeptArtifactsGoByWhenTheyWereUsed) {
+  fs::create_directories(dir_ / "cache/new.1f");
+  std::ofstream(dir_ / "cache/new.1f/file") << "half";
+  std::ofstream(dir_ / "cache/0a") << "old";
+  std::ofstream(dir_ / "cache/0b") << "new";
+  fs::last_write_time(dir_ / "cache/0a", fs::file_time_type::clock::now() - week - std::chrono::hours(1));
+  drop_unfinished(dir_ / "cache");
+  EXPECT_FALSE(fs::exists(dir_ / "cache/new.1f"));
+  auto kept = list_kept(dir_ / "cache");
+  EXPECT_EQ(kept.size(), 2u);
+  EXPECT_THAT(removed(kept, 0.1, 0), ElementsAre((dir_ / "cache/0a").string()));
+  EXPECT_TRUE(list_kept(dir_ / "none").empty());
+}
+
 TEST(Fullness, IsAPartOfTheWhole) {
   EXPECT_GT(fullness("/"), 0);
   EXPECT_LE(fullness("/"), 1);

@@ -54,6 +54,32 @@ TEST(LostNodes, WhatWasReplacedDoesNotCountAgainWhenTheBrakeComesOn) {
   EXPECT_EQ(told_to_go(f), 0u);
 }
 
+TEST(LostNodes, ALeadersSilenceOrAnotherInstancesCrashDoesNotMakeTheLossForgotten) {
+  auto lost = [] {
+    auto f = on_hosts(4, 4, R"(,"unreachableStrategy":{"inactiveAfterSeconds":300,"expungeAfterSeconds":600})");
+    f.silent("h1");
+    f.pass(Millis(11'000));
+    EXPECT_EQ(f.running(a), 3u);
+    return f;
+  };
+  auto f = lost();
+  f.now.mono += Millis(5'000), f.now.wall += Millis(5'000);  // nothing is heard, and no time runs out
+  f.turn();
+  f.pass(Millis(320'000));
+  f.start(a);
+  EXPECT_EQ(f.running(a), 4u) << "replaced, five seconds later than without";
+
+  auto g = lost();
+  g.report(task_on(g, "h2"), TaskState::failed);
+  g.turn();
+  g.pass(Millis(5'000));
+  g.start(a);
+  EXPECT_EQ(g.running(a), 3u);
+  g.pass(Millis(320'000));
+  g.start(a);
+  EXPECT_EQ(g.running(a), 4u) << "the crash had its own time";
+}
+
 TEST(LostNodes, ThoseThatAreAwayAreNoReasonToEndOneThatIsThere) {
   auto f = on_hosts(5, 5);
   f.silent("h1");

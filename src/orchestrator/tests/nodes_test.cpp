@@ -186,6 +186,24 @@ TEST(NodeDown, AKillOfOneOfItsTasksWaitsForIt) {
   EXPECT_FALSE(f.store.contains("kills/" + victim.str()));
 }
 
+TEST(NodeDown, OneThatComesBackWhileItIsStoredStays) {
+  auto f = on_hosts(2, 2, R"(,"unreachableStrategy":"disabled")");
+  task_of_lost(f, "h1");
+  Intent intent;
+  intent.nodes[*f.core().node("h1", true)] = NodeMode::down;
+  auto proposal = f.core().propose(intent, f.now);
+  ASSERT_TRUE(proposal);
+  f.back("h1");
+  for (const auto& key : proposal->batch.remove) f.store.erase(key);
+  f.core().apply(*proposal, f.now);
+  f.turn();
+  f.pass(Millis(2'000));
+  EXPECT_EQ(f.running(a), 2u) << "its tasks are nobody's loss";
+  EXPECT_TRUE(f.core().node("h1"));
+  auto stored = std::any_of(f.store.begin(), f.store.end(), [](const auto& e) { return e.first.starts_with("agents/") && e.second.find("h1") != std::string::npos; });
+  EXPECT_TRUE(stored) << "and the next leader knows it";
+}
+
 TEST(NodeDown, OneThatAnswersIsRefused) {
   auto f = on_hosts(2, 2);
   EXPECT_FALSE(set(f, "h1", NodeMode::down));
