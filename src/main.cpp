@@ -147,7 +147,17 @@ int down(const std::filesystem::path& data) {
   return cli::ok;
 }
 
+/// This process has the cluster's keys and its secrets in memory: no core of it. 1 and not 0, because with 0 the kernel still writes into a pipe. The hard limit
+/// stays, so that a task may ask for cores of its own.
+void leave_no_core() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_CORE, &limit) != 0) return;
+  limit.rlim_cur = std::min<rlim_t>(1, limit.rlim_max);
+  ::setrlimit(RLIMIT_CORE, &limit);
+}
+
 int serve(const cli::ServeOptions& o) {
+  leave_no_core();
   Settings s;
   if (auto ok = read_settings(o.config_file, s); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::usage;
   if (!s.auth.empty() && s.auth != "none" && s.auth != "login")

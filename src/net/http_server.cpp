@@ -49,7 +49,6 @@ constexpr std::chrono::milliseconds drain_limit{5000};
 constexpr std::size_t drained_after_alert = 1u << 20;
 
 /// Bytes of bodies whose senders have shown credentials that nobody has looked at yet: of the whole process.
-constexpr std::size_t unjudged_max = 256u << 20;
 std::atomic<std::size_t> unjudged_bytes{0};
 
 /// One request's share of them, until it is answered.
@@ -58,12 +57,13 @@ class Unjudged {
   Unjudged() = default;
   Unjudged(const Unjudged&) = delete;
   Unjudged& operator=(const Unjudged&) = delete;
-  ~Unjudged() { unjudged_bytes -= mine_; }
+  ~Unjudged() { give_back(); }
+  void give_back() { unjudged_bytes -= std::exchange(mine_, 0); }
   /// False when there is no room for so much.
-  bool grow_to(std::size_t size) {
+  bool grow_to(std::size_t size, std::size_t most) {
     if (size <= std::max(mine_, strangers_body_max)) return true;
     auto more = size - mine_;
-    if (unjudged_bytes.fetch_add(more) + more > unjudged_max) return unjudged_bytes -= more, false;
+    if (unjudged_bytes.fetch_add(more) + more > most) return unjudged_bytes -= more, false;
     mine_ = size;
     return true;
   }
@@ -451,7 +451,10 @@ asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> 
   if (!unjudged.wanted) co_await http::async_read(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
   while (unjudged.wanted && !ec && !parser.is_done()) {
     co_await http::async_read_some(c->stream, c->buffer, parser, redirect_error(use_awaitable, ec));
-    if (!unjudged.grow_to(parser.get().body().size())) co_return 503;
+    if (unjudged.grow_to(parser.get().body().size(), options.unjudged_max)) continue;
+    parser.get().body() = std::string();
+    unjudged.give_back();  // not only when its answer has been read
+    co_return 503;
   }
   co_return ec ? status_for(ec) : 0;
 }
@@ -507,7 +510,7 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
     auto plain = gunzip(request.body, is_stranger(*c, message) ? std::min(limit, strangers_body_max) : limit);
     if (!plain) co_return co_await answer_badly(c, 400, "the body is not gzip, or too large unpacked");
     request.body = std::move(*plain);
-    if (unjudged.wanted && !unjudged.grow_to(request.body.size())) co_return co_await answer_badly(c, 503, std::string(reason_phrase(503)));
+    if (unjudged.wanted && !unjudged.grow_to(request.body.size(), options.unjudged_max)) co_return co_await answer_badly(c, 503, std::string(reason_phrase(503)));
     request.headers.erase("Content-Encoding");
   }
   request.peer = c->peer;

@@ -55,6 +55,25 @@ TEST_F(Hostile, ABodyAboveTheLimitIs413) {
   EXPECT_EQ(s.ask(post("/tiny/a", std::string(10, 'x'))).status, 200);
 }
 
+TEST_F(Hostile, S17_CredentialsThatNobodyHasLookedAtFillNoMemory) {
+  auto& s = serve({.body_max = 4u << 20, .unjudged_max = 1u << 20}, [](Router& r) {
+    r.guard([](Request&, std::string_view) -> asio::awaitable<std::optional<Response>> { co_return Response::message(401, "no"); }, true);
+  });
+  auto half = [&](const char* credentials) {
+    auto wire = s.connect();
+    wire.send(fmt::format("POST /x HTTP/1.1\r\nHost: h\r\n{}Content-Length: 1000000\r\n\r\n", credentials) + std::string(700'000, 'x'));
+    return wire;
+  };
+  EXPECT_EQ(half("").answer().status, 413) << "who shows none may send 64 KiB";
+  auto first = half("Authorization: Basic x\r\n");
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // its bytes are there; it says no more
+  EXPECT_EQ(half("Authorization: Basic x\r\n").answer().status, 503);
+  EXPECT_EQ(s.ask("POST /x HTTP/1.1\r\nHost: h\r\nAuthorization: Basic x\r\nContent-Length: 1000\r\n\r\n" + std::string(1000, 'x')).status, 401) << "small ones are heard";
+  first.send(std::string(300'000, 'x'));
+  EXPECT_EQ(first.answer().status, 401);
+  EXPECT_EQ(s.ask("POST /x HTTP/1.1\r\nHost: h\r\nAuthorization: Basic x\r\nContent-Length: 900000\r\n\r\n" + std::string(900'000, 'x')).status, 401) << "there is room again";
+}
+
 TEST_F(Hostile, ManySmallChunksAreAddedUp) {
   auto& s = serve({.body_max = 1000});
   auto wire = s.connect();
