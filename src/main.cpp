@@ -16,6 +16,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <mutex>
+#include <thread>
 
 #include "agent/end_all.hpp"
 #include "balancer/balancer_service.hpp"
@@ -232,7 +234,34 @@ void print_probes(const sim::Probes& probes) {
   else std::printf("not reached: %s\n", missing.c_str());
 }
 
-/// Seeds one after the other; the first failure is printed with the command that repeats it. With a planted bug, a failure is the success.
+/// What all seeds came to. Each is a farm of its own, so every core works on one.
+struct Seeds {
+  std::mutex mutex;
+  std::uint64_t next, end, steps = 0, failed = 0;     // mutex, as all of it
+  sim::Probes probes{};
+  std::uint64_t first_seed = 0;                       // the lowest that failed, and how
+  std::optional<sim::RunResult> first;
+
+  void work(const cli::SimOptions& o, sim::RunOptions how) {
+    for (;;) {
+      {
+        std::lock_guard guard(mutex);
+        if (next >= end || (first && !o.keep_going)) return;
+        how.seed = next++;
+      }
+      auto result = sim::run(how);
+      std::lock_guard guard(mutex);
+      steps += result.steps;
+      for (std::size_t n = 0; n < sim::probe_count; ++n) probes[n] += result.probes[n];
+      if (result.failure.empty()) continue;
+      ++failed;
+      if (o.keep_going) std::printf("seed %llu: %s\n", static_cast<unsigned long long>(how.seed), result.failure.c_str()), std::fflush(stdout);
+      if (!first || how.seed < first_seed) first_seed = how.seed, first = std::move(result);
+    }
+  }
+};
+
+/// The failure of the lowest seed is printed with the command that repeats it. With a planted bug, a failure is the success.
 int simulate(const cli::SimOptions& o) {
   if (o.scale) return simulate_scale(o);
   if (o.bug == "list") {
@@ -241,40 +270,30 @@ int simulate(const cli::SimOptions& o) {
   }
   auto bug = sim::bug_named(o.bug);
   if (!bug) return std::fprintf(stderr, "croft: --bug %s is not known; --bug list names them\n", o.bug.c_str()), cli::usage;
-  std::uint64_t steps = 0;
-  sim::Probes probes{};
   sim::RunOptions how;
   how.check = o.check;
   if (o.seeds == 1) how.log_max = 1'000'000;
-  std::uint64_t failed = 0;
   how.minutes = o.minutes;
   how.bug = *bug;
-  for (auto seed = o.seed; seed < o.seed + o.seeds; ++seed) {
-    how.seed = seed;
-    auto result = sim::run(how);
-    steps += result.steps;
-    for (std::size_t n = 0; n < sim::probe_count; ++n) probes[n] += result.probes[n];
-    if (result.failure.empty()) continue;
-    ++failed;
-    if (o.keep_going) {
-      std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), result.failure.c_str());
-      std::fflush(stdout);
-      continue;
-    }
+  Seeds all;
+  all.next = o.seed, all.end = o.seed + o.seeds;
+  {
+    std::vector<std::jthread> threads;
+    for (std::uint64_t n = std::min<std::uint64_t>(o.seeds, std::max(1u, std::thread::hardware_concurrency())); n > 0; --n) threads.emplace_back([&] { all.work(o, how); });
+  }
+  auto seeds = static_cast<unsigned long long>(o.seeds);
+  if (all.first && !o.keep_going) {
     if (o.seeds == 1 || *bug == sim::Bug::none)
-      for (const auto& line : result.log) std::printf("%s\n", line.c_str());
-    std::printf("seed %llu: %s\nrepeat it with: croft sim --seed %llu --minutes %g%s%s%s%s\n", static_cast<unsigned long long>(seed), result.failure.c_str(), static_cast<unsigned long long>(seed),
-                o.minutes, o.check.empty() ? "" : " --check ", o.check.c_str(), o.bug.empty() ? "" : " --bug ", o.bug.c_str());
-    return *bug == sim::Bug::none ? cli::failed : cli::ok;
+      for (const auto& line : all.first->log) std::printf("%s\n", line.c_str());
+    std::printf("seed %llu: %s\nrepeat it with: croft sim --seed %llu --minutes %g%s%s%s%s\n", static_cast<unsigned long long>(all.first_seed), all.first->failure.c_str(), static_cast<unsigned long long>(all.first_seed), o.minutes,
+                o.check.empty() ? "" : " --check ", o.check.c_str(), o.bug.empty() ? "" : " --bug ", o.bug.c_str());
+  } else if (all.first) {
+    std::printf("%llu of %llu seeds fail\n", static_cast<unsigned long long>(all.failed), seeds);
+  } else {
+    std::printf("%llu seeds of %g virtual minutes, %llu steps: %s\n", seeds, o.minutes, static_cast<unsigned long long>(all.steps), *bug == sim::Bug::none ? "every check held" : "the planted bug was not found");
+    print_probes(all.probes);
   }
-  if (failed > 0) {
-    std::printf("%llu of %llu seeds fail\n", static_cast<unsigned long long>(failed), static_cast<unsigned long long>(o.seeds));
-    return *bug == sim::Bug::none ? cli::failed : cli::ok;
-  }
-  std::printf("%llu seeds of %g virtual minutes, %llu steps: %s\n", static_cast<unsigned long long>(o.seeds), o.minutes, static_cast<unsigned long long>(steps),
-              *bug == sim::Bug::none ? "every check held" : "the planted bug was not found");
-  print_probes(probes);
-  return *bug == sim::Bug::none ? cli::ok : cli::failed;
+  return all.first.has_value() == (*bug == sim::Bug::none) ? cli::failed : cli::ok;
 }
 
 }  // namespace

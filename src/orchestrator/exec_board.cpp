@@ -40,9 +40,9 @@ Result<std::string> ExecBoard::open(Order order, Mono now) {
   return name;
 }
 
-void ExecBoard::close(const std::string& session, std::string_view who) {
+bool ExecBoard::close(const std::string& session, std::string_view who) {
   std::lock_guard guard(mutex_);
-  if (find(session, Side::client, who)) sessions_.erase(session);
+  return find(session, Side::client, who) && sessions_.erase(session) > 0;
 }
 
 Result<ExecBoard::Taken> ExecBoard::take(const std::string& session, Side side, std::string_view name, std::uint64_t after, Mono now) {

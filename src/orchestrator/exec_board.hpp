@@ -35,7 +35,7 @@ class ExecBoard {
     TaskId task;
   };
   Result<std::string> open(Order order, Mono now);
-  void close(const std::string& session, std::string_view who);
+  bool close(const std::string& session, std::string_view who);   ///< false: there is no such session of his
 
   enum class Side : std::uint8_t { client, agent };
   struct Taken {

@@ -164,7 +164,7 @@ asio::awaitable<net::Response> LeaderService::Impl::carry_exec(net::Request requ
 asio::awaitable<net::Response> LeaderService::Impl::client_exec(net::Request request) {
   auto name = client_name(request);
   if (request.method == "DELETE") {
-    exec_board.close(request.params["session"], name);
+    if (!exec_board.close(request.params["session"], name)) co_return net::Response::message(404, "there is no such session: it is over, or another master leads");
     exec_signal->notify();
     co_return net::Response{.status = 204, .headers = {}, .body = {}, .stream = {}};
   }

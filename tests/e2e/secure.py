@@ -107,7 +107,7 @@ def test_a_viewer_changes_nothing(farm):
     before, asked, own = standing(farm), 0, ("/v2/leader",)
     bodies = ('{"id": "/other/evil", "cmd": "id", "instances": 0, "name": "eve", "grants": ["admin"], "password": "correct horse battery", "value": "x", "mode": "down", "acl": "path /", "roles": ["master"], "hours": 0}', "[]", "{")
     for name, port in PORTS.items():
-        for path in PATHS:
+        for path in (p for p in PATHS if p != "/croft/v1/login"):  # a token of his own he may have
             for verb in VERBS:
                 body = None if verb in ("GET", "HEAD", "OPTIONS", "TRACE") else bodies[asked % 3]
                 status, _, text = farm.answer(verb, path, body, port=port, who=basic("vic"))

@@ -50,7 +50,7 @@ TEST_F(ExecBoardTest, AFullWayTakesNothingUntilItsReaderIsFurther) {
 TEST_F(ExecBoardTest, EachSideSaysOnlyWhatIsItsOwn) {
   EXPECT_EQ(board.take(session, Side::client, "ivan", 0, now).error().code, Errc::not_found);
   EXPECT_EQ(board.put(session, Side::agent, "A2", 0, encode(Kind::output, "x"), now).error().code, Errc::not_found);
-  board.close(session, "ivan");
+  EXPECT_FALSE(board.close(session, "ivan"));
   EXPECT_TRUE(client(0)) << "only who opened it closes it";
   EXPECT_EQ(say(0, encode(Kind::output, "x")).error().code, Errc::invalid);
   EXPECT_EQ(say(0, encode(Kind::size, "24 80\nrm")).error().code, Errc::invalid);
