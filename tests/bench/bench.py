@@ -7,6 +7,7 @@ import glob
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -284,6 +285,26 @@ def bench_idle():
         holders = [p for p in processes("croft-executor", farm.data)]
         say("an executor and its task's init (one memory), with 10 tasks: PSS", statistics.mean(pss_of(p) for p in holders), "KiB", 300)
     bench_roles()
+
+
+def bench_logins():
+    """The locks under load, by the end-to-end tests that make it: of the worse of two runs."""
+    wrong, slow, rate = [], [], []
+    for _ in range(2):
+        # A farm for each: what the one has left behind, 10,000 closing connections among it, is not the other's business.
+        for test in ("test_wrong_passwords_leave_others_alone", "test_ten_thousand_slow_connections"):
+            done = subprocess.run([sys.executable, os.path.join(HERE, "../e2e/secure.py"), BIN, test], capture_output=True, text=True, timeout=300, env={k: v for k, v in os.environ.items() if k != "CROFT_E2E_NETNS"})
+            if done.returncode != 0:
+                raise AssertionError(done.stdout[-3000:])
+            p99 = float(re.search(r"/v2/apps.*?p99 ([0-9.]+) ms", done.stdout).group(1))
+            if "wrong" in test:
+                wrong.append(p99)
+                rate.append(float(re.search(r"([0-9]+) wrong logins a second", done.stdout).group(1)))
+            else:
+                slow.append(p99)
+    say("wrong logins answered beside those who are logged in", min(rate), "a second", 200, low_is_good=False)
+    say("  /v2/apps of those who are, p99", max(wrong), "ms", 50)
+    say("/v2/apps beside 10,000 slow connections, p99", max(slow), "ms", 20)
 
 
 def bench_roles():

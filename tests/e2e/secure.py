@@ -556,7 +556,7 @@ def test_wrong_passwords_leave_others_alone(farm):
             time.sleep(max(0, 0.04 - (time.monotonic() - began)))
 
     assert farm.call("GET", "/v2/apps", who=basic("olga"))[0] == 200
-    threads = [threading.Thread(target=attack, args=(n,)) for n in range(8)]
+    threads = [threading.Thread(target=attack, args=(n,)) for n in range(12)]
     for t in threads:
         t.start()
     connection = http.client.HTTPSConnection("127.0.0.1", 8080, timeout=15, context=farm.tls)
