@@ -159,7 +159,7 @@ struct Session : std::enable_shared_from_this<Session> {
         (void)co_await changed->wait(ticket, std::chrono::milliseconds(1000));
         continue;
       }
-      auto some = first_frames();
+      auto some = held.substr(0, exec::whole_frames(held, sent_max));
       auto answer = co_await ask("POST", fmt::format("?at={}", begin), some);
       if (!answer) break;
       said = std::chrono::steady_clock::now();
@@ -172,18 +172,6 @@ struct Session : std::enable_shared_from_this<Session> {
       begin += some.size();
       changed->notify();
     }
-  }
-
-  /// As many whole frames as go into one request.
-  [[nodiscard]] std::string first_frames() const {
-    std::size_t at = 0;
-    while (at < held.size()) {
-      std::size_t size = exec::head_size;
-      for (std::size_t i = 0, n = 0; i < 4; ++i) n = n << 8 | static_cast<unsigned char>(held[at + 4 + i]), size = exec::head_size + n;
-      if (at > 0 && at + size > sent_max) break;
-      at += size;
-    }
-    return held.substr(0, at);
   }
 
   /// Told to end, it hangs up on the command by itself, and kills it after a second.

@@ -169,7 +169,7 @@ struct Talk : std::enable_shared_from_this<Talk> {
         (void)co_await changed->wait(ticket, std::chrono::milliseconds(1000));
         continue;
       }
-      auto some = held.substr(0, frames_within(held));
+      auto some = held.substr(0, exec::whole_frames(held, said_max));
       auto answer = co_await ask("POST", fmt::format("?at={}", at), some);
       if (!answer) break;
       auto taken = to_int(answer->body);
@@ -178,16 +178,6 @@ struct Talk : std::enable_shared_from_this<Talk> {
       held.erase(0, some.size());
       changed->notify();
     }
-  }
-  static std::size_t frames_within(std::string_view frames) {
-    std::size_t at = 0;
-    while (at < frames.size()) {
-      std::size_t n = 0;
-      for (std::size_t i = 4; i < exec::head_size; ++i) n = n << 8 | static_cast<unsigned char>(frames[at + i]);
-      if (at > 0 && at + exec::head_size + n > said_max) break;
-      at += exec::head_size + n;
-    }
-    return at;
   }
 
   asio::awaitable<void> read_output(std::shared_ptr<Talk>) {

@@ -10,6 +10,13 @@ namespace {
 
 constexpr std::int64_t side_max = 10'000;  // rows or columns
 
+/// Of the frame that begins here; its head is whole.
+std::size_t data_size(std::string_view frame) {
+  std::size_t size = 0;
+  for (std::size_t i = 4; i < head_size; ++i) size = size << 8 | static_cast<unsigned char>(frame[i]);
+  return size;
+}
+
 bool is_side(std::string_view text) {
   auto number = to_int(text);
   return number && *number > 0 && *number <= side_max && text.find_first_not_of("0123456789") == std::string_view::npos;
@@ -23,6 +30,16 @@ std::string encode(Kind kind, std::string_view data) {
   for (std::size_t i = 0; i < 4; ++i) out[4 + i] = static_cast<char>(data.size() >> (8 * (3 - i)) & 0xff);
   out += data;
   return out;
+}
+
+std::size_t whole_frames(std::string_view frames, std::size_t most) {
+  std::size_t at = 0;
+  while (frames.size() - at >= head_size) {
+    auto end = at + head_size + data_size(frames.substr(at));
+    if (end > frames.size() || (at > 0 && end > most)) break;
+    at = end;
+  }
+  return at;
 }
 
 bool is_size(std::string_view text) {
@@ -43,8 +60,7 @@ Result<std::vector<Frame>> FrameReader::take(std::string_view bytes) {
   std::vector<Frame> out;
   std::size_t at = 0;
   while (held_.size() - at >= head_size) {
-    std::size_t size = 0;
-    for (std::size_t i = 4; i < head_size; ++i) size = size << 8 | static_cast<unsigned char>(held_[at + i]);
+    auto size = data_size(std::string_view(held_).substr(at));
     auto kind = static_cast<unsigned char>(held_[at]);
     if (kind > static_cast<unsigned char>(Kind::end) || size > frame_max) return fail(Errc::invalid, "a frame of kind {} and {} bytes", kind, size);
     if (held_.size() - at - head_size < size) break;

@@ -31,6 +31,8 @@ constexpr std::size_t words_max = 64, command_max = 32u << 10;  ///< of one comm
 
 /// data: at most frame_max.
 std::string encode(Kind kind, std::string_view data);
+/// How many bytes at the begin of `frames` are whole frames of together at most `most`, but one frame at least. They are as encode() made them.
+std::size_t whole_frames(std::string_view frames, std::size_t most);
 /// What a terminal's size reads like. False: it is none.
 bool is_size(std::string_view text);
 /// "24x80:xterm-256color", or "": no terminal. What stands in it becomes part of a program's words.

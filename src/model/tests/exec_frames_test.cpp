@@ -21,6 +21,15 @@ TEST(ExecFrames, ComeBackWhateverTheBytesAreCutInto) {
   }
 }
 
+TEST(ExecFrames, AsManyWholeOnesAsFit) {
+  auto two = encode(Kind::output, "abcd") + encode(Kind::output, "efgh");
+  EXPECT_EQ(whole_frames(two, 100), 24u);
+  EXPECT_EQ(whole_frames(two, 23), 12u);
+  EXPECT_EQ(whole_frames(two, 1), 12u) << "one at least";
+  EXPECT_EQ(whole_frames("", 100), 0u);
+  EXPECT_EQ(whole_frames(std::string_view(two).substr(0, 20), 100), 12u);
+}
+
 TEST(ExecFrames, AWrongOneEndsIt) {
   FrameReader reader;
   EXPECT_FALSE(reader.take(std::string("\x05\0\0\0\0\0\0\0", 8)));
