@@ -295,6 +295,26 @@ def test_an_orderly_hand_over(farm):
     tidy(farm, "handed")
 
 
+def test_a_command_inside_a_task_by_any_master(farm):
+    """croft exec at a master that does not lead; and its end when the leader changes."""
+    leader = farm.leading()
+    other = next(m for m in MASTERS if m != leader)
+    words = [farm.bin + "/croft", "--url", f"http://{other}:8080", "exec", APP]
+    data = os.urandom(2_000_000)
+    begun = time.monotonic()
+    done = subprocess.run(words + ["cat"], input=data, capture_output=True, timeout=60)
+    assert done.stdout == data and done.returncode == 0, (len(done.stdout), done.stderr)
+    print(f"    2 MB in and out by a master that does not lead: {time.monotonic() - begun:.2f} s")
+    assert subprocess.run(words + ["sh", "-c", "exit 9"], stdin=subprocess.DEVNULL, timeout=60).returncode == 9
+    client = subprocess.Popen(words + ["sleep", "4911"], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    there = lambda: subprocess.run(["pgrep", "-fx", "sleep 4911"], capture_output=True).returncode == 0  # noqa: E731
+    wait("it runs", there, 10)
+    assert farm.call("DELETE", "/v2/leader")[0] == 200
+    assert client.wait(40) == 255 and b"session is over" in client.stderr.read()
+    wait("it has gone with its leader", lambda: not there(), 25)
+    wait("another leads", lambda: farm.leading() not in (None, leader), 15)
+
+
 def test_a_rolling_update_survives_fail_overs(farm):
     old = {t["id"] for t in farm.running(APP)}
     app = farm.fibonacci(4, env={"DISCOVERY_URL": f"http://{NODES[0]}:8123", "DISCOVERY_SERVICE": "fibonacci-service", "COLOUR": "blue"}, upgradeStrategy={"minimumHealthCapacity": 0.75, "maximumOverCapacity": 0.25})
