@@ -193,8 +193,9 @@ void Orchestrator::Impl::on_gone(const cluster::Event& event, Now now) {
   left_rotation.erase(event.task);
   outlived.erase(event.task);
   if (task.status.state == TaskState::gone_by_operator && told_gone.size() < told_gone_max) told_gone.insert(event.task);
-  // Told as ended by an operator's word: nobody has seen it end.
+  // Told as ended by an operator's word: nobody has seen it end. What had been told to go goes when it comes back after all, also where nothing else remembers it.
   bool may_be_back = task.status.state == TaskState::gone_by_operator && kills.size() <= kept_kills_max;
+  if (may_be_back && task.goal != link::Goal::run && kills.try_emplace(event.task, task.agent).second) background.put["kills/" + event.task.str()] = kill_record(task.agent, now);
   if (!may_be_back && kills.erase(event.task)) background.remove.push_back("kills/" + event.task.str());
   emit(BusEvent::Kind::status_update, task, now);  // its last state: the task itself is no longer to be looked up
   emit(BusEvent::Kind::instance_changed, task, now);

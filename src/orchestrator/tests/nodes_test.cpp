@@ -186,6 +186,27 @@ TEST(NodeDown, AKillOfOneOfItsTasksWaitsForIt) {
   EXPECT_FALSE(f.store.contains("kills/" + victim.str()));
 }
 
+TEST(NodeDown, WhatWasToldToGoBeforeGoesWhenItComesBackAfterAll) {
+  auto f = on_hosts(2, 2);
+  f.silent("h1");  // and its leader does not know yet
+  f.remove(a);
+  f.pass(Millis(15'000));
+  f.obey();
+  ASSERT_TRUE(set(f, "h1", NodeMode::down));
+  f.settle(a, 5);
+  ASSERT_TRUE(f.tasks(a).empty());
+  EXPECT_FALSE(f.deploying()) << "the app is gone";
+  f.take_over();
+  f.back("h2"), f.back("h1");
+  f.pass(Millis(2'000));
+  auto left = f.tasks(a);
+  EXPECT_TRUE(std::all_of(left.begin(), left.end(), [](const auto* t) { return t->goal != link::Goal::run; })) << "nobody else would ever end it";
+  f.obey();
+  f.settle(a, 5);
+  EXPECT_TRUE(f.tasks(a).empty());
+  EXPECT_TRUE(std::none_of(f.store.begin(), f.store.end(), [](const auto& e) { return e.first.starts_with("kills/"); }));
+}
+
 TEST(NodeDown, OneThatComesBackWhileItIsStoredStays) {
   auto f = on_hosts(2, 2, R"(,"unreachableStrategy":"disabled")");
   task_of_lost(f, "h1");
