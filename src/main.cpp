@@ -131,6 +131,8 @@ int dev(const cli::DevOptions& o) {
 /// Ends everything that a farm left running: the process, its tasks, HAProxy. What is gone already is no error.
 int down(const std::filesystem::path& data) {
   log::setup(log::Level::warn);
+  std::error_code missing;
+  if (!std::filesystem::is_directory(data, missing)) return std::fprintf(stderr, "croft: %s: there is no such folder\n", data.c_str()), cli::usage;
   if (auto text = read_file(data / "croft.pid", 64)) {
     auto pid = to_int(trim(*text));
     auto name = pid ? read_file(fmt::format("/proc/{}/comm", *pid), 64) : fail(Errc::not_found, "");

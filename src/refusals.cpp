@@ -11,13 +11,14 @@ constexpr std::chrono::milliseconds post_limit{5000}, pause{2000};
 constexpr std::size_t text_max = 512;
 }  // namespace
 
-void RefusalReporter::tell(const std::string& who, const std::string& from, const std::string& what, const std::string& reason, Mono now) {
+void RefusalReporter::tell(const Refused& r, Mono now) {
   JsonWriter w;
-  w.begin_object().field("who", who.substr(0, text_max)).field("from", from).field("what", (host_ + ": " + what).substr(0, text_max)).field("reason", reason.substr(0, text_max)).end_object();
+  w.begin_object().field("who", r.who.substr(0, text_max)).field("from", r.from).field("what", (host_ + ": " + r.what).substr(0, text_max)).field("path", r.path.substr(0, text_max));
+  w.field("reason", r.reason.substr(0, text_max)).end_object();
   {
     std::lock_guard guard(mutex_);
     if (now - minute_ >= std::chrono::minutes(1)) minute_ = now, counts_.clear();
-    if (stopping_ || held_.size() >= held_max || ++counts_[who] > each_max) return;
+    if (stopping_ || held_.size() >= held_max || ++counts_[r.who] > each_max) return;
     held_.push_back(std::move(w).take());
     if (std::exchange(posting_, true)) return;
   }

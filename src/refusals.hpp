@@ -21,7 +21,12 @@ class RefusalReporter : public std::enable_shared_from_this<RefusalReporter> {
  public:
   RefusalReporter(boost::asio::any_io_executor executor, std::vector<net::Origin> masters, std::string host) : executor_(executor), client_(executor), masters_(std::move(masters)), host_(std::move(host)) {}
   /// More than `each_max` a minute of one person are left out.
-  void tell(const std::string& who, const std::string& from, const std::string& what, const std::string& reason, Mono now);
+  struct Refused {
+    std::string who, from, what;
+    std::string path;          ///< of the app or group; "": none
+    std::string reason;
+  };
+  void tell(const Refused& refused, Mono now);
   void stop();
 
  private:

@@ -229,8 +229,8 @@ class MasterRole final : public Role {
   /// Refusals go to the audit log where this master leads.
   void judge_refusals() {
     host_.security->set_leads([leader = leader_] { return leader->leading(); });
-    listeners_.on_denied([leader = leader_](const secure::Caller& caller, const net::Request& request, const std::string& reason) {
-      leader->note({0, {}, caller.who.str(), caller.source, request.method + " " + request.path, {}, false, reason});
+    listeners_.on_denied([leader = leader_](const secure::Caller& caller, const net::Request& request, const std::string& path, const std::string& reason) {
+      leader->note({0, {}, caller.who.str(), caller.source, request.method + " " + request.path, path.empty() ? std::vector<std::string>{} : std::vector<std::string>{path}, false, reason});
     });
   }
 
@@ -499,8 +499,8 @@ Status Listeners::add(const std::string& name, const std::vector<std::string>& a
   options.denied = denied_;
   if (!denied_ && host_.security && s.logins()) {
     if (!refusals_) refusals_ = std::make_shared<RefusalReporter>(host_.io.get_executor(), masters_of(host_), hostname_of(host_));
-    options.denied = [reporter = refusals_, port](const secure::Caller& caller, const net::Request& request, const std::string& reason) {
-      reporter->tell(caller.who.str(), caller.source, fmt::format("{} {} on {}", request.method, request.path, port), reason, system_now().mono);
+    options.denied = [reporter = refusals_, port](const secure::Caller& caller, const net::Request& request, const std::string& path, const std::string& reason) {
+      reporter->tell({caller.who.str(), caller.source, fmt::format("{} {} on {}", request.method, request.path, port), path, reason}, system_now().mono);
     };
   }
   gate::Gate(std::move(options)).add(*router, faces.at(name));

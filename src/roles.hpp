@@ -58,7 +58,7 @@ class Listeners {
   Status add(const std::string& name, const std::vector<std::string>& addresses, std::uint16_t port, std::shared_ptr<net::Router> router, std::size_t body_max = 4u << 20);
   boost::asio::awaitable<void> stop();
   /// Who hears of refusals; before add().
-  using Denied = std::function<void(const secure::Caller& caller, const net::Request& request, const std::string& reason)>;
+  using Denied = std::function<void(const secure::Caller& caller, const net::Request& request, const std::string& path, const std::string& reason)>;
   void on_denied(Denied denied) { denied_ = std::move(denied); }
 
  private:

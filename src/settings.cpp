@@ -183,6 +183,7 @@ void read_security(Keys& k, Settings& s) {
 }  // namespace
 
 Status read_settings(const std::filesystem::path& file, Settings& s) {
+  if (std::error_code ec; !std::filesystem::exists(file, ec)) return fail(Errc::not_found, "{}: there is no such file; deploy/croft.toml of croft's sources, /etc/croft/croft.toml of its package, explains every setting", file.string());
   auto parsed = toml::parse_file(file.string());
   if (!parsed) return fail(Errc::invalid, "{}:{}: {}", file.string(), parsed.error().source().begin.line, parsed.error().description());
   auto& table = parsed.table();

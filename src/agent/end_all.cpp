@@ -16,17 +16,22 @@
 
 namespace croft::agent {
 
-/// The Engines that hold containers of this folder.
-static std::set<std::string> engines_of(const fs::path& work_dir) {
-  std::set<std::string> sockets;
+/// What the tasks of this folder stand in: Engines that hold containers, and the folders above their cgroups.
+struct Held {
+  std::set<std::string> engines, cgroups;
+};
+
+static Held held_by(const fs::path& work_dir) {
+  Held held;
   std::error_code ec;
   for (const auto& entry : fs::directory_iterator(work_dir / "runs", ec)) {
     auto text = read_file(entry.path() / "exec.conf", 4 << 20);
     if (!text) continue;
     for (const auto& line : split(*text, '\0'))
-      if (line.starts_with("docker=")) sockets.insert(line.substr(7));
+      if (line.starts_with("docker=")) held.engines.emplace(line.substr(7));
+      else if (line.starts_with("cgroup=")) held.cgroups.insert(fs::path(line.substr(7)).parent_path().string());
   }
-  return sockets;
+  return held;
 }
 
 static asio::awaitable<void> remove_containers(DockerEngine& engine, std::string label) {
@@ -37,7 +42,7 @@ static asio::awaitable<void> remove_containers(DockerEngine& engine, std::string
 
 void end_all(const fs::path& work_dir, const std::string& cgroup_parent) {
   std::error_code ec;
-  auto engines = engines_of(work_dir);
+  auto held = held_by(work_dir);
   for (int round = 0; round < 100; ++round) {
     bool any = false;
     for (const auto& entry : fs::directory_iterator(work_dir / "runs", ec)) {
@@ -47,14 +52,17 @@ void end_all(const fs::path& work_dir, const std::string& cgroup_parent) {
     if (!any) break;
     ::usleep(30'000);
   }
-  for (const auto& socket : engines) {
+  for (const auto& socket : held.engines) {
     asio::io_context io;
     DockerEngine engine(io.get_executor(), socket);
     net::spawn(io.get_executor(), "remove containers", remove_containers(engine, "croft.node=" + fs::absolute(work_dir).string()));
     io.run_for(std::chrono::seconds(30));
   }
   SecretFiles(SecretFiles::folder_of(work_dir)).remove_all();
-  for (int round = 0; round < 20; ++round, ::usleep(10'000)) remove_cgroup_parents(CgroupHost::find(), cgroup_parent);
+  for (int round = 0; round < 20; ++round, ::usleep(10'000)) {
+    remove_cgroup_parents(CgroupHost::find(), cgroup_parent);
+    for (const auto& folder : held.cgroups) ::rmdir(folder.c_str());  // of a farm of roles; only what is empty, and a folder with another farm's tasks is not
+  }
 }
 
 }  // namespace croft::agent

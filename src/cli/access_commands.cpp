@@ -70,6 +70,10 @@ std::string plain(std::string text) {
   return text;
 }
 
+void tell(const Session& s, const std::string& text) {
+  if (!s.common().quiet) std::fprintf(stderr, "%s\n", text.c_str());
+}
+
 void print_audit(const Session& s, const json::value& page) {
   for (const auto& a : json::list(page, "records")) {
     if (s.common().json) {
@@ -91,7 +95,7 @@ int user_add(Session& s, const AccountOptions& o) {
   put_list(w, "grants", o.grants);
   w.end_object();
   s.must("POST", "/croft/v1/users", std::move(w).take());
-  if (!s.common().quiet) std::fprintf(stderr, "user %s is made\n", o.name.c_str());
+  tell(s, fmt::format("user {} is made: {}", o.name, join(o.grants, ", ")));
   return ok;
 }
 
@@ -111,19 +115,35 @@ int user_grant(Session& s, const AccountOptions& o) {
   put_list(w, "grants", o.grants);
   w.end_object();
   s.must("PUT", user_path(o.name), std::move(w).take());
+  tell(s, fmt::format("user {} has these rights now: {}; who was logged in as {} logs in again", o.name, join(o.grants, ", "), o.name));
   return ok;
 }
 
 int user_remove(Session& s, const AccountOptions& o) {
   s.must("DELETE", user_path(o.name));
+  tell(s, fmt::format("user {} is removed", o.name));
   return ok;
 }
 
+/// One's own is changed by who knows the present one, not by whoever has a token.
 int user_passwd(Session& s, const AccountOptions& o) {
-  JsonWriter w;
-  w.begin_object().field("password", new_password()).end_object();
-  s.must("PUT", o.name.empty() ? std::string("/croft/v1/password") : user_path(o.name), std::move(w).take());
-  return ok;
+  auto body = [](const std::string& password) {
+    JsonWriter w;
+    w.begin_object().field("password", password).end_object();
+    return std::move(w).take();
+  };
+  if (!o.name.empty()) {
+    s.must("PUT", user_path(o.name), body(new_password()));
+    return tell(s, fmt::format("user {} has another password; who was logged in as {} logs in again", o.name, o.name)), ok;
+  }
+  auto me = s.must("GET", "/croft/v1/whoami").json();
+  constexpr std::string_view login = "login of ";
+  auto label = json::text(me, "label");
+  if (json::text(me, "kind") != "user" && !label.starts_with(login)) throw Ended{failed, "this token is no user's: croft user passwd NAME, or croft login --user NAME first"};
+  auto name = json::text(me, "kind") == "user" ? json::text(me, "name") : label.substr(login.size());
+  auto present = secret_line("present password");
+  (void)s.good(s.call_as(name, present, "PUT", "/croft/v1/password", body(new_password())), "/croft/v1/password");
+  return tell(s, "your password is changed; log in again: croft login --user " + name), ok;
 }
 
 int migrate_credentials(Session& s, const AccountOptions& o) {
@@ -228,10 +248,25 @@ int login(Session& s, const AccountOptions& o) {
   return ok;
 }
 
-int logout() {
+int logout(const Common& common) {
+  std::string left;
+  if (auto kept = read_login()) {
+    auto theirs = common;  // the kept token's farm, whatever else is named
+    theirs.url = kept->url, theirs.url_given = true;
+    Session s(theirs);
+    try {
+      // A token that was made elsewhere is its maker's to revoke; one that is not known any more is over.
+      auto answer = s.call_with("Bearer " + kept->token, "DELETE", "/croft/v1/login");
+      if (answer.status == 409) left = "; it was not made by croft login, and stays good until it is revoked";
+      else if (answer.status >= 400 && answer.status != 401) left = "; the farm did not end it: " + words_of(answer);
+    } catch (const Ended& e) {
+      left = "; the farm could not be told, so it stays good until it expires: " + e.text;
+    }
+  }
   std::error_code ec;
-  std::filesystem::remove(login_file(), ec);
+  bool was = std::filesystem::remove(login_file(), ec);
   if (ec) throw Ended{failed, login_file().string() + ": " + ec.message()};
+  if (!common.quiet) std::fprintf(stderr, "%s%s\n", was ? "the kept token is forgotten" : "there was no kept token", left.c_str());
   return ok;
 }
 
@@ -248,6 +283,7 @@ int audit_log(Session& s, const AccountOptions& o) {
   auto more = fmt::format("{}{}", o.path.empty() ? "" : "&path=" + url_encode(o.path), o.who.empty() ? "" : "&who=" + url_encode(o.who));
   auto first = s.must("GET", fmt::format("/croft/v1/audit?last={}{}", std::max(1, o.lines), more)).json();
   if (o.lines > 0) print_audit(s, first);
+  if (o.lines > 0 && !o.follow && !s.common().json && json::list(first, "records").empty()) tell(s, "no record, or none that you may see: the audit log is for admins, of the farm or of a group");
   auto newest = json::integer(first, "newest");
   while (o.follow) {
     std::this_thread::sleep_for(std::chrono::milliseconds(500));

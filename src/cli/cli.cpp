@@ -128,13 +128,14 @@ void add_farm_commands(CLI::App& root, Arguments& a, Action& chosen) {
   log->add_option("-n,--lines", a.lines, "how many of the newest lines first")->capture_default_str()->check(CLI::Range(0, 10'000));
   log->add_option("--query", a.query, "only lines that match, in Lucene's syntax");
   auto* inside = command(root, "exec", "a command inside a task that runs, with the task's own user, limits and files", chosen, [&a] { Session s(a.common); return exec(s, a.exec); },
-                         "croft exec /service/fibonacci\n          croft exec service_fibonacci.0c6c1d0e-... ps aux\n          tar c data | croft exec /shop/db tar x -C /tmp\n"
+                         "croft exec /service/fibonacci\n          croft exec service_fibonacci.0c6c1d0e-... ps aux\n          tar c data | croft exec /shop/db tar x\n"
                          "Without a command: a shell, on this terminal. Exit code: the command's own; 255 where the farm could not run it to its end.");
   inside->add_option("task", a.exec.task, "a task, as croft task list shows it, or an app: one of its tasks")->required();
   inside->add_option("command", a.exec.command, "the program and its words; everything after the task is the command's");
   inside->add_flag("-t,--tty", a.exec.terminal, "a terminal for the command; without it only a shell has one");
   inside->add_flag("-T,--no-tty", a.exec.no_terminal, "no terminal, for the shell neither");
-  inside->add_flag("-n,--no-stdin", a.exec.no_input, "the command reads nothing");
+  inside->add_flag("-n,--no-stdin", a.exec.no_input, "the command reads nothing; in a loop over lines of stdin it would else take the others");
+  inside->add_flag("-i,--stdin", a.exec.input, "as it is anyway: for fingers that know kubectl and docker");
   inside->positionals_at_end();
   auto* why = command(root, "explain", "why an app is not (fully) running, in sentences", chosen, [&a] { Session s(a.common); return explain(s, a.app); },
                       "croft explain /service/fibonacci");
@@ -188,7 +189,7 @@ void add_access_commands(CLI::App& root, Arguments& a, Action& chosen) {
                      "croft login --url https://master1:8080 --ca ca.pem --user ann");
   in->add_option("--user", o.name, "log in as this user; the password is asked for, or read from stdin");
   in->add_flag("--with-token", o.with_token, "keep a token that is read from stdin instead");
-  command(root, "logout", "forget the kept token", chosen, [] { return logout(); });
+  command(root, "logout", "end the kept token, and forget it", chosen, [&a] { return logout(a.common); });
   command(root, "whoami", "who you are for the farm, and what you may do", chosen, [&a] { Session s(a.common); return whoami(s); });
   auto* audit = root.add_subcommand("audit", "what an auditor asks of the farm that runs, by CIS items, and where it is found wanting (exit code 1)");
   audit->require_subcommand(0, 1);
@@ -258,7 +259,7 @@ void add_programs(CLI::App& root, Arguments& a, Action& chosen, const Programs& 
   dev->add_option("--config", a.dev.config_file, "croft.toml with further settings");
   dev->add_option("--log-level", a.dev.log_level)->capture_default_str()->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
   dev->add_option("--log-file", a.dev.log_file, "append the farm's own log here instead of stderr");
-  auto* down = command(root, "down", "end a farm that `croft dev` started, with all its tasks and its HAProxy", chosen, [&] { return programs.down(a.dev.data); });
+  auto* down = command(root, "down", "end what a farm's folder holds: croft dev's process, every task and container, HAProxy; roles of croft serve are to be stopped first", chosen, [&] { return programs.down(a.dev.data); });
   down->add_option("--data", a.dev.data, "the farm's folder")->required();
   auto* serve = command(root, "serve", "one role of a farm, as a systemd unit runs it", chosen, [&] { return programs.serve(a.serve); });
   serve->add_option("--role", a.serve.role, "master, node, balancer, dns or log")->required()->check(CLI::IsMember({"master", "node", "balancer", "dns", "log"}));

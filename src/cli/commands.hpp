@@ -48,6 +48,7 @@ struct ExecOptions {
   std::string task;                       ///< its id, or an app's: then one of its tasks
   std::vector<std::string> command;       ///< "": a shell
   bool terminal = false, no_terminal = false, no_input = false;
+  bool input = true;                      ///< said by those who are used to say it
 };
 /// The command's own exit code; 255 when the farm could not run it to its end.
 int exec(Session& s, const ExecOptions& o);
@@ -86,7 +87,8 @@ int ca_show(Session& s, bool pem);
 /// A new CA, known to all hosts for so many hours before it signs.
 int ca_rotate(Session& s, int hours);
 int login(Session& s, const AccountOptions& o);
-int logout();
+/// The kept token is ended at its farm, and forgotten here.
+int logout(const Common& common);
 int whoami(Session& s);
 int audit_log(Session& s, const AccountOptions& o);
 /// What an auditor asks of a running farm, and where it is found wanting; `failed` when it is.

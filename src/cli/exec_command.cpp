@@ -79,13 +79,14 @@ bool put_out(int fd, std::string_view bytes) {
 
 /// One session from this end. All coroutines on one thread; what may block, reading and writing our own descriptors, on threads of their own.
 struct Talk : std::enable_shared_from_this<Talk> {
-  Talk(asio::io_context& io, Session& s, std::string session) : farm(s), client(io.get_executor()), target("/croft/v1/exec/" + std::move(session)), resized(io), stop_reading(::eventfd(0, EFD_CLOEXEC)) {}
+  Talk(asio::io_context& io, Session& s, std::string session)
+      : farm(s), client(io.get_executor()), target("/croft/v1/exec/" + std::move(session)), resized(io), told_to_end(io, SIGINT, SIGTERM, SIGHUP), stop_reading(::eventfd(0, EFD_CLOEXEC)) {}
   ~Talk() { ::close(stop_reading); }
 
   Session& farm;
   net::HttpClient client;
   std::string target;
-  asio::signal_set resized;
+  asio::signal_set resized, told_to_end;
   int stop_reading;
   net::BlockingPool reader{1}, writer{1};
   std::string held;                // frames to say
@@ -107,6 +108,7 @@ struct Talk : std::enable_shared_from_this<Talk> {
     if (::write(stop_reading, &one, sizeof one) < 0) {}
     boost::system::error_code ec;
     resized.cancel(ec);
+    told_to_end.cancel(ec);
   }
 
   /// Again while no master answers, up to a bound: who gets an answer twice says how far it is.
@@ -193,7 +195,10 @@ struct Talk : std::enable_shared_from_this<Talk> {
         auto good = std::make_shared<bool>(true);
         std::function<void()> write = [good, &f] { *good = put_out(f.kind == Kind::error ? STDERR_FILENO : STDOUT_FILENO, f.data); };
         co_await writer.run(write);
-        if (!*good) co_return end("nothing can be written here any more");
+        if (!*good) {
+          code = 128 + SIGPIPE;
+          co_return end({});  // whoever read it has had enough
+        }
       }
     }
   }
@@ -202,6 +207,15 @@ struct Talk : std::enable_shared_from_this<Talk> {
     auto error = parsed ? json::text(*parsed, "error") : "its end cannot be read";
     if (error.empty()) code = static_cast<int>(json::integer(*parsed, "code", farm_failed));
     end(error);
+  }
+
+  /// On a terminal of its own the command hears of Ctrl-C by that; else it ends here, and with it there.
+  asio::awaitable<void> watch_end(std::shared_ptr<Talk>) {
+    boost::system::error_code ec;
+    int signal = co_await told_to_end.async_wait(asio::redirect_error(asio::use_awaitable, ec));
+    if (ec || over) co_return;
+    code = 128 + signal;
+    end({});
   }
 
   asio::awaitable<void> watch_size(std::shared_ptr<Talk>) {
@@ -213,22 +227,26 @@ struct Talk : std::enable_shared_from_this<Talk> {
   }
 };
 
-/// The task itself, or one of an app's: the first that runs, healthy ones before others.
+/// The task itself, by its id or the begin of it, or one of an app's: the first that runs, healthy ones before others.
 std::string find_task(Session& s, const std::string& name) {
   auto tasks = s.must("GET", "/v2/tasks").json();
-  std::string best;
-  int rank = 0;
+  std::string best, begins;
+  int rank = 0, beginning = 0;
   auto app = absolute(name);
   for (const auto& t : json::list(tasks, "tasks")) {
     auto id = json::text(t, "id");
     if (id == name) return id;
+    if (name.find('.') != std::string::npos && id.starts_with(name)) begins = id, ++beginning;
     if (json::text(t, "appId") != app || json::text(t, "state") != "TASK_RUNNING") continue;
     bool healthy = true;
     for (const auto& result : json::list(t, "healthCheckResults")) healthy = healthy && json::boolean(result, "alive");
     if (int now = healthy ? 2 : 1; now > rank) rank = now, best = id;
   }
-  if (best.empty()) throw Ended{not_found, fmt::format("there is no task {0}, and no app {0} with a task that runs", name)};
-  return best;
+  if (!best.empty()) return best;
+  if (beginning == 1) return begins;
+  if (beginning > 1) throw Ended{usage, fmt::format("{} tasks begin with {}", beginning, name)};
+  if (s.call("GET", "/v2/apps/" + in_url(app)).status == 200) throw Ended{not_found, fmt::format("app {0} has no task that runs: croft explain {0}", app)};
+  throw Ended{not_found, fmt::format("there is no task {0}, and no app {1}", name, app)};
 }
 
 }  // namespace
@@ -260,6 +278,7 @@ int exec(Session& s, const ExecOptions& o) {
       talk->resized.add(SIGWINCH);
       net::spawn(io.get_executor(), "size", talk->watch_size(talk));
     }
+    net::spawn(io.get_executor(), "end", talk->watch_end(talk));
     net::spawn(io.get_executor(), "say", talk->send(talk));
     net::spawn(io.get_executor(), "hear", talk->read_output(talk));
     while (!talk->over) io.run_one_for(std::chrono::milliseconds(500));

@@ -136,6 +136,8 @@ Session::Answer Session::send(const std::string& base, std::string_view setting,
   net::HttpClient client(io.get_executor(), options);
   auto [origin, request] = prepared(base, method, target, std::move(body));
   auto answer = wait_for(io, client.request(origin, std::move(request)));
+  if (!answer && answer.error().code == Errc::forbidden)
+    throw Ended{failed, fmt::format("{} is not who it should be, or does not take us: {}\n  the CAs to trust: --ca FILE or CROFT_CA (ca.pem of any host of the cluster)", base, answer.error().context)};
   if (!answer) {
     auto code = answer.error().code == Errc::timeout ? timed_out : unreachable;
     throw Ended{code, fmt::format("no farm answers at {} ({}); is it up? {}", base, answer.error().context, setting), true};
@@ -148,7 +150,11 @@ Session::Answer Session::call(std::string_view method, const std::string& target
 }
 
 Session::Answer Session::call_as(const std::string& user, const std::string& password, std::string_view method, const std::string& target, std::string body) {
-  auto before = std::exchange(authorization_, "Basic " + base64_encode(user + ":" + password));
+  return call_with("Basic " + base64_encode(user + ":" + password), method, target, std::move(body));
+}
+
+Session::Answer Session::call_with(const std::string& authorization, std::string_view method, const std::string& target, std::string body) {
+  auto before = std::exchange(authorization_, authorization);
   auto kept = std::exchange(kept_, std::nullopt);
   auto answer = call(method, target, std::move(body));
   authorization_ = before;
@@ -173,6 +179,7 @@ Session::Answer Session::good(Answer answer, const std::string& target) const {
   if (answer.status == 404 && target.starts_with("/croft/v1/") && words_of(answer).starts_with("URI not found"))
     throw Ended{failed, "this farm has no logins, users or tokens: it runs with auth = \"none\""};
   auto code = answer.status == 404 ? not_found : answer.status == 409 ? conflict : answer.status == 400 || answer.status == 422 ? usage : failed;
+  if (answer.status == 401) throw Ended{code, words_of(answer) + (kept_ ? "\n  the kept login is not good any more (it has expired, or its user's rights or password were changed): croft login --user NAME" : "\n  croft login --user NAME, or a token in CROFT_TOKEN or --token-file")};
   auto locked = words_of_lock(answer);
   throw Ended{code, locked.empty() ? words_of(answer) : locked, answer.status >= 502 && answer.status <= 504};
 }

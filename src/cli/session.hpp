@@ -59,6 +59,8 @@ class Session {
   Answer logs(std::string_view method, const std::string& target, std::string body);
   /// With a password instead of the kept token.
   Answer call_as(const std::string& user, const std::string& password, std::string_view method, const std::string& target, std::string body = {});
+  /// With this Authorization instead of what is kept or given.
+  Answer call_with(const std::string& authorization, std::string_view method, const std::string& target, std::string body = {});
   /// The CAs that are trusted, as text; "" for the system's.
   [[nodiscard]] const std::string& bundle() const { return bundle_; }
   /// A request to a master as call() makes it, for those who send it themselves.

@@ -91,7 +91,8 @@ asio::awaitable<std::optional<Response>> let_in(Options o, Face face, Request& r
   auto caller = std::make_shared<const secure::Caller>(std::move(verdict.who), std::move(source));
   auto decision = secure::authorize(caller->who, need.verb, need.target);
   if (!decision.allowed) {
-    if (o->denied) o->denied(*caller, r, decision.reason);
+    bool placed = need.target.kind == secure::Kind::app || need.target.kind == secure::Kind::secret;
+    if (o->denied) o->denied(*caller, r, placed ? need.target.path : "", decision.reason);
     co_return refusal(face, 403, decision.reason);
   }
   r.caller = std::move(caller);

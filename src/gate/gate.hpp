@@ -23,8 +23,8 @@ struct GateOptions {
   std::shared_ptr<Budgets> budgets;                          ///< of those who log in; nothing: as many requests as they like
   std::vector<std::string> host_names;                       ///< of this host; empty: Host is not looked at
   std::vector<std::string> near;                             ///< addresses of loopback and the container bridge
-  /// Somebody who had logged in was refused; for the audit log. From any thread; quick.
-  std::function<void(const secure::Caller& caller, const net::Request& request, const std::string& reason)> denied;
+  /// Somebody who had logged in was refused; for the audit log. `path`: of the app or group that it was about, or "". From any thread; quick.
+  std::function<void(const secure::Caller& caller, const net::Request& request, const std::string& path, const std::string& reason)> denied;
 };
 
 /// Threads  add() before the router serves; the guard works on the caller's executor, passwords are tried on the login service's thread.

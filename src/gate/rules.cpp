@@ -59,7 +59,7 @@ constexpr Rule marathon[] = {
     logged_in("GET", "/croft/v1/secrets"), {"GET", "/croft/v1/secrets/{*name}", How::login, Verb::see, Of::secret, "name"},
     {"PUT", "/croft/v1/secrets/{*name}", How::login, Verb::change, Of::secret, "name"}, {"DELETE", "/croft/v1/secrets/{*name}", How::login, Verb::change, Of::secret, "name"},
     {"POST", "/croft/v1/nodes/{node}", How::login, Verb::administer, Of::farm},
-    logged_in("GET", "/croft/v1/whoami"), logged_in("POST", "/croft/v1/login"), logged_in("PUT", "/croft/v1/password"),
+    logged_in("GET", "/croft/v1/whoami"), logged_in("POST", "/croft/v1/login"), logged_in("DELETE", "/croft/v1/login"), logged_in("PUT", "/croft/v1/password"),
     accounts("GET", "/croft/v1/users"), accounts("POST", "/croft/v1/users"), accounts("PUT", "/croft/v1/users/{name}"), accounts("DELETE", "/croft/v1/users/{name}"),
     accounts("GET", "/croft/v1/tokens"), accounts("POST", "/croft/v1/tokens"), accounts("DELETE", "/croft/v1/tokens/{id}"), accounts("POST", "/croft/v1/join-tokens"),
     logged_in("GET", "/croft/v1/audit"),

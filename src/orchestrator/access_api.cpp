@@ -227,6 +227,21 @@ asio::awaitable<Response> log_in(AccessPtr access, Request r) {
   co_return response;
 }
 
+/// The token of `croft login` by which this very request came, ended.
+asio::awaitable<Response> log_out(AccessPtr access, Request r) {
+  if (!r.caller || r.caller->who.kind != secure::Principal::Kind::token || !r.caller->who.label.starts_with(login_label(""))) co_return Response::message(409, "only a token of croft login ends itself; others are revoked");
+  auto id = r.caller->who.name;
+  RecordKeeper::MakeRecords make = [&](const Records&, Now) -> std::expected<coordination::Batch, Refusal> {
+    coordination::Batch batch;
+    batch.remove.push_back(std::string(tokens_prefix) + id);
+    return batch;
+  };
+  auto told = asked(r, fmt::format("logged out, token {}", id));
+  auto done = co_await access->keeper->change_records(make, std::move(told));
+  if (!done) co_return access_refused(done.error());
+  co_return Response::json("{}");
+}
+
 asio::awaitable<Response> remove_user(AccessPtr access, Request r) {
   auto name = r.params["name"];
   RecordKeeper::MakeRecords make = [&](const Records& records, Now now) -> std::expected<coordination::Batch, Refusal> {
@@ -354,6 +369,7 @@ void add_access_routes(net::Router& router, std::shared_ptr<RecordKeeper> keeper
   AccessRoutes on{router, std::make_shared<Access>(Access{std::move(keeper), std::move(options)})};
   on("GET", "/croft/v1/whoami", whoami);
   on("POST", "/croft/v1/login", log_in);
+  on("DELETE", "/croft/v1/login", log_out);
   on("PUT", "/croft/v1/password", own_password);
   on("GET", "/croft/v1/users", list_users);
   on("POST", "/croft/v1/users", add_user);

@@ -200,6 +200,7 @@ asio::awaitable<net::Response> LeaderService::Impl::take_refusal(net::Request re
   auto body = json::parse(request.body);
   if (!body) co_return net::Response::message(400, body.error().context);
   AuditRecord record{0, {}, json::text(*body, "who"), json::text(*body, "from"), json::text(*body, "what"), {}, false, json::text(*body, "reason")};
+  if (auto path = json::text(*body, "path"); !path.empty()) record.paths.push_back(std::move(path));
   if (record.who.empty() || record.what.empty()) co_return net::Response::message(422, "who, what: must be given");
   if (!leads) co_return net::Response::message(503, "this master does not lead");
   auto told = [self = shared_from_this(), record] { self->note_on_strand(record); };

@@ -47,6 +47,7 @@ std::optional<Level> level_at(const Principal& who, std::string_view path) {
 }
 
 std::string describe(Verb verb, const Target& what, std::string_view path) {
+  if (what.kind == Kind::exec) return fmt::format("running commands in {}", path);
   bool placed = what.kind == Kind::app || what.kind == Kind::exec || what.kind == Kind::secret;
   return placed ? fmt::format("{} {} {}", word(verb), word(what.kind), path) : fmt::format("{} {}", word(verb), word(what.kind));
 }

@@ -151,7 +151,7 @@ def test_a_terminal(farm):
 
 def test_who_may(farm):
     """Operators of the app; in a task that only an admin may start, admins. Each attempt is in the audit log, each session its opener's."""
-    assert farm.exec(APP, "id", who="vic").returncode == 1 and b"exec in" in farm.exec(APP, "id", who="vic").stderr
+    assert farm.exec(APP, "id", who="vic").returncode == 1 and b"running commands in" in farm.exec(APP, "id", who="vic").stderr
     assert farm.exec(task_of(farm), "id", who="ivan").returncode == 3, "he does not even hear that there is one"
     status, _, text = farm.answer("POST", "/croft/v1/exec", {"task": task_of(farm), "command": ["id"]}, who=basic("vic"))
     assert status == 403 and "needs operator" in text, (status, text)
@@ -213,6 +213,12 @@ def test_whoever_goes_takes_the_command_along(farm):
     client.kill()
     client.wait()
     wait("it has gone with its client", lambda: not runs("sleep 4711"), SILENCE)
+    for how, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        client = farm.start_exec(APP, "sleep", "4715")
+        wait("it runs", lambda: runs("sleep 4715"))
+        client.send_signal(how)
+        assert client.wait(10) == code
+        wait("it has gone at once", lambda: not runs("sleep 4715"), 5)
     client = farm.start_exec(APP, "sleep", "4712")
     wait("it runs", lambda: runs("sleep 4712"))
     farm.call("DELETE", f"/v2/apps{APP}/tasks/{task_of(farm)}")
@@ -278,7 +284,31 @@ def test_refusals_elsewhere_are_in_the_audit_log(farm):
         records = farm.call("GET", "/croft/v1/audit?last=1000")[1]["records"]
         return [r["what"] for r in records if r["who"] == "user vic" and not r["done"]]
 
+    assert farm.answer("PUT", "/v2/apps" + APP, {"instances": 9}, who=basic("vic"))[0] == 403
+    seen = farm.call("GET", "/croft/v1/audit?last=1000&path=/service", who=basic("adam"))[1]["records"]
+    assert any(not r["done"] and r["who"] == "user vic" and r["paths"] == [APP] and r["what"] == f"PUT /v2/apps{APP}" for r in seen), "an admin of the group sees what was tried there"
     wait("the masters have heard of both", lambda: any(w.startswith("n1: GET /files/read") for w in refused()) and any(w.startswith("l1: DELETE /logstash-") for w in refused()), 15)
+
+
+def test_a_login_from_first_to_last(farm):
+    """croft login, whoami, one's own password, logout: what was kept is good for nothing afterwards."""
+    assert farm.call("POST", "/croft/v1/users", {"name": "lena", "password": "first password", "grants": ["operator:/service"]})[0] == 201
+    farm.run("login", "--user", "lena", stdin="first password\n", token=False)
+    with open(farm.dir + "/config/croft/login.json") as f:
+        kept = json.load(f)["token"]
+    assert "login of lena" in farm.run("whoami", token=False).stdout
+    assert farm.run("user", "passwd", stdin="wrong password\nsecond password\n", token=False, check=False).returncode == 1, "who has the token only does not change it"
+    farm.run("user", "passwd", stdin="first password\nsecond password\n", token=False)
+    said = farm.run("whoami", token=False, check=False)
+    assert said.returncode == 1 and "croft login --user" in said.stderr, said
+    farm.run("login", "--user", "lena", stdin="second password\n", token=False)
+    with open(farm.dir + "/config/croft/login.json") as f:
+        kept = json.load(f)["token"]
+    assert farm.answer("GET", "/croft/v1/whoami", who="Bearer " + kept)[0] == 200
+    farm.run("logout", token=False)
+    assert farm.answer("GET", "/croft/v1/whoami", who="Bearer " + kept)[0] == 401, "a copy of it is good for nothing"
+    assert "no kept token" in farm.run("logout", token=False).stderr
+    assert farm.answer("DELETE", "/croft/v1/login", who="Bearer " + open_or_nothing(farm.files["olga"]).strip())[0] == 409, "a script's token is revoked, not logged out"
 
 
 def test_loud_ones_hide_nobody(farm):

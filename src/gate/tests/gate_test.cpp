@@ -132,7 +132,7 @@ class GateTest : public ::testing::Test {
     o.logins = logins_;
     o.near = {"127.0.0.1"};
     o.budgets = std::make_shared<Budgets>(Budgets::Options{.per_second = 0.001, .burst = 50});
-    o.denied = [this](const secure::Caller& caller, const Request&, const std::string& reason) { denied_.push_back(caller.who.str() + ": " + reason); };
+    o.denied = [this](const secure::Caller& caller, const Request&, const std::string& path, const std::string& reason) { denied_.push_back(caller.who.str() + ": " + path + ": " + reason); };
     Gate gate(std::move(o));
     auto handler = [this](Request r) -> boost::asio::awaitable<Response> {
       caller_ = r.caller;
