@@ -302,6 +302,9 @@ int simulate(const cli::SimOptions& o) {
 }  // namespace croft
 
 int main(int argc, char** argv) {
+  // A descriptor of ours must not become what is taken for stdin, stdout or stderr.
+  for (int fd = 0; fd < 3; ++fd)
+    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF && ::open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd) return 1;
   croft::cli::Programs programs;
   programs.dev = croft::dev;
   programs.down = croft::down;

@@ -151,7 +151,7 @@ void AgentService::Impl::start_exec(const link::Exec& order) {
   auto at = runs.find(order.task);
   if (at == runs.end() || at->second->over || !at->second->started) session.refused = fmt::format("task {} does not run", order.task);
   else session.words = runtime_of(*at->second).inside(at->second->launch, order.command, order.terminal);
-  log::info("agent", "task={} session={} runs {}", order.task, order.session, order.command.empty() ? "" : order.command[0]);
+  log::info("agent", "task={} session={} runs {}", order.task, order.session, order.command.empty() ? "" : order.command[0].substr(0, 100));
   net::spawn(pool, "exec", run_exec_session(pool, exec_client, std::move(session)));
 }
 

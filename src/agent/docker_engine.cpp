@@ -135,30 +135,4 @@ asio::awaitable<Result<std::vector<DockerEngine::Container>>> DockerEngine::list
   co_return out;
 }
 
-asio::awaitable<Result<int>> DockerEngine::exec(std::string name, std::vector<std::string> words, Millis limit) {
-  auto until = std::chrono::steady_clock::now() + limit;
-  JsonWriter body;
-  body.begin_object().key("Cmd").begin_array();
-  for (const auto& word : words) body.value(word);
-  body.end_array().field("AttachStdout", false).field("AttachStderr", false).end_object();
-  auto made = co_await call("POST", "/containers/" + name + "/exec", body.str(), limit);
-  if (!made) co_return fail(std::move(made).error());
-  auto parsed = json::parse(made->body);
-  auto id = parsed ? json::text(*parsed, "Id") : std::string();
-  auto started = co_await call("POST", "/exec/" + id + "/start", R"({"Detach":true})", limit);
-  if (!started) co_return fail(std::move(started).error());
-  for (Millis pause{5};; pause = std::min(pause * 2, Millis(200))) {
-    auto response = co_await call("GET", "/exec/" + id + "/json", {}, quick);
-    if (!response) co_return fail(std::move(response).error());
-    auto state = json::parse(response->body);
-    if (!state) co_return fail(std::move(state).error());
-    if (!json::boolean(*state, "Running") && json::find(*state, "ExitCode")) co_return static_cast<int>(json::integer(*state, "ExitCode"));
-    if (std::chrono::steady_clock::now() >= until) {
-      if (auto pid = json::integer(*state, "Pid"); pid > 1) ::kill(static_cast<pid_t>(pid), SIGKILL);
-      co_return fail(Errc::timeout, "the command took longer than {} s", std::max<std::int64_t>(limit.count() / 1000, 1));
-    }
-    co_await net::sleep_for(pause);
-  }
-}
-
 }  // namespace croft::agent

@@ -34,8 +34,6 @@ class DockerEngine {
   asio::awaitable<Status> remove(std::string name);      ///< kills it first; one that is gone is no error
   struct Container { std::string name, task; };
   asio::awaitable<Result<std::vector<Container>>> list(std::string label);
-  /// Runs a command in a container; its exit code. Killed when it takes longer.
-  asio::awaitable<Result<int>> exec(std::string name, std::vector<std::string> words, Millis limit);
 
   [[nodiscard]] const std::string& socket() const { return origin_.unix_path; }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "agent/child.hpp"
 #include "agent/docker_engine.hpp"
 #include "agent/run_folder.hpp"
 #include "agent/usage.hpp"
@@ -76,9 +77,10 @@ class DockerRuntime final : public Runtime {
   }
 
   asio::awaitable<Result<int>> run_inside(Launch launch, std::string command, Millis limit) override {
-    std::vector<std::string> words{"/bin/sh", "-c", std::move(command)};
-    if (has_variables(launch.spec)) words = with_secrets(std::move(words));
-    co_return co_await engine_.exec(container_of(launch.spec), std::move(words), limit);
+    std::vector<std::string> shell;
+    shell.emplace_back("/bin/sh"), shell.emplace_back("-c"), shell.push_back(std::move(command));
+    auto job = run_child(inside(launch, std::move(shell), std::string()), limit);
+    co_return co_await std::move(job);
   }
 
   std::vector<std::string> inside(const Launch& launch, std::vector<std::string> command, const std::string& terminal) const override {

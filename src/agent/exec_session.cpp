@@ -31,6 +31,7 @@ namespace {
 
 constexpr std::size_t held_max = 256u << 10, sent_max = 64u << 10;  // bytes of output that wait; in one request
 constexpr std::chrono::milliseconds request_limit{10'000}, leader_away_max{5'000}, room_pause{20}, hang_up{2'000}, drain{500};
+constexpr std::size_t left_over_max = 1u << 20;  // bytes taken after its end: what stood in its pipes, and not what it left behind goes on saying
 constexpr int cannot_start = 126;
 
 /// A program with four pipes: its input, output, errors, and the sizes of its terminal.
@@ -76,6 +77,7 @@ struct Session : std::enable_shared_from_this<Session> {
   std::string held;                              // frames that the leader does not have yet
   std::uint64_t begin = 0;                       // of held, among all
   int reading = 0;                               // of output and error
+  std::size_t left_over = 0;
   std::chrono::steady_clock::time_point read_at{};
   bool ended = false, dropped = false;           // its exit is known; the leader wants no more of it
   bool all_held = false;                         // the last frame stands in held
@@ -124,6 +126,7 @@ struct Session : std::enable_shared_from_this<Session> {
       auto n = co_await from.async_read_some(asio::buffer(chunk), redirect_error(use_awaitable, ec));
       if (n == 0) break;
       read_at = std::chrono::steady_clock::now();
+      if (ended) left_over += n;
       hold(kind, std::string_view(chunk).substr(0, n));
     }
     --reading;
@@ -232,7 +235,7 @@ struct Session : std::enable_shared_from_this<Session> {
       co_await await_end(self);
       // What it started and left behind may hold its output open for ever.
       read_at = std::chrono::steady_clock::now();
-      while (reading > 0 && !dropped && (held.size() > held_max || std::chrono::steady_clock::now() - read_at < drain)) {
+      while (reading > 0 && !dropped && left_over < left_over_max && (held.size() > held_max || std::chrono::steady_clock::now() - read_at < drain)) {
         auto ticket = changed->ticket();
         (void)co_await changed->wait(ticket, std::chrono::milliseconds(50));
       }

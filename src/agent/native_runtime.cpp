@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 
+#include "agent/child.hpp"
 #include "agent/run_folder.hpp"
 #include "agent/secret_files.hpp"
 #include "agent/usage.hpp"
@@ -159,13 +160,10 @@ class NativeRuntime final : public Runtime {
   }
 
   asio::awaitable<Result<int>> run_inside(Launch launch, std::string command, Millis limit) override {
-    auto result = std::make_shared<Result<int>>(0);
-    std::function<void()> work = [words = inside(launch, {"/bin/sh", "-c", std::move(command)}, {}), limit, result] {
-      auto ran = run_program(words, limit);
-      *result = ran ? Result<int>(ran->code) : fail(std::move(ran).error());
-    };
-    co_await pool_.run(work);
-    co_return *result;
+    std::vector<std::string> shell;
+    shell.emplace_back("/bin/sh"), shell.emplace_back("-c"), shell.push_back(std::move(command));
+    auto job = run_child(inside(launch, std::move(shell), std::string()), limit);
+    co_return co_await std::move(job);
   }
 
   std::vector<std::string> inside(const Launch& launch, std::vector<std::string> command, const std::string& terminal) const override {

@@ -130,6 +130,7 @@ Status Keeper::judge(const catalog::Content& content, Plan& wanted) {
 }
 
 void Keeper::find_offenders(const catalog::Content& content, const Plan& wanted) {
+  auto before = banned_.rules.size() + banned_services_.size();
   for (const auto& [app, service] : content.services) {
     auto part = only(wanted, app, true);
     if (proven_.contains(shape_of(part, options_.rendering))) continue;
@@ -144,6 +145,19 @@ void Keeper::find_offenders(const catalog::Content& content, const Plan& wanted)
       banned_services_[app] = service;
       log::error("balancer", "app={} is left out, HAProxy refuses it: {}", app, words);
     }
+  }
+  if (banned_.rules.size() + banned_services_.size() > before) return;
+  // Each is good alone: it is between rules. The others are not to wait for those two; who comes later stays out.
+  auto trial = wanted;
+  trial.rules.clear();
+  if (!proxy_.check(render(trial, options_.rendering))) return;
+  for (const auto& [app, rule] : wanted.rules) {
+    trial.rules.emplace(app, rule);
+    auto ok = proxy_.check(render(trial, options_.rendering));
+    if (ok || ok.error().code != Errc::invalid) continue;
+    trial.rules.erase(app);
+    banned_.rules[app] = rule;
+    log::error("balancer", "app={} its rule is left out, beside the others' HAProxy refuses it: {}", app, ok.error().context);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "base/text.hpp"
@@ -45,7 +46,15 @@ Level level_of(std::string_view name) {
 bool enabled(Level level) { return logger()->should_log(spd(level)); }
 
 void write(Level level, std::string_view module, std::string_view line) {
-  logger()->log(spd(level), "{}: {}", module, line);
+  // One line, whatever words of others stand in it: none of them begins another.
+  constexpr std::size_t line_max = 16u << 10;
+  auto shown = line.substr(0, line_max);
+  bool plain = std::none_of(shown.begin(), shown.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  if (plain && shown.size() == line.size()) return logger()->log(spd(level), "{}: {}", module, line);
+  std::string text(shown);
+  for (auto& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = c == '\n' ? '|' : '?';
+  logger()->log(spd(level), "{}: {}{}", module, text, shown.size() == line.size() ? "" : "…");
 }
 
 }  // namespace croft::log

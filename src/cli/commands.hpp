@@ -50,7 +50,7 @@ struct ExecOptions {
   bool terminal = false, no_terminal = false, no_input = false;
   bool input = true;                      ///< said by those who are used to say it
 };
-/// The command's own exit code; 255 when the farm could not run it to its end.
+/// Ends this process: with the command's own exit code, or 255 when the farm could not run it to its end. Returns never; Ended before it began.
 int exec(Session& s, const ExecOptions& o);
 
 struct AccountOptions {

@@ -80,7 +80,7 @@ bool put_out(int fd, std::string_view bytes) {
 /// One session from this end. All coroutines on one thread; what may block, reading and writing our own descriptors, on threads of their own.
 struct Talk : std::enable_shared_from_this<Talk> {
   Talk(asio::io_context& io, Session& s, std::string session)
-      : farm(s), client(io.get_executor()), target("/croft/v1/exec/" + std::move(session)), resized(io), told_to_end(io, SIGINT, SIGTERM, SIGHUP), stop_reading(::eventfd(0, EFD_CLOEXEC)) {}
+      : farm(s), client(io.get_executor()), target("/croft/v1/exec/" + std::move(session)), resized(io), told_to_end(io, SIGINT, SIGTERM), stop_reading(::eventfd(0, EFD_CLOEXEC)) {}
   ~Talk() { ::close(stop_reading); }
 
   Session& farm;
@@ -278,15 +278,21 @@ int exec(Session& s, const ExecOptions& o) {
       talk->resized.add(SIGWINCH);
       net::spawn(io.get_executor(), "size", talk->watch_size(talk));
     }
+    for (int signal : {SIGHUP, SIGQUIT}) talk->told_to_end.add(signal);
     net::spawn(io.get_executor(), "end", talk->watch_end(talk));
     net::spawn(io.get_executor(), "say", talk->send(talk));
     net::spawn(io.get_executor(), "hear", talk->read_output(talk));
     while (!talk->over) io.run_one_for(std::chrono::milliseconds(500));
   }
-  s.call("DELETE", talk->target);
-  io.run_for(std::chrono::milliseconds(200));  // what still waits sees that it is over
+  try {
+    s.call("DELETE", talk->target);
+  } catch (const Ended&) {
+    // Nobody is there to hear it; what there is to say about that is in `trouble`.
+  }
   if (!talk->trouble.empty()) std::fprintf(stderr, "croft: %s\n", talk->trouble.c_str());
-  return talk->code;
+  // A request to a farm that does not answer may be under way for a while yet, and is not waited for.
+  std::fflush(nullptr);
+  ::_exit(talk->code);
 }
 
 }  // namespace croft::cli

@@ -35,16 +35,19 @@ struct Target {
   std::string path;
 };
 
-Target target_of(const std::string& base, const std::string& path, const std::string& bundle) {
+Target target_of(const std::string& base, const std::string& path, const std::string& bundle, std::shared_ptr<const net::TlsClient>& kept) {
   auto url = net::Url::parse(base);
   if (!url) throw Ended{usage, base + ": " + url.error().context};
   if (url->scheme != "http" && url->scheme != "https") throw Ended{usage, base + ": must begin with http:// or https://"};
   auto prefix = url->target == "/" ? std::string() : url->target;
   Target out{{.host = url->host, .port = url->port, .unix_path = {}}, prefix + path};
   if (url->scheme == "http") return out;
-  auto tls = net::TlsClient::make({bundle, {}});
-  if (!tls) throw Ended{usage, "the CAs to trust: " + tls.error().context};
-  out.origin.tls = *tls;
+  if (!kept) {
+    auto tls = net::TlsClient::make({bundle, {}});
+    if (!tls) throw Ended{usage, "the CAs to trust: " + tls.error().context};
+    kept = *tls;
+  }
+  out.origin.tls = kept;
   return out;
 }
 
@@ -115,7 +118,7 @@ boost::json::value Session::Answer::json() const {
 }
 
 Session::Prepared Session::prepared(const std::string& base, std::string_view method, const std::string& target, std::string body) const {
-  auto to = target_of(base, target, bundle_);
+  auto to = target_of(base, target, bundle_, tls_);
   net::Request request;
   request.method = method;
   request.target = to.path;

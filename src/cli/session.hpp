@@ -78,6 +78,7 @@ class Session {
   Prepared prepared(const std::string& base, std::string_view method, const std::string& target, std::string body) const;
   Common common_;
   std::string bundle_, authorization_;
+  mutable std::shared_ptr<const net::TlsClient> tls_;   ///< one for all requests: connections are found again by it
   std::optional<Login> kept_;    ///< where the token is from a login: it goes to that farm only
 };
 

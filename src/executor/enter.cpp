@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <initializer_list>
@@ -73,13 +74,30 @@ bool join(int from, int to) {
   if (!join(for_children, all_kinds)) _exit(refuse("the task's namespaces"));
   setsid();
   if (terminal.wanted) {
-    ioctl(terminal.slave, TIOCSCTTY, 0);
+    if (ioctl(terminal.slave, TIOCSCTTY, 0) != 0) _exit(refuse("terminal"));  // it is somebody else's
     for (int fd : {0, 1, 2}) dup2(terminal.slave, fd);
   }
   if (const char* failed = become(entered, command, filter, true)) _exit(refuse(failed));
   int code = errno == ENOENT ? no_command : cannot_enter;
   fprintf(stderr, "croft: cannot run '%.200s': %s\n", command[0], strerror(errno));
   _exit(code);
+}
+
+/// In the task's own instance of the terminals' file system, where nobody else sees it; a task of an older croft has the host's, and there it stays root's.
+bool open_terminal_inside(Terminal& terminal) {
+  constexpr int mounts = all_kinds - 1;
+  int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+  struct stat outside, inside;
+  bool good = own >= 0 && stat("/dev/pts", &outside) == 0 && setns(namespaces[mounts], CLONE_NEWNS) == 0;
+  if (good) {
+    bool apart = stat("/dev/pts", &inside) == 0 && inside.st_dev != outside.st_dev;
+    good = open_terminal(terminal, apart && entered.has_user ? entered.uid : static_cast<uid_t>(-1));
+    int saved = errno;
+    good = setns(own, CLONE_NEWNS) == 0 && good;
+    errno = saved;
+  }
+  if (own >= 0) close(own);
+  return good;
 }
 
 int enter_task(char** command, Terminal& terminal) {
@@ -91,11 +109,11 @@ int enter_task(char** command, Terminal& terminal) {
   if (terminal.wanted && entered.env_count < words_max) entered.env[entered.env_count++] = type, entered.env[entered.env_count] = nullptr;
   sock_fprog filter{};
   if (entered.seccomp && !read_seccomp(entered, filter)) return refuse("seccomp program");
-  if (terminal.wanted && !open_terminal(terminal, entered.has_user ? entered.uid : getuid())) return refuse("terminal");
   int go[2];
   int signals = watch_signals();
   if (signals < 0 || pipe2(go, O_CLOEXEC) != 0) return refuse("pipe");
   if (!open_namespaces(task) || !join(geteuid() == 0 ? 1 : 0, for_children)) return refuse("the task's namespaces");
+  if (terminal.wanted && !open_terminal_inside(terminal)) return refuse("terminal");
   pid_t pid = fork();
   if (pid < 0) return refuse("fork");
   if (pid == 0) {

@@ -166,12 +166,12 @@ int enter_container(const Config& c, char** command, Terminal& t) {
   carry(c.docker, id, connection, t, signals);
   close(connection);
   auto state = look_at(c.docker, id);
-  // The Engine has no way to end it. What it started in turn lives as long as the container.
+  // The Engine has no way to end it.
   if (state.running && state.pid > 1) {
-    kill(state.pid, SIGHUP);
+    signal_tree(state.pid, SIGHUP);
     usleep(300'000);
-    state = look_at(c.docker, id);
-    if (state.running && state.pid > 1) kill(state.pid, SIGKILL);
+    auto later = look_at(c.docker, id);
+    signal_tree(later.running && later.pid > 1 ? later.pid : state.pid, later.running ? SIGKILL : 0);
     return 128 + SIGHUP;
   }
   return state.known ? state.code : not_entered("the Docker Engine does not say how it ended");

@@ -69,8 +69,24 @@ bool open_terminal(Terminal& t, uid_t owner) {
   if (t.master < 0 || grantpt(t.master) != 0 || unlockpt(t.master) != 0) return false;
   t.slave = ioctl(t.master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
   winsize size{t.rows, t.columns, 0, 0};
-  // A program that opens it anew, by its name, needs its device.
-  return t.slave >= 0 && fchown(t.slave, owner, static_cast<gid_t>(-1)) == 0 && ioctl(t.slave, TIOCSWINSZ, &size) == 0 && fcntl(t.master, F_SETFL, O_NONBLOCK) == 0;
+  return t.slave >= 0 && fchown(t.slave, owner, static_cast<gid_t>(-1)) == 0 && fchmod(t.slave, 0600) == 0 && ioctl(t.slave, TIOCSWINSZ, &size) == 0 && fcntl(t.master, F_SETFL, O_NONBLOCK) == 0;
+}
+
+void signal_tree(pid_t process, int signal) {
+  constexpr int most = 1024;
+  pid_t all[most];
+  int count = 0;
+  all[count++] = process;
+  for (int i = 0; i < count; ++i) {  // all of them are found before the first one ends and leaves its own to somebody else
+    char path[64], text[8192];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", all[i], all[i]);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    auto n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    for (char* word = strtok(text, " "); word && count < most; word = strtok(nullptr, " ")) all[count++] = atoi(word);
+  }
+  while (count > 0) kill(all[--count], signal);
 }
 
 bool read_size(Terminal& t, bool& open) {
@@ -130,8 +146,8 @@ int relay(pid_t command, Terminal& t, int signals) {
     }
     auto told = all[0].revents ? read_signals(signals) : Told();
     if (told.child && waitpid(command, &status, WNOHANG) == command) ended = true;
-    if (told.end && !kill_at && !ended) kill(-command, SIGHUP), kill_at = clock_ms() + patience_ms;
-    if (kill_at && clock_ms() >= kill_at) kill(-command, SIGKILL), kill_at = clock_ms() + patience_ms;
+    if (told.end && !kill_at && !ended) kill(-command, SIGHUP), signal_tree(command, SIGHUP), kill_at = clock_ms() + patience_ms;
+    if (kill_at && clock_ms() >= kill_at) signal_tree(command, SIGKILL), kill(-command, SIGKILL), kill_at = clock_ms() + patience_ms;
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

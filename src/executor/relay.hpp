@@ -16,8 +16,10 @@ constexpr int size_fd = 3;
 
 /// "24x80:xterm". False when it is none.
 bool parse_terminal(char* text, Terminal& out);
-/// Opens a pseudo terminal whose device belongs to `owner`. False with errno.
+/// Opens a pseudo terminal. `owner`: whose its device becomes; -1 leaves it root's, which is to be where others of the task's user could open it. False with errno.
 bool open_terminal(Terminal& terminal, uid_t owner);
+/// Signals a process with all that it has started and that still stands below it.
+void signal_tree(pid_t process, int signal);
 /// The last size that stands in descriptor 3, which is readable. False: none; `open` is false when there will be no more.
 bool read_size(Terminal& terminal, bool& open);
 /// A descriptor that tells of the end of children and of the wish to end; blocks those signals.
@@ -27,5 +29,6 @@ struct Told { bool child = false, end = false; };
 Told read_signals(int fd);
 /// The whole of it, to a descriptor that may be a slow reader's. False when nobody reads.
 bool put_all(int fd, const char* data, size_t size);
-/// Until the command has ended and what it wrote to its terminal is passed on; its exit code. Told to end, it hangs up, and kills after a second.
+/// Until the command has ended and what it wrote to its terminal is passed on; its exit code. Told to end, it hangs up on all
+/// that the command has started, and kills after a second.
 int relay(pid_t command, Terminal& terminal, int signals);

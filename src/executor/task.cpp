@@ -219,6 +219,8 @@ int init(void* given) {
   if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0 && geteuid() == 0) give_up(report[1], "mount /proc");
   for (const char* masked : {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/sysrq-trigger"})
     mount("/dev/null", masked, nullptr, MS_BIND, nullptr);
+  // Terminals of its own: in the host's, which all tasks of a user would share, one could open another's.
+  mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620");
   if (c.sandboxes && !hide_other_sandboxes(c)) give_up(report[1], "hiding other sandboxes");
   if (c.secrets && !show_secrets(c)) give_up(report[1], "showing secrets");
   struct sigaction action{};

@@ -25,9 +25,10 @@ Status check_acl(std::string_view acl) {
   for (auto at = acl.find('\\'); at != std::string_view::npos; at = acl.find('\\', at + 2))
     if (at + 1 == acl.size() || std::string_view(" #\\nrtx").find(acl[at + 1]) != std::string_view::npos) return fail(Errc::invalid, "must not hold a backslash there");
   for (const auto& word : split(acl, ' ')) {
+    if (word == "-u") return fail(Errc::invalid, "'-u' is not for rules: two with the same number would break each other");
     if (word == "-f" || word == "-M") return fail(Errc::invalid, "'{}' would read a file of the balancer's host", word);
-    if (word.size() > 2 && word[0] == '-' && word[1] != '-' && word.find_first_of("fM") != std::string_view::npos && word.find_first_not_of("imnuMf", 1) == std::string_view::npos)
-      return fail(Errc::invalid, "'{}' would read a file of the balancer's host", word);
+    if (word.size() > 2 && word[0] == '-' && word[1] != '-' && word.find_first_of("fMu") != std::string_view::npos && word.find_first_not_of("imnuMf", 1) == std::string_view::npos)
+      return fail(Errc::invalid, "'{}' would read a file of the balancer's host, or is a number for all rules", word);
     for (std::size_t at = 0; at < word.size();) {
       auto end = word.find_first_of(",()", at);
       auto name = lower(word.substr(at, end == std::string_view::npos ? std::string_view::npos : end - at));

@@ -71,18 +71,21 @@ void AuditLog::keep(AuditRecord r) {
   if (records_.size() >= records_max) {
     auto gone = least();
     if (auto count = minor_.find(gone->who); is_minor(*gone) && --count->second == 0) minor_.erase(count);
+    if (auto count = all_.find(gone->who); --count->second == 0) all_.erase(count);
     auto index = place - records_.begin() - (gone < place ? 1 : 0);
     records_.erase(gone);
     place = records_.begin() + index;
   }
   if (is_minor(r)) ++minor_[r.who];
+  ++all_[r.who];
   records_.insert(place, std::move(r));
 }
 
 std::deque<AuditRecord>::const_iterator AuditLog::least() const {
-  if (minor_.empty()) return records_.begin();
-  auto loudest = std::max_element(minor_.begin(), minor_.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  return std::find_if(records_.begin(), records_.end(), [&](const AuditRecord& r) { return is_minor(r) && r.who == loudest->first; });
+  const auto& counts = minor_.empty() ? all_ : minor_;
+  if (counts.empty()) return records_.begin();
+  auto loudest = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return std::find_if(records_.begin(), records_.end(), [&](const AuditRecord& r) { return r.who == loudest->first && (minor_.empty() || is_minor(r)); });
 }
 
 AuditPage AuditLog::page(std::uint64_t after, std::size_t limit, bool last, const std::function<bool(const AuditRecord&)>& shows) const {

@@ -16,8 +16,8 @@
 
 namespace croft::orchestrator {
 
-/// `records_max` records; one goes with the commit that brings a new one. Nobody can wash a change out of it by refusals and logins: those go first, the oldest
-/// of who has most of them, and only then the oldest of all.
+/// `records_max` records; one goes with the commit that brings a new one. Nobody washes another's out of it: refusals and logins go first, and always the oldest
+/// of who has most.
 ///
 /// Shape    entry() gives number and text; put() adds it to a batch; keep() once the batch is stored.
 class AuditLog {
@@ -39,7 +39,7 @@ class AuditLog {
   [[nodiscard]] std::deque<AuditRecord>::const_iterator least() const;
 
   std::deque<AuditRecord> records_;                        // by number
-  std::map<std::string, std::size_t, std::less<>> minor_;  // of refusals and logins there, by who
+  std::map<std::string, std::size_t, std::less<>> minor_, all_;  // refusals and logins there, and all of them, by who
   std::uint64_t last_ = 0;
 };
 

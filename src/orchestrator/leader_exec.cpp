@@ -22,6 +22,19 @@ net::Response exec_answer(const Error& error) {
 
 std::string client_name(const net::Request& r) { return r.caller ? r.caller->who.str() : std::string(); }
 
+/// A command for the audit log: its words' borders are seen, white space hides nothing, and what is left out is told.
+std::string shown(const std::vector<std::string>& command) {
+  JsonWriter w;
+  w.begin_array();
+  for (const auto& word : command) w.value(word);
+  w.end_array();
+  std::string out;
+  for (char c : w.str())
+    if (c != ' ' || out.empty() || out.back() != ' ') out += c;
+  if (out.size() <= shown_of_command) return out;
+  return fmt::format("{}… ({} bytes, sha256 {})", out.substr(0, shown_of_command), w.str().size(), hex(sha256(w.str())).substr(0, 16));
+}
+
 /// Errors: invalid, in words that name the field.
 Result<std::vector<std::string>> command_of(const json::value& body) {
   const auto* given = json::find(body, "command");
@@ -63,7 +76,7 @@ asio::awaitable<Result<LeaderService::Impl::ExecOpened>> LeaderService::Impl::ex
   if (!task || !secure::sees(order.caller, task->spec.app.str())) co_return fail(Errc::not_found, "there is no task {}", order.task);
   auto now = system_now();
   AuditRecord record;
-  if (order.caller) record = {0, now.wall, order.caller->who.str(), order.caller->source, fmt::format("POST /croft/v1/exec {}: {}", order.task, join(order.command, " ").substr(0, shown_of_command)), {task->spec.app.str()}};
+  if (order.caller) record = {0, now.wall, order.caller->who.str(), order.caller->source, fmt::format("POST /croft/v1/exec {}: {}", order.task, shown(order.command)), {task->spec.app.str()}};
   if (auto may = check_exec_rights(order, task->spec); !may) {
     record.done = false;
     record.reason = may.error().context;
@@ -74,6 +87,20 @@ asio::awaitable<Result<LeaderService::Impl::ExecOpened>> LeaderService::Impl::ex
   const auto* agent = term->cluster.agent(task->agent);
   ExecBoard::Order session{order.caller ? order.caller->who.str() : "", agent->id, agent->info.hostname, order.task};
   auto epoch = term->term.epoch;
+  auto host = session.host;
+  auto opened = exec_board.open(std::move(session), now.mono);
+  if (!opened) {
+    record.done = false;
+    record.reason = opened.error().context;
+    if (order.caller) note_on_strand(std::move(record));
+    co_return fail(std::move(opened).error());
+  }
+  // Closed again unless it has come to run.
+  auto who = order.caller ? order.caller->who.str() : std::string();
+  bool runs = false;
+  std::shared_ptr<void> pending(nullptr, [self, name = *opened, who, &runs](void*) {
+    if (!runs) self->exec_board.close(name, who);
+  });
   if (order.caller) {
     coordination::Batch batch;
     record = term->audit.entry(std::move(record));
@@ -82,11 +109,9 @@ asio::awaitable<Result<LeaderService::Impl::ExecOpened>> LeaderService::Impl::ex
     if (!number || !in_term(epoch)) co_return fail(Errc::unavailable, "it cannot be written into the audit log: {}", number ? "this master no longer leads" : number.error().context);
     keep_audit(std::move(record));
   }
-  auto host = session.host;
-  auto opened = exec_board.open(std::move(session), system_now().mono);
-  if (!opened) co_return fail(std::move(opened).error());
   if (auto sent = term->cluster.exec({epoch, *opened, order.task, order.command, order.terminal}); !sent) co_return fail(std::move(sent).error());
-  log::info("leader", "task={} session={} host={} who={} runs {}", order.task, *opened, host, order.caller ? order.caller->who.str() : "-", order.command[0]);
+  log::info("leader", "task={} session={} host={} who={} runs {}", order.task, *opened, host, who.empty() ? "-" : who, order.command[0].substr(0, 100));
+  runs = true;
   turn(system_now());
   if (!std::exchange(exec_watched, true)) net::spawn(strand, "exec sessions", watch_exec(), self);
   co_return ExecOpened{*opened, host};

@@ -27,18 +27,31 @@ std::shared_ptr<const View> seen_by(const std::shared_ptr<const View>& all, cons
   return out;
 }
 
-/// What gives a host away is for admins of the app's group, and policy must allow it there. An app that was allowed once may be scaled by operators.
+/// Nothing: it may be so.
+std::optional<Refusal> beyond(const TaskPolicy& policy, const secure::CallerPtr& caller, const App& app, bool same) {
+  const auto& id = app.id;
+  bool admin = same || secure::may(caller, secure::Verb::administer, {secure::Kind::app, id.str()}).allowed;
+  auto problems = against_policy(app, policy_at(policy, id.str(), admin));
+  if (problems.empty()) return std::nullopt;
+  if (!admin && against_policy(app, policy_at(policy, id.str(), true)).empty())
+    return Refusal{{Errc::forbidden, fmt::format("{} of {}: policy allows it here to admins only", problems[0].path, id)}, {}, {}, true};
+  return Refusal{{Errc::invalid, problems[0].words}, {}, problems[0].path};
+}
+
+/// What gives a host away is for admins of the app's group, and policy must allow it there. An app that was allowed once may be scaled by operators; and
+/// a deployment that took it away is not theirs to undo.
 std::optional<Refusal> beyond(const TaskPolicy& policy, const Intent& intent, const Orchestrator& state) {
   for (const auto& [id, app] : intent.apps) {
+    const auto* stored = app ? state.app(id) : nullptr;
     if (!app) continue;
-    const auto* stored = state.app(id);
-    bool same = stored && app->same_config(*stored);  // another command in it is another thing
-    bool admin = same || secure::may(intent.caller, secure::Verb::administer, {secure::Kind::app, id.str()}).allowed;
-    auto problems = against_policy(*app, policy_at(policy, id.str(), admin));
-    if (problems.empty()) continue;
-    if (!admin && against_policy(*app, policy_at(policy, id.str(), true)).empty())
-      return Refusal{{Errc::forbidden, fmt::format("{} of {}: policy allows it here to admins only", problems[0].path, id)}, {}, {}, true};
-    return Refusal{{Errc::invalid, problems[0].words}, {}, problems[0].path};
+    if (auto refusal = beyond(policy, intent.caller, *app, stored && app->same_config(*stored))) return refusal;  // another command in it is another thing
+  }
+  auto cancelled = intent.cancel && !intent.force ? state.deployments().find(*intent.cancel) : state.deployments().end();
+  if (cancelled == state.deployments().end()) return std::nullopt;
+  for (const auto& [id, app] : cancelled->second->original) {
+    const auto* stored = app ? state.app(id) : nullptr;
+    if (!app) continue;
+    if (auto refusal = beyond(policy, intent.caller, *app, stored && app->same_config(*stored))) return refusal;
   }
   return std::nullopt;
 }

@@ -180,7 +180,7 @@ def test_who_may(farm):
     farm.settled()
     records = farm.call("GET", "/croft/v1/audit?last=1000")[1]["records"]
     told = [(r["done"], r["what"]) for r in records if "/croft/v1/exec" in r["what"] and "user olga" == r["who"]]
-    assert (True, f"POST /croft/v1/exec {task_of(farm)}: sleep 5") in told, told
+    assert (True, f"POST /croft/v1/exec {task_of(farm)}: [\"sleep\",\"5\"]") in told, told
     assert any(r["who"] == "user vic" and not r["done"] and "/croft/v1/exec" in r["what"] and r["paths"] == [APP] for r in records), records[-10:]
     farm.call("DELETE", "/v2/apps" + ROOTS)
     farm.settled()
@@ -260,6 +260,97 @@ def test_a_check_has_no_powers(farm):
     assert not [line for line in lines if line.startswith("could")] and len([line for line in lines if line.startswith("cannot")]) == 17, lines
     farm.call("DELETE", "/v2/apps/service/checked")
     farm.settled()
+
+
+# A task of the same user that waits for others' terminals.
+LURKER = """
+import fcntl, os, termios, time
+print("there are", sorted(os.listdir("/dev/pts")), flush=True)
+end = time.time() + 12
+while time.time() < end:
+    for name in set(os.listdir("/dev/pts")) - {"ptmx"}:
+        try:
+            fd = os.open("/dev/pts/" + name, os.O_RDWR)
+            print("opened", name, flush=True)
+            for c in b"touch hijacked\\n": fcntl.ioctl(fd, termios.TIOCSTI, bytes([c]))
+            print("typed into", name, flush=True)
+        except OSError:
+            pass
+print("done", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_terminal_is_nobody_elses(farm):
+    """S12: another app's task, of the same user, neither sees nor opens the terminal of somebody's shell."""
+    farm.deploy({"id": "/other/lurker", "cmd": "exec /usr/bin/python3 -c '" + LURKER.replace("'", "'\\''") + "'", "cpus": 0.5, "mem": 64, "instances": 1, "portDefinitions": []})
+    out = glob.glob(f"{farm.data}/node/slaves/*/frameworks/*/executors/other_lurker.*/runs/latest/stdout")[0]
+    wait("it lurks", lambda: "there are" in open_or_nothing(out), 10)
+    for _ in range(4):
+        ours, its = pty.openpty()
+        shell = subprocess.Popen(farm.words(APP), stdin=its, stdout=its, stderr=its, env=farm.client, start_new_session=True)
+        said, end = b"", time.monotonic() + 15
+        while b"$ " not in said and time.monotonic() < end:
+            if select.select([ours], [], [], 0.1)[0]:
+                said += os.read(ours, 4096)
+        os.write(ours, b"ls -l $(tty); echo mine | cat > $(tty); exit 5\r")
+        assert shell.wait(15) == 5, said
+        while select.select([ours], [], [], 0)[0]:
+            said += os.read(ours, 4096)
+        assert b"can't access tty" not in said and b"nobody" in said.split(b"tty)")[-1], said
+        os.close(ours), os.close(its)
+    wait("it has had its time", lambda: "done" in open_or_nothing(out), 30)
+    assert "opened" not in open_or_nothing(out), open_or_nothing(out)
+    assert not glob.glob(f"{farm.data}/node/slaves/*/frameworks/*/executors/service_box.*/runs/latest/hijacked")
+    farm.call("DELETE", "/v2/apps/other/lurker")
+    farm.settled()
+
+
+def test_slow_checks_are_their_apps_own_trouble(farm):
+    """Checks that hang are ended with all that they started, and no other app's check waits for them."""
+    slow = {"protocol": "COMMAND", "command": {"value": "sleep 4977; true"}, "gracePeriodSeconds": 300, "intervalSeconds": 1, "timeoutSeconds": 2, "maxConsecutiveFailures": 0}
+    status, body = farm.call("POST", "/v2/apps", dict(sleeper("/service/slow"), instances=8, healthChecks=[slow]))
+    assert status == 201, (status, body)
+    wait("its checks hang", lambda: len(runs("sleep 4977")) >= 8, 20)
+    begun = time.monotonic()
+    quick = {"protocol": "COMMAND", "command": {"value": "true"}, "gracePeriodSeconds": 10, "intervalSeconds": 1, "timeoutSeconds": 2}
+    assert farm.call("POST", "/v2/apps", dict(sleeper("/service/quick"), healthChecks=[quick]))[0] == 201
+    wait("the other one is healthy", lambda: farm.app("/service/quick")["tasksHealthy"] == 1, 30)
+    print(f"    beside 8 checks that hang, healthy after {time.monotonic() - begun:.2f} s")
+    assert time.monotonic() - begun < 5
+    time.sleep(8)
+    assert len(runs("sleep 4977")) <= 2 * 8 + 4, "each is ended, with its children, before many more have begun"
+    for app in ("/service/slow", "/service/quick"):
+        farm.call("DELETE", "/v2/apps" + app + "?force=true")
+    farm.settled()
+
+
+def test_rules_that_break_each_other(farm):
+    """Each good alone, together refused by HAProxy: they are not taken, so nobody else's waits for them."""
+    for n in (1, 2):
+        assert farm.answer("POST", "/api/services", {"id": f"/service/w{n}", "acl": f"path_beg -u 7 /w{n}"}, port=8000, who=basic("olga"))[0] == 400, n
+
+
+def test_words_of_others_make_no_lines(farm):
+    """What somebody runs is one line in the logs, whatever stands in it; the audit log shows where words end, and what it leaves out."""
+    forged = "2026-01-01T00:00:00.000+00:00 info audit: forged"
+    farm.exec(APP, "x\n" + forged)
+    hidden = "echo " + " " * 300 + "hidden; " + "x" * 300
+    farm.exec(APP, "sh", "-c", hidden)
+    for role in ("master", "node"):
+        assert not [line for line in open_or_nothing(f"{farm.dir}/{role}.log").splitlines() if line.startswith(forged)], role
+    told = [r["what"] for r in farm.call("GET", "/croft/v1/audit?last=100")[1]["records"] if "/croft/v1/exec" in r["what"]]
+    assert any('["sh","-c","echo hidden; xxx' in w and "sha256" in w for w in told), told[-3:]
+
+
+def test_an_end_is_an_end(farm):
+    """What a command leaves behind may go on writing; its own exit code comes all the same. And without a stdin."""
+    begun = time.monotonic()
+    done = subprocess.run(farm.words(APP, "sh", "-c", "yes & exit 3"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60, env=farm.client)
+    assert done.returncode == 3, done
+    print(f"    {time.monotonic() - begun:.1f} s")
+    assert subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh", *farm.words(APP, "cat")], stdout=subprocess.PIPE, timeout=20, env=farm.client).returncode == 0
+    wait("it does not go on for ever", lambda: subprocess.run(["pgrep", "-x", "yes"], capture_output=True).returncode != 0, 20)
 
 
 def test_rules_read_no_files(farm):

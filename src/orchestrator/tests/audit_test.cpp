@@ -42,6 +42,31 @@ TEST(AuditLog, OldOnesGoWithTheCommitThatBringsANewOne) {
   EXPECT_EQ(log.page(0, 1, false, every_line).records[0].number, 2u);
 }
 
+TEST(AuditLog, S18_WhoIsLoudWashesNobodyElsesOut) {
+  AuditLog log;
+  auto keep = [&](std::string who, bool done, std::string what) {
+    AuditRecord r = audit_line(std::move(what));
+    r.who = std::move(who);
+    r.done = done;
+    coordination::Batch batch;
+    auto entry = log.entry(r);
+    log.put(entry, batch);
+    log.keep(entry);
+  };
+  keep("user ann", true, "the deed of ann");
+  keep("user eve", true, "the deed of eve");
+  keep("user vic", false, "one refusal");
+  for (std::size_t i = 0; i < 2 * AuditLog::records_max; ++i) keep("user eve", i % 2 == 0, "noise");
+  auto all = log.page(0, 20'000, false, every_line).records;
+  EXPECT_EQ(all.size(), AuditLog::records_max);
+  auto there = [&](std::string_view what) { return std::any_of(all.begin(), all.end(), [&](const auto& r) { return r.what == what; }); };
+  EXPECT_TRUE(there("the deed of ann"));
+  EXPECT_FALSE(std::is_sorted(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.number >= b.number; })) << "by number";
+  for (std::size_t i = 0; i < 2 * AuditLog::records_max; ++i) keep("user eve", true, "changes");
+  all = log.page(0, 20'000, false, every_line).records;
+  EXPECT_TRUE(there("the deed of ann")) << "eve has most, and pays";
+}
+
 TEST(AuditLog, PagesGoOnWhereTheLastOneEnded) {
   AuditLog log;
   for (int i = 0; i < 10; ++i) log.keep(log.entry(audit_line(i % 2 ? "odd" : "even")));
