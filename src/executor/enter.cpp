@@ -84,7 +84,7 @@ bool join(int from, int to) {
 }
 
 /// In the task's own instance of the terminals' file system, where nobody else sees it; a task of an older croft has the host's, and there it stays root's.
-bool open_terminal_inside(Terminal& terminal) {
+bool open_terminal_inside(Terminal& terminal, bool root) {
   constexpr int mounts = all_kinds - 1;
   int own = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
   struct stat outside, inside;
@@ -93,7 +93,7 @@ bool open_terminal_inside(Terminal& terminal) {
     bool apart = stat("/dev/pts", &inside) == 0 && inside.st_dev != outside.st_dev;
     good = open_terminal(terminal, apart && entered.has_user ? entered.uid : static_cast<uid_t>(-1));
     int saved = errno;
-    good = setns(own, CLONE_NEWNS) == 0 && good;
+    if (root && setns(own, CLONE_NEWNS) != 0) good = false;  // who is not root has no way back, and no cgroups to go back for
     errno = saved;
   }
   if (own >= 0) close(own);
@@ -112,8 +112,9 @@ int enter_task(char** command, Terminal& terminal) {
   int go[2];
   int signals = watch_signals();
   if (signals < 0 || pipe2(go, O_CLOEXEC) != 0) return refuse("pipe");
-  if (!open_namespaces(task) || !join(geteuid() == 0 ? 1 : 0, for_children)) return refuse("the task's namespaces");
-  if (terminal.wanted && !open_terminal_inside(terminal)) return refuse("terminal");
+  bool root = geteuid() == 0;
+  if (!open_namespaces(task) || !join(root ? 1 : 0, for_children)) return refuse("the task's namespaces");
+  if (terminal.wanted && !open_terminal_inside(terminal, root)) return refuse("terminal");
   pid_t pid = fork();
   if (pid < 0) return refuse("fork");
   if (pid == 0) {

@@ -348,6 +348,7 @@ void Judge::gave_up(const AgentId& agent) {
 
 void Judge::came_back(const Host& h, const Master& m) {
   heard_in_[h.page.membership.id] = m.term->term.epoch;
+  if (!in_force(m)) return;  // one that leads no more and does not know
   for (const auto& [id, record] : h.page.runs) away_.erase(id), called_down_.erase(id);
 }
 
