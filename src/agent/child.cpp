@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <memory>
+
 #include "base/process.hpp"
 #include "net/async.hpp"
 
@@ -27,21 +29,23 @@ std::optional<int> ended(pid_t pid) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-asio::awaitable<std::optional<int>> wait_for_end(asio::posix::stream_descriptor& end, pid_t pid, std::chrono::steady_clock::time_point until) {
+using Descriptor = std::shared_ptr<asio::posix::stream_descriptor>;  // a timer that has just run out may look at it after everybody else
+
+asio::awaitable<std::optional<int>> wait_for_end(Descriptor end, pid_t pid, std::chrono::steady_clock::time_point until) {
   for (;;) {
     if (auto code = ended(pid)) co_return code;
     auto left = until - std::chrono::steady_clock::now();
     if (left <= left.zero()) co_return std::nullopt;
-    if (!end.is_open()) {  // a kernel without such descriptors
+    if (!end->is_open()) {  // a kernel without such descriptors
       co_await net::sleep_for(std::min<Millis>(Millis(20), std::chrono::ceil<Millis>(left)));
       continue;
     }
-    asio::steady_timer timer(end.get_executor(), left);
-    timer.async_wait([&end](boost::system::error_code ec) {
-      if (!ec) end.cancel(ec);
+    asio::steady_timer timer(end->get_executor(), left);
+    timer.async_wait([end](boost::system::error_code ec) {
+      if (!ec) end->cancel(ec);
     });
     boost::system::error_code ec;
-    co_await end.async_wait(asio::posix::stream_descriptor::wait_read, asio::redirect_error(asio::use_awaitable, ec));
+    co_await end->async_wait(asio::posix::stream_descriptor::wait_read, asio::redirect_error(asio::use_awaitable, ec));
     timer.cancel();
   }
 }
@@ -59,9 +63,9 @@ asio::awaitable<Result<int>> run_child(std::vector<std::string> words, Millis li
   pid_t pid = -1;
   if (int rc = ::posix_spawnp(&pid, argv[0], actions.finish(), nullptr, argv.data(), environ); rc != 0) co_return fail(errno_error("start " + words[0], rc));
   auto executor = co_await asio::this_coro::executor;
-  asio::posix::stream_descriptor end(executor);
+  auto end = std::make_shared<asio::posix::stream_descriptor>(executor);
   boost::system::error_code ec;
-  if (int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); fd >= 0) end.assign(fd, ec);
+  if (int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); fd >= 0) end->assign(fd, ec);
   auto code = co_await wait_for_end(end, pid, std::chrono::steady_clock::now() + limit);
   if (code) co_return *code;
   ::kill(pid, SIGTERM);  // not waited for yet: the number is still its

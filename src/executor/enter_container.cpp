@@ -171,7 +171,7 @@ int enter_container(const Config& c, char** command, Terminal& t) {
     signal_tree(state.pid, SIGHUP);
     usleep(300'000);
     auto later = look_at(c.docker, id);
-    signal_tree(later.running && later.pid > 1 ? later.pid : state.pid, later.running ? SIGKILL : 0);
+    if (later.running && later.pid > 1) signal_tree(later.pid, SIGKILL);
     return 128 + SIGHUP;
   }
   return state.known ? state.code : not_entered("the Docker Engine does not say how it ended");

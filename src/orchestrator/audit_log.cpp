@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::int64_t audit_format = 1;
 
-bool is_minor(const AuditRecord& r) { return !r.done || r.what.starts_with("logged in"); }
+bool is_minor(const AuditRecord& r) { return !r.done || r.what.starts_with("logged in") || r.what.starts_with("logged out"); }
 
 std::string audit_key(std::uint64_t number) { return fmt::format("{}{:016}", AuditLog::prefix, number); }
 

@@ -41,19 +41,17 @@ std::optional<Refusal> beyond(const TaskPolicy& policy, const secure::CallerPtr&
 /// What gives a host away is for admins of the app's group, and policy must allow it there. An app that was allowed once may be scaled by operators; and
 /// a deployment that took it away is not theirs to undo.
 std::optional<Refusal> beyond(const TaskPolicy& policy, const Intent& intent, const Orchestrator& state) {
-  for (const auto& [id, app] : intent.apps) {
-    const auto* stored = app ? state.app(id) : nullptr;
-    if (!app) continue;
-    if (auto refusal = beyond(policy, intent.caller, *app, stored && app->same_config(*stored))) return refusal;  // another command in it is another thing
-  }
+  auto judge = [&](const std::map<AppId, std::optional<App>>& all) -> std::optional<Refusal> {
+    for (const auto& [id, app] : all) {
+      const auto* stored = app ? state.app(id) : nullptr;
+      if (!app) continue;
+      if (auto refusal = beyond(policy, intent.caller, *app, stored && app->same_config(*stored))) return refusal;  // another command in it is another thing
+    }
+    return std::nullopt;
+  };
+  if (auto refusal = judge(intent.apps)) return refusal;
   auto cancelled = intent.cancel && !intent.force ? state.deployments().find(*intent.cancel) : state.deployments().end();
-  if (cancelled == state.deployments().end()) return std::nullopt;
-  for (const auto& [id, app] : cancelled->second->original) {
-    const auto* stored = app ? state.app(id) : nullptr;
-    if (!app) continue;
-    if (auto refusal = beyond(policy, intent.caller, *app, stored && app->same_config(*stored))) return refusal;
-  }
-  return std::nullopt;
+  return cancelled == state.deployments().end() ? std::nullopt : judge(cancelled->second->original);
 }
 
 /// The same, with what only admins may ask for refused to others.

@@ -178,6 +178,15 @@ def test_who_may(farm):
         assert status == 403 and "admins only" in str(body), (change, status, body)
     assert farm.call("PUT", "/v2/apps" + ROOTS, {"instances": 2}, who=basic("olga"))[0] == 200
     farm.settled()
+    # What took root away from it is not an operator's to undo.
+    never = {"protocol": "COMMAND", "command": {"value": "false"}, "gracePeriodSeconds": 300, "intervalSeconds": 1}
+    status, body = farm.call("PUT", f"/v2/apps{ROOTS}?partialUpdate=false", sleeper(ROOTS, instances=2, healthChecks=[never]), who=basic("adam"))
+    assert status == 200, (status, body)
+    deployment = "/v2/deployments/" + body["deploymentId"]
+    status, body = farm.call("DELETE", deployment, who=basic("olga"))
+    assert status == 403 and "admins only" in str(body), (status, body)
+    assert farm.call("DELETE", deployment, who=basic("adam"))[0] == 200
+    farm.settled()
     records = farm.call("GET", "/croft/v1/audit?last=1000")[1]["records"]
     told = [(r["done"], r["what"]) for r in records if "/croft/v1/exec" in r["what"] and "user olga" == r["who"]]
     assert (True, f"POST /croft/v1/exec {task_of(farm)}: [\"sleep\",\"5\"]") in told, told
