@@ -88,8 +88,11 @@ struct Session : std::enable_shared_from_this<Session> {
     dropped = true;
     changed->notify();
   }
+  /// Nothing follows the last frame: what the command left behind may go on writing.
   void hold(exec::Kind kind, std::string_view data) {
+    if (all_held) return;
     held += exec::encode(kind, data);
+    all_held = kind == exec::Kind::end;
     changed->notify();
   }
 
@@ -107,6 +110,7 @@ struct Session : std::enable_shared_from_this<Session> {
       auto answer = co_await client->request(how.leader, std::move(r), options);
       if (answer && answer->status == 200) co_return std::move(*answer);
       bool gone = answer && answer->status != 429 && answer->status < 500;
+      if (gone && answer->status != 404) log::warn("agent", "{} {}{}: {} {}", method, how.target, query, answer->status, answer->body.substr(0, 200));
       if (gone || std::chrono::steady_clock::now() > until) break;
       co_await net::sleep_for(std::chrono::milliseconds(200));
     }
@@ -117,7 +121,7 @@ struct Session : std::enable_shared_from_this<Session> {
   asio::awaitable<void> read_output(std::shared_ptr<Session>, Descriptor& from, exec::Kind kind) {
     std::string chunk(16u << 10, '\0');
     boost::system::error_code ec;
-    while (!ec && !dropped) {
+    while (!ec && !dropped && !all_held) {
       auto ticket = changed->ticket();
       if (held.size() > held_max) {
         (void)co_await changed->wait(ticket, std::chrono::milliseconds(1000));
@@ -212,7 +216,6 @@ struct Session : std::enable_shared_from_this<Session> {
       JsonWriter w;
       w.begin_object().field("error", program.error().context).end_object();
       hold(exec::Kind::end, std::move(w).take());
-      all_held = true;
       return false;
     }
     pid = program->pid;
@@ -240,7 +243,6 @@ struct Session : std::enable_shared_from_this<Session> {
         (void)co_await changed->wait(ticket, std::chrono::milliseconds(50));
       }
       hold(exec::Kind::end, fmt::format("{{\"code\":{}}}", code));
-      all_held = true;
     } else {
       net::spawn(strand, "exec", send(self));
     }
