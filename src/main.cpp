@@ -64,6 +64,8 @@ int run_roles(const Settings& settings, const std::vector<std::unique_ptr<Role> 
     auto opened = Security::open(settings, io.get_executor());
     if (!opened) return std::fprintf(stderr, "croft: %s\n", opened.error().context.c_str()), cli::usage;
     security = std::move(*opened);
+    if (auto own = security->self().host; !settings.hostname.empty() && settings.hostname != own)
+      log::warn("croft", "hostname: \"{}\" has no effect: with logins a host has the name in its certificate, {}", settings.hostname, own);
   }
   // Sandboxes lie below it, and a task's user must reach its own; what is private has folders of its own.
   if (auto ok = make_dirs(settings.data, 0755); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::failed;

@@ -76,6 +76,10 @@ net::Origin Security::towards(net::Origin to, secure::HostRole role) const {
 }
 
 void Security::set_accounts(std::shared_ptr<const secure::Accounts> accounts) {
+  auto same = [](const auto& a, const auto& b) { return a.first == b.first && a.second.before == b.second.before; };
+  const auto known = logins_->accounts();
+  if (!std::equal(known->revocations().begin(), known->revocations().end(), accounts->revocations().begin(), accounts->revocations().end(), same))
+    client_->set_refuses([accounts](const secure::Certificate& c) { return accounts->revoked(c); });
   logins_->set_accounts(std::move(accounts));
   *knows_ = true;
 }

@@ -40,6 +40,13 @@ static asio::awaitable<void> remove_containers(DockerEngine& engine, std::string
   for (const auto& c : *found) (void)co_await engine.remove(c.name);
 }
 
+/// A folder above tasks' cgroups, of a farm of roles, with the executors' own beside them and the slice above; only what is empty: another farm's tasks stay.
+static void remove_cgroup_above(const fs::path& folder) {
+  ::rmdir((folder / "executors").c_str());
+  for (const auto& above : {folder, folder.parent_path()})
+    if (above == folder || above.extension() == ".slice") ::rmdir(above.c_str());
+}
+
 void end_all(const fs::path& work_dir, const std::string& cgroup_parent) {
   std::error_code ec;
   auto held = held_by(work_dir);
@@ -61,7 +68,7 @@ void end_all(const fs::path& work_dir, const std::string& cgroup_parent) {
   SecretFiles(SecretFiles::folder_of(work_dir)).remove_all();
   for (int round = 0; round < 20; ++round, ::usleep(10'000)) {
     remove_cgroup_parents(CgroupHost::find(), cgroup_parent);
-    for (const auto& folder : held.cgroups) ::rmdir(folder.c_str());  // of a farm of roles; only what is empty, and a folder with another farm's tasks is not
+    for (const auto& folder : held.cgroups) remove_cgroup_above(folder);
   }
 }
 

@@ -220,11 +220,28 @@ void print_cas(const Session& s, const Session::Answer& answer) {
   print(table(rows));
 }
 
+void print_revoked(const Session& s, const Session::Answer& answer) {
+  if (s.common().json) return print(answer.body + "\n");
+  auto body = answer.json();
+  std::vector<std::vector<std::string>> rows{{"REVOKED", "ISSUED BEFORE", "BY"}};
+  for (const auto& r : json::list(body, "revoked")) rows.push_back({json::text(r, "host"), json::text(r, "before"), json::text(r, "by")});
+  if (rows.size() > 1) print(table(rows));
+}
+
 }  // namespace
 
 int ca_show(Session& s, bool pem) {
   if (pem) return print(s.must("GET", "/croft/v1/ca").body), ok;
   print_cas(s, s.must("GET", "/croft/v1/ca/rotation"));
+  if (!s.common().json) print_revoked(s, s.must("GET", "/croft/v1/ca/revocations"));
+  return ok;
+}
+
+int ca_revoke(Session& s, const AccountOptions& o) {
+  JsonWriter w;
+  w.begin_object().field("host", o.name).end_object();
+  print_revoked(s, s.must("POST", "/croft/v1/ca/revocations", std::move(w).take()));
+  tell(s, fmt::format("{0}: no host takes its certificates any more; to bring it back: croft token join --host {0}", o.name));
   return ok;
 }
 

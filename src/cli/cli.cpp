@@ -185,6 +185,8 @@ void add_access_commands(CLI::App& root, Arguments& a, Action& chosen) {
                          [&a] { Session s(a.common); return ca_rotate(s, a.account.announce_hours); },
                          "croft ca rotate\nClients that trust a file take the new one meanwhile: croft ca show --pem > ca.pem");
   rotate->add_option("--hours", o.announce_hours, "how long it is announced before it signs; 0: at once, for when the old key is not safe any more")->capture_default_str()->check(CLI::Range(0, 2160));
+  auto* out = command(*ca, "revoke", "a host that was stolen or put out: its certificates serve no longer", chosen, [&a] { Session s(a.common); return ca_revoke(s, a.account); }, "croft ca revoke web1");
+  out->add_option("host", o.name, "its name in the farm")->required();
   auto* in = command(root, "login", "keep a token for this command line, in a file that only you can read", chosen, [&a] { Session s(a.common); return login(s, a.account); },
                      "croft login --url https://master1:8080 --ca ca.pem --user ann");
   in->add_option("--user", o.name, "log in as this user; the password is asked for, or read from stdin");

@@ -86,6 +86,7 @@ int token_join(Session& s, const AccountOptions& o);
 int ca_show(Session& s, bool pem);
 /// A new CA, known to all hosts for so many hours before it signs.
 int ca_rotate(Session& s, int hours);
+int ca_revoke(Session& s, const AccountOptions& o);
 int login(Session& s, const AccountOptions& o);
 /// The kept token is ended at its farm, and forgotten here.
 int logout(const Common& common);

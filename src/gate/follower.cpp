@@ -35,7 +35,7 @@ Result<AccessCopy> read_access_copy(std::string_view text) {
       out.emplace(fmt::format("{}/{}", key, std::string_view(member.key())), member.value().is_string() ? std::string(member.value().get_string()) : std::string());
     return out;
   };
-  auto accounts = secure::Accounts::load(table("users"), table("tokens"));
+  auto accounts = secure::Accounts::load(table("users"), table("tokens"), table("revoked"));
   if (!accounts) return fail(std::move(accounts).error());
   return AccessCopy{json::text(*parsed, "version"), json::text(*content, "bundle"), json::text(*content, "signing"), std::move(*accounts)};
 }

@@ -114,6 +114,7 @@ asio::awaitable<std::optional<Response>> guard(Options o, Face face, Request& r,
   if (!o->host_names.empty())
     if (auto wrong = check_host_name(r, o->host_names)) co_return refusal(face, wrong->status, wrong->reason);
   if (!o->logins) co_return std::nullopt;
+  if (r.certificate && o->logins->accounts()->revoked(*r.certificate)) co_return refusal(face, 403, fmt::format("the certificate of {} is revoked", r.certificate->identity.str()));
   auto local = std::string_view(r.local).substr(0, r.local.rfind(':'));
   bool near = std::find(o->near.begin(), o->near.end(), local) != o->near.end();
   auto need = need_of(face, r, pattern, near);

@@ -63,7 +63,7 @@ constexpr Rule marathon[] = {
     accounts("GET", "/croft/v1/users"), accounts("POST", "/croft/v1/users"), accounts("PUT", "/croft/v1/users/{name}"), accounts("DELETE", "/croft/v1/users/{name}"),
     accounts("GET", "/croft/v1/tokens"), accounts("POST", "/croft/v1/tokens"), accounts("DELETE", "/croft/v1/tokens/{id}"), accounts("POST", "/croft/v1/join-tokens"),
     logged_in("GET", "/croft/v1/audit"),
-    accounts("GET", "/croft/v1/ca/rotation"), accounts("POST", "/croft/v1/ca/rotation"),
+    accounts("GET", "/croft/v1/ca/rotation"), accounts("POST", "/croft/v1/ca/rotation"), accounts("GET", "/croft/v1/ca/revocations"), accounts("POST", "/croft/v1/ca/revocations"),
     open_to_all("GET", "/croft/v1/ca"), open_to_all("POST", "/croft/v1/join"),
     hosts("POST", "/croft/v1/certificates", Link::renew), hosts("GET", "/croft/v1/access", Link::catalog),
     hosts("POST", "/croft/v1/agents", Link::agent), hosts("POST", "/croft/v1/agents/{id}/reports", Link::agent),

@@ -83,7 +83,7 @@ using ConnectionPtr = std::shared_ptr<Connection>;
 /// Connections are kept for those who trust, are and expect the same.
 std::string pool_key(const Origin& to) {
   if (!to.tls) return to.str();
-  return fmt::format("{} {} {} {} {}", to.str(), static_cast<const void*>(to.tls.get()), to.expect.cluster, to.expect.host, to.expect.role ? to_string(*to.expect.role) : "");
+  return fmt::format("{} {} {} {} {} {}", to.str(), static_cast<const void*>(to.tls.get()), to.tls->generation(), to.expect.cluster, to.expect.host, to.expect.role ? to_string(*to.expect.role) : "");
 }
 
 Error error_of(const error_code& ec, const Origin& to, std::string_view doing, const Connection& c) {
@@ -373,8 +373,12 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
 
   void keep(const Origin& to, ConnectionPtr c) {
     std::lock_guard lock(mutex);
-    auto& kept = idle[pool_key(to)];
-    c->idle_since = std::chrono::steady_clock::now();
+    auto now = std::chrono::steady_clock::now();
+    auto [at, is_new] = idle.try_emplace(pool_key(to));
+    // Another key may be the same place with another trust: what was kept for the old one is asked for no more.
+    if (is_new) std::erase_if(idle, [&](const auto& e) { return e.first != at->first && (e.second.empty() || now - e.second.back()->idle_since > idle_life); });
+    auto& kept = at->second;
+    c->idle_since = now;
     kept.push_back(std::move(c));
     if (kept.size() > idle_max) kept.pop_front();
     if (idle.size() > 1000) idle.clear();  // many origins, each once: their connections are not worth keeping

@@ -525,6 +525,7 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
   bool gzip_ok = options.gzip && accepts_gzip(request.headers.get("Accept-Encoding"));
   c->stream.expires_never();
   auto response = co_await call(std::move(request));
+  unjudged.give_back();  // the body is gone; a stream, or a slow reader, keeps nothing
   for (const auto& [name, value] : options.headers) response.headers.add(name, value);
   if (auto* counter = by_class[std::clamp(response.status / 100, 1, 5)]) counter->add();
   if (response.stream && !head) {

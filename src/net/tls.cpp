@@ -145,7 +145,19 @@ Status TlsClient::swap(TlsIdentity identity, std::string bundle) {
   if (!context) return fail(std::move(context).error());
   std::lock_guard lock(mutex_);
   context_ = std::move(*context);
+  ++generation_;
   return {};
+}
+
+void TlsClient::set_refuses(Refuses refuses) {
+  std::lock_guard lock(mutex_);
+  refuses_ = std::move(refuses);
+  ++generation_;
+}
+
+TlsClient::Refuses TlsClient::refuses() const {
+  std::lock_guard lock(mutex_);
+  return refuses_;
 }
 
 std::shared_ptr<ssl_ctx_st> TlsClient::context() const {

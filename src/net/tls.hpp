@@ -1,6 +1,8 @@
 #pragma once
 // TLS for server and client, as the rest of croft sees it: whom we are, whom we trust. TLS 1.2 and 1.3; OpenSSL stays in tls.cpp and tls_layer.cpp.
 
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -62,12 +64,20 @@ class TlsClient {
  public:
   static Result<std::shared_ptr<TlsClient>> make(TlsClientOptions options);
   Status swap(TlsIdentity identity, std::string bundle);
+  /// Croft hosts whose certificates are void although they are in order. From the next connection on; none that is kept is used again.
+  using Refuses = std::function<bool(const secure::Certificate&)>;
+  void set_refuses(Refuses refuses);
+  [[nodiscard]] Refuses refuses() const;
   [[nodiscard]] std::shared_ptr<ssl_ctx_st> context() const;
   [[nodiscard]] bool unproved() const { return unproved_; }
+  /// Another number after each change of whom we trust.
+  [[nodiscard]] std::uint64_t generation() const { return generation_; }
 
  private:
   bool unproved_ = false;
+  std::atomic<std::uint64_t> generation_{0};
   mutable std::mutex mutex_;
+  Refuses refuses_;                      // mutex_
   std::shared_ptr<ssl_ctx_st> context_;  // mutex_
 };
 

@@ -171,6 +171,7 @@ struct TlsLayer::Impl : std::enable_shared_from_this<TlsLayer::Impl> {
   std::string staged;
   std::string name;                       // client
   std::optional<secure::Expectation> expect;  // client
+  TlsClient::Refuses refuses;             // client
   std::optional<Error> why;
   bool broken = false;                    // nothing may be sent any more
 };
@@ -183,7 +184,7 @@ TlsLayer::TlsLayer(Socket& socket, const TlsClient& client, const std::string& n
   impl_->name = name;
   if (client.unproved()) SSL_set_verify(ssl, SSL_VERIFY_NONE, nullptr);
   else if (expect.empty()) want_name(ssl, name);
-  else impl_->expect = std::move(expect);
+  else impl_->expect = std::move(expect), impl_->refuses = client.refuses();
   if (!is_address(name) && name.size() <= 255) SSL_set_tlsext_host_name(ssl, name.c_str());
 }
 
@@ -196,6 +197,8 @@ void TlsLayer::handshake(Deadline until, Done done) {
       std::unique_ptr<X509, secure::Freed<X509_free>> cert(SSL_get1_peer_certificate(self->ssl.get()));
       auto who = cert ? secure::identity_of(*cert) : fail(Errc::invalid, "certificate: none was shown");
       auto ok = who ? secure::check(*who, *self->expect) : fail(who.error());
+      if (ok && self->refuses)
+        if (auto facts = secure::read_certificate(*cert); !facts || self->refuses(*facts)) ok = fail(Errc::forbidden, "the certificate of {} is revoked", who->str());
       if (!ok) {
         self->why = Error{Errc::forbidden, std::move(ok).error().context};
         ec = boost::system::errc::make_error_code(boost::system::errc::permission_denied);

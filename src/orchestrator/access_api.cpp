@@ -358,11 +358,12 @@ asio::awaitable<Response> read_audit(AccessPtr access, Request r) {
 }  // namespace
 
 Result<std::shared_ptr<const secure::Accounts>> stored_accounts(const Records& records) {
-  std::map<std::string, std::string> users, tokens;
+  std::map<std::string, std::string> users, tokens, revoked;
   for (const auto& [key, value] : records)
     if (key.starts_with(users_prefix)) users.emplace(key, value);
     else if (key.starts_with(tokens_prefix)) tokens.emplace(key, value);
-  return secure::Accounts::load(users, tokens);
+    else if (key.starts_with(secure::revoked_prefix)) revoked.emplace(key, value);
+  return secure::Accounts::load(users, tokens, revoked);
 }
 
 void add_access_routes(net::Router& router, std::shared_ptr<RecordKeeper> keeper, AccessOptions options) {

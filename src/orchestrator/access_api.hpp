@@ -24,7 +24,7 @@ struct AccessOptions {
 };
 
 /// GET /croft/v1/whoami, PUT /croft/v1/password; GET/POST/PUT/DELETE /croft/v1/users…; GET/POST/DELETE /croft/v1/tokens…; POST /croft/v1/join-tokens;
-/// GET /croft/v1/audit; GET /croft/v1/access for hosts; GET /croft/v1/ca, GET/POST /croft/v1/ca/rotation, POST /croft/v1/join, POST /croft/v1/certificates.
+/// GET /croft/v1/audit; GET /croft/v1/access for hosts; GET /croft/v1/ca, GET/POST /croft/v1/ca/rotation, GET/POST /croft/v1/ca/revocations, POST /croft/v1/join, POST /croft/v1/certificates.
 /// Who may call what is the gate's to say; that only the caller's own password and only what he may see of the audit log is concerned, is said here.
 void add_access_routes(net::Router& router, std::shared_ptr<RecordKeeper> keeper, AccessOptions options);
 

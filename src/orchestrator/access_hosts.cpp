@@ -59,6 +59,10 @@ std::expected<coordination::Batch, Refusal> signing(const Records& records, cons
   auto trust = trust_in(records, ring);
   if (!trust) return std::unexpected(trust.error());
   secure::advance(*trust, now.wall);
+  // One of the very second, or of a clock that is behind, would be void as well.
+  if (auto old = records.find(std::string(secure::revoked_prefix) + who.host); old != records.end())
+    if (auto revoked = secure::decode_revocation(old->second); !revoked || std::chrono::floor<Seconds>(now.wall) <= revoked->before)
+      return refuse(Errc::unavailable, fmt::format("host {}: was revoked this moment; try again in a second", who.host));
   if (auto ok = check_names(records, who.host, names); !ok) return std::unexpected(Refusal{std::move(ok).error(), {}});
   auto issued = secure::issue(trust->authority(), request, {who, names}, now.wall);
   if (!issued) return std::unexpected(Refusal{std::move(issued).error(), {}});
@@ -156,6 +160,46 @@ asio::awaitable<Response> rotate_ca(AccessPtr access, Request r) {
   auto done = co_await access->keeper->change_records(make, std::move(told));
   if (!done) co_return access_refused(done.error());
   auto job = read_rotation(access, std::move(r));
+  co_return co_await std::move(job);
+}
+
+asio::awaitable<Response> read_revocations(AccessPtr access, Request) {
+  auto seen = access->keeper->records();
+  auto accounts = seen.records ? stored_accounts(*seen.records) : fail(Errc::unavailable, "this master does not lead");
+  if (!accounts) co_return Response::message(503, accounts.error().context);
+  JsonWriter w;
+  w.begin_object().key("revoked").begin_array();
+  for (const auto& [host, r] : (*accounts)->revocations()) w.begin_object().field("host", host).field("before", to_iso8601(r.before)).field("by", r.by).end_object();
+  w.end_array().end_object();
+  co_return Response::json(std::move(w).take());
+}
+
+/// {"host": "n1"}: every certificate that it has is void from now on, and so are the join tokens made for it. What another token brings it later is good.
+asio::awaitable<Response> revoke_host(AccessPtr access, Request r) {
+  auto body = object_of(r, {"host"});
+  if (!body) co_return body.error();
+  auto host = json::text(*body, "host");
+  if (auto ok = secure::check_host(host); !ok) co_return Response::message(422, ok.error().context);
+  const auto& o = access->options;
+  auto own = secure::read_certificate(o.own_certificate ? o.own_certificate() : o.files->host_certificate_pem);
+  if (own && own->identity.host == host) co_return Response::message(409, fmt::format("host {}: leads; hand over first (DELETE /v2/leader)", host));
+  RecordKeeper::MakeRecords make = [&](const Records& records, Now now) -> std::expected<coordination::Batch, Refusal> {
+    if (!records.contains(std::string(hosts_prefix) + host)) return refuse(Errc::not_found, fmt::format("There is no host {}", host));
+    auto accounts = stored_accounts(records);
+    if (!accounts) return std::unexpected(Refusal{std::move(accounts).error(), {}});
+    coordination::Batch batch;
+    for (const auto& [name, old] : (*accounts)->revocations())  // nothing that it concerns is still in time
+      if (old.before + secure::certificate_life + secure::backdated < now.wall) batch.remove.push_back(std::string(secure::revoked_prefix) + name);
+    for (auto at = records.lower_bound(std::string(joins_prefix)); at != records.end() && at->first.starts_with(joins_prefix); ++at)
+      if (auto known = json::parse(at->second); known && json::text(*known, "host") == host) batch.remove.push_back(at->first);
+    batch.put[std::string(secure::revoked_prefix) + host] = secure::encode_revocation({host, std::chrono::floor<Seconds>(now.wall), r.caller ? r.caller->who.str() : ""});
+    std::erase(batch.remove, std::string(secure::revoked_prefix) + host);
+    return batch;
+  };
+  auto told = asked(r, fmt::format("host {}: its certificates are revoked", host));
+  auto done = co_await access->keeper->change_records(make, std::move(told));
+  if (!done) co_return access_refused(done.error());
+  auto job = read_revocations(access, std::move(r));
   co_return co_await std::move(job);
 }
 
@@ -274,7 +318,7 @@ asio::awaitable<Response> read_access(AccessPtr access, Request r) {
     if (!seen.records) co_return Response::message(503, "this master does not lead");
     JsonWriter w;
     w.begin_object();
-    for (auto prefix : {secure::users_prefix, secure::tokens_prefix}) {
+    for (auto prefix : {secure::users_prefix, secure::tokens_prefix, secure::revoked_prefix}) {
       w.key(prefix.substr(0, prefix.size() - 1)).begin_object();
       for (const auto& [key, value] : *seen.records)
         if (key.starts_with(prefix)) w.field(std::string_view(key).substr(prefix.size()), value);
@@ -345,6 +389,8 @@ void add_host_routes(const AccessRoutes& on) {
   on("GET", "/croft/v1/ca", read_ca);
   on("GET", "/croft/v1/ca/rotation", read_rotation);
   on("POST", "/croft/v1/ca/rotation", rotate_ca);
+  on("GET", "/croft/v1/ca/revocations", read_revocations);
+  on("POST", "/croft/v1/ca/revocations", revoke_host);
   on("POST", "/croft/v1/join-tokens", make_join_token);
   on("POST", "/croft/v1/join", join_host);
   on("POST", "/croft/v1/certificates", renew_certificate);

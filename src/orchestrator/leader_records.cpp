@@ -12,7 +12,7 @@ namespace croft::orchestrator {
 
 namespace {
 
-constexpr std::string_view kept_prefixes[] = {"users/", "tokens/", "trust/", "hosts/", "joins/", secrets_prefix};
+constexpr std::string_view kept_prefixes[] = {"users/", "tokens/", "trust/", "hosts/", "joins/", "revoked/", secrets_prefix};
 /// Somebody who tries what he may not must not fill the store.
 constexpr std::size_t refusals_a_minute = 20, refused_a_minute = 100;  // of one, and how many ones
 

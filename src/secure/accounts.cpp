@@ -6,6 +6,7 @@
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "secure/access.hpp"
+#include "secure/authority.hpp"
 #include "secure/bytes.hpp"
 #include "secure/password.hpp"
 
@@ -147,6 +148,25 @@ Result<Token> decode_token(std::string_view text) {
   return t;
 }
 
+std::string encode_revocation(const Revocation& r) {
+  JsonWriter w;
+  w.begin_object().field("format", account_format).field("host", r.host).field("before", to_iso8601(r.before)).field("by", r.by).end_object();
+  return std::move(w).take();
+}
+
+Result<Revocation> decode_revocation(std::string_view text) {
+  auto doc = open_record(text, "revocation");
+  if (!doc) return fail(std::move(doc).error());
+  Revocation r;
+  r.host = json::text(*doc, "host");
+  if (!check_host(r.host)) return fail(Errc::corrupt, "revocation: host");
+  auto before = from_iso8601(json::text(*doc, "before"));
+  if (!before) return fail(Errc::corrupt, "revocation of {}: before", r.host);
+  r.before = *before;
+  r.by = json::text(*doc, "by");
+  return r;
+}
+
 std::string Principal::str() const {
   switch (kind) {
     case Kind::anonymous: return "nobody";
@@ -161,21 +181,29 @@ Principal principal_of(const User& user) { return {Principal::Kind::user, user.n
 Principal principal_of(const Token& token) { return {Principal::Kind::token, token.id, token.grants, {}, token.label}; }
 Principal principal_of(const HostIdentity& host) { return {Principal::Kind::host, host.host, {}, host, {}}; }
 
-Result<std::shared_ptr<const Accounts>> Accounts::load(const std::map<std::string, std::string>& users, const std::map<std::string, std::string>& tokens) {
+namespace {
+
+/// Into a map by the name that each record has in it, which must be the one in its key.
+template <class Record>
+Status load_all(const std::map<std::string, std::string>& records, std::string_view prefix, Result<Record> (*decode)(std::string_view), std::string Record::*name, std::map<std::string, Record, std::less<>>& into) {
+  for (const auto& [key, value] : records) {
+    auto record = decode(value);
+    if (!record) return fail(std::move(record).error().within(key));
+    auto own = (*record).*name;
+    if (key != std::string(prefix) + own) return fail(Errc::corrupt, "{}: holds the record of {}", key, own);
+    into[own] = std::move(*record);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Accounts>> Accounts::load(const std::map<std::string, std::string>& users, const std::map<std::string, std::string>& tokens, const std::map<std::string, std::string>& revoked) {
   auto out = std::make_shared<Accounts>();
-  if (users.size() > accounts_max || tokens.size() > accounts_max) return fail(Errc::too_large, "accounts: more than {}", accounts_max);
-  for (const auto& [key, value] : users) {
-    auto user = decode_user(value);
-    if (!user) return fail(std::move(user).error().within(key));
-    if (key != std::string(users_prefix) + user->name) return fail(Errc::corrupt, "{}: holds the record of {}", key, user->name);
-    out->users_[user->name] = std::move(*user);
-  }
-  for (const auto& [key, value] : tokens) {
-    auto token = decode_token(value);
-    if (!token) return fail(std::move(token).error().within(key));
-    if (key != std::string(tokens_prefix) + token->id) return fail(Errc::corrupt, "{}: holds the record of {}", key, token->id);
-    out->tokens_[token->id] = std::move(*token);
-  }
+  if (users.size() > accounts_max || tokens.size() > accounts_max || revoked.size() > accounts_max) return fail(Errc::too_large, "accounts: more than {}", accounts_max);
+  if (auto ok = load_all(users, users_prefix, decode_user, &User::name, out->users_); !ok) return fail(std::move(ok).error());
+  if (auto ok = load_all(tokens, tokens_prefix, decode_token, &Token::id, out->tokens_); !ok) return fail(std::move(ok).error());
+  if (auto ok = load_all(revoked, revoked_prefix, decode_revocation, &Revocation::host, out->revoked_); !ok) return fail(std::move(ok).error());
   return out;
 }
 
@@ -195,6 +223,12 @@ bool Accounts::admin_without(std::string_view user_name, std::string_view token_
   for (const auto& [id, t] : tokens_)
     if (id != token_id && t.expires > now && whole_farm(t.grants)) return true;
   return false;
+}
+
+bool Accounts::revoked(const Certificate& certificate) const {
+  if (revoked_.empty()) return false;
+  auto at = revoked_.find(certificate.identity.host);
+  return at != revoked_.end() && certificate.not_before + backdated <= at->second.before;
 }
 
 std::shared_ptr<const Accounts> Accounts::with(User user) const {

@@ -1,5 +1,5 @@
 #pragma once
-// People and scripts: who there is and what they were given. Records of the store, and one immutable view of them for readers.
+// People and scripts: who there is and what they were given, and which hosts are taken no longer. Records of the store, and one immutable view of them for readers.
 
 #include <cstdint>
 #include <map>
@@ -11,6 +11,7 @@
 
 #include "base/error.hpp"
 #include "base/time.hpp"
+#include "secure/certificate.hpp"
 #include "secure/identity.hpp"
 
 namespace croft::secure {
@@ -61,6 +62,16 @@ std::string encode_token(const Token& token);
 Result<User> decode_user(std::string_view json);
 Result<Token> decode_token(std::string_view json);
 
+/// A host that was put out: its certificates up to a moment are void, wherever they are. One that it gets later, by joining anew, is not.
+struct Revocation {
+  std::string host;
+  Wall before{};              ///< whole seconds, as certificates have them
+  std::string by;
+};
+inline constexpr std::string_view revoked_prefix = "revoked/";  ///< "revoked/HOST"
+std::string encode_revocation(const Revocation& revocation);
+Result<Revocation> decode_revocation(std::string_view json);  ///< Errors: corrupt, invalid (a newer format).
+
 /// Who asks.
 struct Principal {
   enum class Kind : std::uint8_t { anonymous, user, token, host };
@@ -79,7 +90,8 @@ Principal principal_of(const HostIdentity& host);
 class Accounts {
  public:
   /// From the store's records; key and name in the record must agree. Errors: corrupt, invalid, too_large, naming the key.
-  static Result<std::shared_ptr<const Accounts>> load(const std::map<std::string, std::string>& users, const std::map<std::string, std::string>& tokens);
+  static Result<std::shared_ptr<const Accounts>> load(const std::map<std::string, std::string>& users, const std::map<std::string, std::string>& tokens,
+                                                      const std::map<std::string, std::string>& revoked = {});
 
   [[nodiscard]] const User* user(std::string_view name) const;
   [[nodiscard]] const Token* token(std::string_view id) const;
@@ -94,12 +106,17 @@ class Accounts {
   [[nodiscard]] std::shared_ptr<const Accounts> without_user(std::string_view name) const;
   [[nodiscard]] std::shared_ptr<const Accounts> without_token(std::string_view id) const;
 
+  [[nodiscard]] const std::map<std::string, Revocation, std::less<>>& revocations() const { return revoked_; }
+  /// Whether a certificate is void: its host was put out after it was issued.
+  [[nodiscard]] bool revoked(const Certificate& certificate) const;
+
   /// A bearer token's principal. Quick; needs no queue. Errors: forbidden, with one sentence for unknown and wrong alike; expired says so.
   [[nodiscard]] Result<Principal> bearer(std::string_view text, Wall now) const;
 
  private:
   std::map<std::string, User, std::less<>> users_;
   std::map<std::string, Token, std::less<>> tokens_;
+  std::map<std::string, Revocation, std::less<>> revoked_;
 };
 
 }  // namespace croft::secure

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -308,6 +309,17 @@ def test_a_command_in_a_container(farm):
     wait("it has gone with its client", lambda: not there(), 25)
     farm.remove("/box")
     assert farm.call("DELETE", "/croft/v1/secrets/pw")[0] == 200
+
+
+def test_on_the_hosts_network(farm):
+    """S11: there a container hears nobody else's packets; on the bridge it has what the Engine gives to all."""
+    raw = 1 << 13  # CAP_NET_RAW
+    for network, has in (("HOST", 0), ("BRIDGE", raw)):
+        farm.deploy(farm.box("/net", "grep CapEff /proc/self/status; ip link; exec sleep 1000", docker={"network": network}))
+        seen = wait("it has said what it may", lambda: re.search(r"CapEff:\s+([0-9a-f]+)(.*\n)+.*lo:", farm.output("/net")), 10)
+        assert int(seen.group(1), 16) & raw == has, (network, seen.group(0))
+        assert ("docker0" in farm.output("/net")) == (network == "HOST"), farm.output("/net")
+        farm.remove("/net")
 
 
 def test_an_archives_link_is_no_volume(farm):

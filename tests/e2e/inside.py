@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -433,6 +434,57 @@ def test_lines_in_anothers_name(farm):
         s.sendall(b'{"message": "forged for croft", "app": "/other/app", "task": "other_app.x", "app.keyword": "/other/app"}\n')
     found = wait("the line is there", lambda: farm.call("POST", "/logstash-*/_search", {"query": {"match_phrase": {"message": "forged for croft"}}}, port=9200)[1]["hits"]["hits"], 20)
     assert "app" not in found[0]["_source"] and found[0]["_source"]["original"]["app"] == "/other/app", found
+
+
+def test_roles_leave_no_core(farm):
+    """S13: keys, passwords' hashes and secrets stand in their memory. 1: with 0 the kernel writes into a pipe all the same."""
+    for role, process in farm.roles.items():
+        limits = open_or_nothing(f"/proc/{process.pid}/limits")
+        soft = next(line for line in limits.splitlines() if line.startswith("Max core file size")).split()[4]
+        assert soft in ("0", "1"), (role, limits)
+
+
+def test_a_farm_that_dies_ends_its_commands(farm):
+    """The client says so and ends by itself, with what is no command's own code; the command is not left alone either."""
+    client = farm.start_exec(APP, "sh", "-c", "echo there; exec sleep 4899")
+    assert client.stdout.readline() == b"there\n"
+    master = farm.roles["master"]
+    master.kill()
+    master.wait()
+    begun = time.monotonic()
+    _, said = client.communicate(timeout=60)
+    print(f"    after {time.monotonic() - begun:.1f} s")
+    assert client.returncode == 255 and b"croft: " in said, (client.returncode, said)
+    wait("the command has gone", lambda: not runs("sleep 4899"), SILENCE)
+    farm.start_role("master")
+    wait("the master leads, and has its node", lambda: farm.call("GET", "/croft/v1/whoami")[0] == 200 and any(h["reachable"] for h in farm.get("/croft/v1/overview")["hosts"]), 30)
+    assert farm.exec(APP, "true").returncode == 0
+
+
+def test_a_host_is_put_out(farm):
+    """S3: what was stolen with a host serves no longer, on both sides of a connection, until the host joins anew."""
+    revoke = lambda host, who=None: farm.call("POST", "/croft/v1/ca/revocations", {"host": host}, who=who)  # noqa: E731
+    assert revoke("l1", basic("adam"))[0] == 403, "an admin of a group is none of the farm"
+    assert revoke("nobody")[0] == 404 and revoke("../x")[0] == 422 and revoke(7)[0] == 422
+    assert revoke("m1")[0] == 409, "whoever leads would put himself out"
+    logs = lambda: farm.answer("GET", "/croft/v1/logs?q=x")  # noqa: E731
+    assert logs()[0] == 200
+    early = farm.run("token", "join", "--role", "log", "--host", "l1").stdout.strip()
+    said = farm.run("ca", "revoke", "l1")
+    assert "l1" in said.stdout and "l1" in farm.run("ca", "show").stdout, said
+    status, text = farm.call("GET", "/croft/v1/catalog", who="", tls=farm.as_host("log"))
+    assert status == 403 and "the certificate of host l1 (log) is revoked" in str(text), (status, text)
+    request = subprocess.run(["openssl", "req", "-new", "-key", f"{farm.dir}/log.cluster/host.key", "-subj", "/CN=l1"], capture_output=True, text=True, check=True).stdout
+    assert farm.call("POST", "/croft/v1/certificates", {"names": ["127.0.0.1"], "request": request}, who="", tls=farm.as_host("log"))[0] == 403, "it makes itself no new one"
+    status, _, text = wait("nobody asks it any more", lambda: (lambda a: a if a[0] == 503 else None)(logs()), 10)
+    assert "is revoked" in text, text
+    assert farm.run("join", "https://127.0.0.1:8080", early, "--folder", f"{farm.dir}/thief.cluster", check=False).returncode != 0, "a token from before brings nothing back"
+    time.sleep(1.1)  # a certificate of the very second would be void too, and the master says so
+    shutil.rmtree(f"{farm.dir}/log.cluster")
+    farm.join("log")
+    wait("the log host is taken again, without a restart", lambda: logs()[0] == 200, 20)
+    records = farm.call("GET", "/croft/v1/audit?last=100")[1]["records"]
+    assert any(r["what"] == "host l1: its certificates are revoked" and r["done"] for r in records), records[-5:]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ APP = "/service/fibonacci"
 RULE = {"id": APP, "acl": "path_beg -i " + APP}
 ROLES = ("master", "dns", "balancer", "log", "node")
 HUNDRED = 100
+CGROUP = "croft-e2e.slice/tasks.service"  # as the package has it
 
 
 class RolesFarm(Farm):
@@ -24,7 +25,7 @@ class RolesFarm(Farm):
     def __init__(self, bin_dir):
         super().__init__(bin_dir)
         with open(self.config, "w") as f:
-            f.write(f'data = "{self.data}"\nhostname = "localhost"\nip = "127.0.0.1"\nbind = "127.0.0.1"\nauth = "none"\ninstance = "croft-dev"\n'
+            f.write(f'data = "{self.data}"\nhostname = "localhost"\nip = "127.0.0.1"\nbind = "127.0.0.1"\nauth = "none"\ninstance = "croft-dev"\ncgroup = "{CGROUP}"\n'
                     'dns_port = 8053\ndrain_ms = 3000\ndocker = false\ncpus = 40\nmem = 40000\n')
         self.roles = {}
 
@@ -256,7 +257,9 @@ def test_down_leaves_nothing(farm):
     pids += [c for p in pids for c in children(p)]
     farm.down()
     assert not any(alive(p) for p in pids)
-    assert not glob.glob("/sys/fs/cgroup/*/croft-dev"), glob.glob("/sys/fs/cgroup/*/croft-dev")
+    for above in ("/sys/fs/cgroup/*/", "/sys/fs/cgroup/"):
+        for folder in ("croft-dev", CGROUP.split("/")[0]):
+            assert not glob.glob(above + folder), glob.glob(above + folder)
     left = subprocess.run(["pgrep", "-f", farm.data], capture_output=True, text=True).stdout
     assert not left, left
 

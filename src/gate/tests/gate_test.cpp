@@ -246,6 +246,16 @@ TEST_F(GateTest, HostsSpeakToEachOtherOnly) {
   EXPECT_EQ(ask(app).status, 403) << "a host's certificate is no person's login";
 }
 
+TEST_F(GateTest, S3_ARevokedHostIsTakenForNothing) {
+  logins_->set_accounts(secure::Accounts::load({}, {}, {{"revoked/n1", secure::encode_revocation({"n1", Wall(std::chrono::hours(24)), ""})}}).value());
+  auto r = request("POST", "/croft/v1/agents");
+  r.certificate = host({secure::HostRole::node});
+  auto refused = ask(r);
+  EXPECT_EQ(refused.status, 403);
+  EXPECT_NE(refused.body.find("the certificate of host n1 (node) is revoked"), std::string::npos) << refused.body;
+  EXPECT_EQ(ask([&] { return r.path = "/ping", r.method = "GET", r; }()).status, 403) << "not even that";
+}
+
 TEST_F(GateTest, OnlyTheClustersOwnHostsPassAddressesOn) {
   auto r = request("GET", "/v2/apps/service/a");
   r.headers.set("Authorization", ann);

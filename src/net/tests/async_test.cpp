@@ -77,8 +77,8 @@ asio::awaitable<std::pair<bool, bool>> work_elsewhere(BlockingPool& pool) {
 }
 
 TEST(BlockingPoolTest, WorksOnItsOwnThreads) {
+  BlockingPool pool(1);  // outlives whoever still hands work to it
   Loop loop;
-  BlockingPool pool(1);
   auto [ran, elsewhere] = loop.run(work_elsewhere(pool));
   EXPECT_TRUE(ran);
   EXPECT_TRUE(elsewhere);
@@ -94,8 +94,8 @@ asio::awaitable<bool> stays_on_strand(asio::strand<asio::any_io_executor> strand
 }
 
 TEST(BlockingPoolTest, ResumesTheCallerOnItsExecutor) {
-  Loop loop;
   BlockingPool pool(2);
+  Loop loop;
   auto strand = asio::make_strand(loop.executor());
   auto done = asio::co_spawn(strand, stays_on_strand(strand, pool), asio::use_future);
   ASSERT_EQ(done.wait_for(patience), std::future_status::ready);

@@ -290,6 +290,19 @@ TEST_F(Tls, TheClientsOwnIsSwappedToo) {
   EXPECT_EQ(ask(origin)->body, "true host new (node) 0");
 }
 
+TEST_F(Tls, S3_ARevokedServerIsNotSpokenToNorOverAConnectionThatWasKept) {
+  serve();
+  auto tls = TlsClient::make({.bundle = ca().certificate_pem}).value();
+  Origin origin{"127.0.0.1", port_, "", tls, {"c-1", "m1", HostRole::master}};
+  HttpClient kept(loop_.executor());
+  ASSERT_TRUE(loop_.run(kept.get(origin, "/seen")));
+  tls->set_refuses([](const secure::Certificate& c) { return c.identity.host == "m1"; });
+  EXPECT_REFUSED(loop_.run(kept.get(origin, "/seen")), Errc::forbidden, "the certificate of host m1 (master) is revoked");
+  EXPECT_EQ(calls_, 1);
+  tls->set_refuses([](const secure::Certificate& c) { return c.identity.host == "m2"; });
+  EXPECT_TRUE(loop_.run(kept.get(origin, "/seen")));
+}
+
 TEST_F(Tls, ASwapThatIsWrongChangesNothing) {
   serve();
   auto mine = identity();

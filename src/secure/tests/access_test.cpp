@@ -174,6 +174,23 @@ TEST(Accounts, DamagedRecordsAreRefusedWholly) {
   EXPECT_FAILS(Accounts::load({{"users/bob", good}}, {}), Errc::corrupt, "users/bob: holds the record of ann");
 }
 
+TEST(Accounts, S3_ARevokedHostsCertificatesAreVoidUntilItJoinsAnew) {
+  auto ca = create_authority("c-1", start()).value();
+  auto of = [&](const char* name, Wall when) { return read_certificate(issued(ca, host(name), when).pem).value(); };
+  Revocation r{"web1", start() + day, "user ann"};
+  auto accounts = Accounts::load({}, {}, {{"revoked/web1", encode_revocation(r)}}).value();
+  EXPECT_TRUE(accounts->revoked(of("web1", start())));
+  EXPECT_TRUE(accounts->revoked(of("web1", start() + day))) << "of that very second";
+  EXPECT_FALSE(accounts->revoked(of("web1", start() + day + std::chrono::seconds(1))));
+  EXPECT_FALSE(accounts->revoked(of("web2", start())));
+  EXPECT_FALSE(Accounts().revoked(of("web1", start())));
+  auto again = decode_revocation(encode_revocation(r)).value();
+  EXPECT_EQ(std::tie(again.host, again.before, again.by), std::tie(r.host, r.before, r.by));
+  EXPECT_FAILS(Accounts::load({}, {}, {{"revoked/web2", encode_revocation(r)}}), Errc::corrupt, "revoked/web2: holds the record of web1");
+  EXPECT_FAILS(decode_revocation(R"({"format":1,"host":"web1","before":"yesterday"})"), Errc::corrupt, "before");
+  EXPECT_FAILS(decode_revocation(R"({"format":1,"host":"../x","before":"2030-01-01T00:00:00.000Z"})"), Errc::corrupt, "host");
+}
+
 TEST(Accounts, BearerTokensAreKnownByTheirHash) {
   auto secret = new_bearer_token(), other = new_bearer_token();
   EXPECT_NE(secret.text, other.text);
