@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text.hpp"
+#include "model/regex_cost.hpp"
 
 namespace croft {
 
@@ -10,8 +11,19 @@ namespace {
 
 constexpr std::size_t acl_max = 4096;
 
-/// Names of samples and converters that reach beyond the request: maps and key files, variables of the environment, Lua.
-bool reaches_beyond(std::string_view name) { return name == "map" || name.starts_with("map_") || name.starts_with("lua.") || name == "env" || name.starts_with("jwt_verify") || name.starts_with("proc") || name == "nbproc"; }
+/// Names of samples and converters that reach beyond the request: maps and key files, variables of the environment, Lua; and one with an expression of its own.
+bool reaches_beyond(std::string_view name) { return name == "map" || name.starts_with("map_") || name.starts_with("lua.") || name == "env" || name.starts_with("jwt_verify") || name == "regsub" || name.starts_with("proc") || name == "nbproc"; }
+
+/// A front end is shared: no rule's expression may keep it from others.
+Status check_expressions(std::string_view acl) {
+  auto words = split(acl, ' ');
+  bool any = acl.find(" -m reg") != std::string_view::npos || std::ranges::any_of(words, [](const auto& w) { return lower(w.substr(0, w.find('('))).ends_with("_reg"); });
+  for (const auto& word : words) {
+    if (!any || word.empty() || word[0] == '-') continue;
+    if (auto ok = check_regex_cost(word); !ok) return ok;
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -36,7 +48,7 @@ Status check_acl(std::string_view acl) {
       at = end == std::string_view::npos ? word.size() : end + 1;
     }
   }
-  return {};
+  return check_expressions(acl);
 }
 
 }  // namespace croft

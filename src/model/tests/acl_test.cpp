@@ -1,4 +1,5 @@
 #include "model/acl.hpp"
+#include "model/regex_cost.hpp"
 
 #include <gtest/gtest.h>
 
@@ -17,6 +18,25 @@ TEST(Acl, S14_NoneReadsTheBalancersHost) {
                    "str(${HOME}) -m found", "path_beg \"${HOME}\"", "src \"-f\" /x", "src '-f' /x", "src \\-f\\ /x", "lua.f -m bool", "path_beg /\nuse_backend x", "path_beg /a # b", "http_auth_bearer,jwt_verify(alg,/x) 1", "path_beg /a\\"})
     EXPECT_FALSE(check_acl(bad)) << bad;
   EXPECT_FALSE(check_acl(std::string(5000, 'a')));
+}
+
+TEST(RegexCost, S14_WhatIsQuickIsTaken) {
+  for (auto fine : {"/plain/path", "^/a\\.b/[0-9]+$", "/api/.*", "^.*\\.example\\.com$", "^(www\\.)?example\\.(com|org)$", "^/v[0-9]+/(foo|bar)/[a-z]+/x$", "^/[^/]+/[^/]+/edit$", "(?i)^shop\\.", "^/a|^/b", "^/[a-z]+/v[0-9]+/.*$", "^/\\d{3}$",
+                    "^/x/[[:alpha:]]+$", "^[^.]+\\.example\\.org$", "^[]a]b$", "^/(?:a|b)/", "^/static/.+\\.(png|jpe?g|gif)$", "\\.php$", "^/a{2,5}/b", "^[^]]x", "", "^$"}) {
+    auto ok = check_regex_cost(fine);
+    EXPECT_TRUE(ok) << fine << ": " << (ok ? "" : ok.error().context);
+  }
+}
+
+TEST(RegexCost, S14_WhatCouldTakeSecondsIsNot) {
+  for (auto bad : {"(?:a?){18}a{18}[bc]", "(a+)+b", "^(a|a)*b", "^(a|aa)+$", "^.*a.*b", "foo.*bar", "^.*/v[0-9]+/x", "[0-9]+x", ".*.*x", "^a?a?a?a?a?a?a?a?aaaaaaaa", "^(a|a)(a|a)(a|a)(a|a)(a|a)b", "^(.*)(.*)(.*)x", "^(a*)?b", "(?=a)b", "^(a)\\1", "^*.*.*x", "^?.*.*x",
+                   "a**", "a{2,3}{4}", "(a", "a)", "[a", "a\\", "^a{1,", "^(?i)x", "\\Qa", "(*UTF)a", "[0-9]+[a-z]+x|b.*c.*d", "^(((((((((a)))))))))", "[0-9]*[0-9]*x"})
+    EXPECT_FALSE(check_regex_cost(bad)) << bad;
+}
+
+TEST(Acl, S14_ExpressionsAreJudgedWhereverTheyStand) {
+  for (auto bad : {"path_reg -- (?:a?){18}a{18}[bc]", "path -m reg (a+)+b", "hdr_reg(host) -i ^x$ (a+)+b", "path_beg /x || path_reg (a+)+b", "PATH_REG (a+)+b", "path,regsub(a+a+a+b,x) x"}) EXPECT_FALSE(check_acl(bad)) << bad;
+  for (auto fine : {"hdr_reg(host) -i ^(www\\.)?example\\.com$", "path_beg /a++b", "path -m reg -i ^/x/.*$ ^/y"}) EXPECT_TRUE(check_acl(fine)) << fine;
 }
 
 }  // namespace
