@@ -168,10 +168,10 @@ int enter_container(const Config& c, char** command, Terminal& t) {
   auto state = look_at(c.docker, id);
   // The Engine has no way to end it.
   if (state.running && state.pid > 1) {
-    signal_tree(state.pid, SIGHUP);
-    usleep(300'000);
-    auto later = look_at(c.docker, id);
-    if (later.running && later.pid > 1) signal_tree(later.pid, SIGKILL);
+    static Tree tree;
+    tree.collect(state.pid);
+    tree.signal(SIGHUP);
+    if (!tree.wait(patience_ms)) tree.signal(SIGKILL);
     return 128 + SIGHUP;
   }
   return state.known ? state.code : not_entered("the Docker Engine does not say how it ended");

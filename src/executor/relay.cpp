@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,7 +19,6 @@
 
 namespace {
 
-constexpr int patience_ms = 1000;  // from hanging up to killing
 constexpr char end_of_input = 4;   // a terminal's own
 
 int64_t clock_ms() {
@@ -47,13 +48,27 @@ struct Input {
   }
 };
 
-/// False when there is nothing more to come, or nobody to read it.
-bool pass_on(int master) {
-  char chunk[16384];
-  auto n = read(master, chunk, sizeof chunk);
-  if (n < 0 && (errno == EINTR || errno == EAGAIN)) return true;
-  return n > 0 && put_all(STDOUT_FILENO, chunk, static_cast<size_t>(n));  // EIO: nobody has it open any more
-}
+/// What the terminal said and its reader has not taken. A reader that stands still holds up nothing here but itself.
+struct Said {
+  char bytes[16384];
+  size_t size = 0, at = 0;
+  bool readable = true;  // the terminal may say more
+
+  void read_from(int master) {
+    auto n = read(master, bytes, sizeof bytes);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    at = 0;
+    size = n > 0 ? static_cast<size_t>(n) : 0;
+    readable = n > 0;  // EIO: nobody has it open any more
+  }
+  void write_to(int fd) {
+    auto n = write(fd, bytes + at, size - at);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    if (n < 0) readable = false;  // nobody reads
+    at += n > 0 ? static_cast<size_t>(n) : size;
+    if (at >= size) at = size = 0;
+  }
+};
 
 }  // namespace
 
@@ -72,21 +87,39 @@ bool open_terminal(Terminal& t, uid_t owner) {
   return t.slave >= 0 && fchown(t.slave, owner, static_cast<gid_t>(-1)) == 0 && fchmod(t.slave, 0600) == 0 && ioctl(t.slave, TIOCSWINSZ, &size) == 0 && fcntl(t.master, F_SETFL, O_NONBLOCK) == 0;
 }
 
-void signal_tree(pid_t process, int signal) {
-  constexpr int most = 1024;
-  pid_t all[most];
+void Tree::collect(pid_t process) {
+  static pid_t all[most];
   int count = 0;
+  rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) files.rlim_cur = files.rlim_max, setrlimit(RLIMIT_NOFILE, &files);
   all[count++] = process;
-  for (int i = 0; i < count; ++i) {  // all of them are found before the first one ends and leaves its own to somebody else
-    char path[64], text[8192];
+  for (int i = 0; i < count; ++i) {
+    if (int fd = static_cast<int>(syscall(SYS_pidfd_open, all[i], 0)); fd >= 0 && count_ < most) fds_[count_++] = fd;
+    char path[64], text[4096];
     snprintf(path, sizeof path, "/proc/%d/task/%d/children", all[i], all[i]);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    auto n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0) close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    for (char* word = strtok(text, " "); word && count < most; word = strtok(nullptr, " ")) all[count++] = atoi(word);
+    int from = open(path, O_RDONLY | O_CLOEXEC);
+    pid_t number = 0;
+    for (ssize_t n; from >= 0 && (n = read(from, text, sizeof text)) > 0;)
+      for (const char* c = text; c < text + n; ++c) {
+        if (*c >= '0' && *c <= '9') number = number * 10 + (*c - '0');
+        else if (number > 0 && count < most) all[count++] = number, number = 0;
+      }
+    if (from >= 0) close(from);
   }
-  while (count > 0) kill(all[--count], signal);
+}
+
+void Tree::signal(int signal) const {
+  for (int i = count_; i > 0; --i) syscall(SYS_pidfd_send_signal, fds_[i - 1], signal, nullptr, 0);
+}
+
+bool Tree::wait(int ms) const {
+  auto until = clock_ms() + ms;
+  for (int i = 0; i < count_; ++i) {
+    pollfd one{fds_[i], POLLIN, 0};
+    auto left = until - clock_ms();
+    if (poll(&one, 1, left > 0 ? static_cast<int>(left) : 0) <= 0) return false;
+  }
+  return true;
 }
 
 bool read_size(Terminal& t, bool& open) {
@@ -126,28 +159,41 @@ bool put_all(int fd, const char* data, size_t size) {
 }
 
 int relay(pid_t command, Terminal& t, int signals) {
-  Input input;
-  bool sizes = t.wanted, ended = false, hung_up = t.master < 0;
+  static Input input;
+  static Said output;
+  static Tree tree;
+  output.readable = t.master >= 0;
+  if (t.master >= 0) fcntl(STDOUT_FILENO, F_SETFL, O_NONBLOCK);  // the agent's other end is a file of its own
+  bool sizes = t.wanted, ended = false;
   int status = 0;
   int64_t kill_at = 0;
   for (;;) {
-    pollfd all[4] = {{signals, POLLIN, 0}, {hung_up ? -1 : t.master, static_cast<short>(POLLIN | (input.size > 0 ? POLLOUT : 0)), 0},
-                     {!hung_up && input.open && input.size == 0 ? STDIN_FILENO : -1, POLLIN, 0}, {sizes && !hung_up ? size_fd : -1, POLLIN, 0}};
+    bool full = output.size > 0;
+    auto of_terminal = static_cast<short>((full ? 0 : POLLIN) | (input.size > 0 ? POLLOUT : 0));
+    pollfd all[5] = {{signals, POLLIN, 0}, {output.readable && of_terminal ? t.master : -1, of_terminal, 0},
+                     {output.readable && input.open && input.size == 0 ? STDIN_FILENO : -1, POLLIN, 0}, {sizes && output.readable ? size_fd : -1, POLLIN, 0}, {full ? STDOUT_FILENO : -1, POLLOUT, 0}};
     int64_t left = kill_at ? kill_at - clock_ms() : -1;
     if (kill_at && left < 0) left = 0;
-    if (poll(all, 4, ended ? 0 : static_cast<int>(left)) < 0 && errno != EINTR) return 126;
-    if (all[1].revents & (POLLIN | POLLHUP | POLLERR) && !pass_on(t.master)) hung_up = true;
-    if (ended && (hung_up || all[1].revents == 0)) break;
+    // Once it has ended, only what it said still counts: all of it, unless we are told to end.
+    if (poll(all, 5, ended && !full ? 0 : static_cast<int>(left)) < 0 && errno != EINTR) return 126;
+    if (!full && all[1].revents & (POLLIN | POLLHUP | POLLERR)) output.read_from(t.master);
+    if (ended && (kill_at || (output.size == 0 && (!output.readable || all[1].revents == 0)))) break;
     if (all[1].revents & POLLOUT) input.write_to(t.master);
     if (all[2].revents) input.read_from(STDIN_FILENO);
+    if (output.size > 0) output.write_to(STDOUT_FILENO);
     if (all[3].revents && read_size(t, sizes)) {
       winsize size{t.rows, t.columns, 0, 0};
       ioctl(t.master, TIOCSWINSZ, &size);
     }
     auto told = all[0].revents ? read_signals(signals) : Told();
+    // Before it is waited for: its children are found by it.
+    if (told.end && !kill_at && !ended) tree.collect(command), kill(-command, SIGHUP), tree.signal(SIGHUP), kill_at = clock_ms() + patience_ms;
     if (told.child && waitpid(command, &status, WNOHANG) == command) ended = true;
-    if (told.end && !kill_at && !ended) kill(-command, SIGHUP), signal_tree(command, SIGHUP), kill_at = clock_ms() + patience_ms;
-    if (kill_at && clock_ms() >= kill_at) signal_tree(command, SIGKILL), kill(-command, SIGKILL), kill_at = clock_ms() + patience_ms;
+    if (kill_at && !ended && clock_ms() >= kill_at) tree.collect(command), kill(-command, SIGKILL), tree.signal(SIGKILL), kill_at = clock_ms() + patience_ms;
+  }
+  if (kill_at) {
+    auto left = kill_at - clock_ms();
+    if (!tree.wait(left > 0 ? static_cast<int>(left) : 0)) tree.signal(SIGKILL);
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

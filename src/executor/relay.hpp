@@ -18,8 +18,22 @@ constexpr int size_fd = 3;
 bool parse_terminal(char* text, Terminal& out);
 /// Opens a pseudo terminal. `owner`: whose its device becomes; -1 leaves it root's, which is to be where others of the task's user could open it. False with errno.
 bool open_terminal(Terminal& terminal, uid_t owner);
-/// Signals a process with all that it has started and that still stands below it.
-void signal_tree(pid_t process, int signal);
+/// A process with all that it has started and that still stands below it, held by descriptors: whoever ends first leaves the others in sight, and no number is taken
+/// for another process's. All descriptors are closed at the process's end only.
+class Tree {
+ public:
+  void collect(pid_t process);
+  void signal(int signal) const;
+  /// Waits for the end of all, at most so long. False: some live.
+  bool wait(int ms) const;
+
+ private:
+  static constexpr int most = 4096;
+  int fds_[most];
+  int count_ = 0;
+};
+/// The same, asked to go and after `patience_ms` made to.
+constexpr int patience_ms = 1000;
 /// The last size that stands in descriptor 3, which is readable. False: none; `open` is false when there will be no more.
 bool read_size(Terminal& terminal, bool& open);
 /// A descriptor that tells of the end of children and of the wish to end; blocks those signals.
