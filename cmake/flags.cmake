@@ -12,7 +12,7 @@ set(CROFT_SANITIZE "" CACHE STRING "sanitizers, as -fsanitize takes them")
 set(CMAKE_CXX_FLAGS_DEV "-Og -g1" CACHE STRING "" FORCE)
 set(CMAKE_C_FLAGS_DEV "-Og -g1" CACHE STRING "" FORCE)
 # What ships is hardened; tests/hardened.py looks at the programs.
-set(hardened "-fstack-protector-strong -fstack-clash-protection -fcf-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3")
+set(hardened "-fstack-protector-strong -fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3")
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG ${hardened}" CACHE STRING "" FORCE)
 set(CMAKE_C_FLAGS_RELEASE "-O2 -DNDEBUG ${hardened}" CACHE STRING "" FORCE)
 set(CMAKE_EXE_LINKER_FLAGS_RELEASE "-Wl,-z,relro,-z,now,-z,noexecstack" CACHE STRING "" FORCE)

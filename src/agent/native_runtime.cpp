@@ -76,16 +76,18 @@ constexpr int denied[] = {
     SCMP_SYS(fsopen), SCMP_SYS(fsconfig), SCMP_SYS(fsmount), SCMP_SYS(fspick), SCMP_SYS(move_mount), SCMP_SYS(open_tree), SCMP_SYS(mount_setattr), SCMP_SYS(io_uring_setup),
     SCMP_SYS(pidfd_getfd), SCMP_SYS(kcmp), SCMP_SYS(process_madvise)};
 
+/// Empty: it could not be made.
 std::string seccomp_program() {
   auto* filter = seccomp_init(SCMP_ACT_ALLOW);
   if (!filter) return {};
-  for (int call : denied) seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), call, 0);
+  bool good = true;
+  for (int call : denied) good = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), call, 0) == 0 && good;
   // A user namespace would give its maker capabilities in it. clone3's flags lie in memory, where a filter cannot look: libraries fall back to clone.
-  seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER));
-  seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+  good = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER)) == 0 && good;
+  good = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) == 0 && good;
   std::string bytes;
   Fd fd(::memfd_create("seccomp", MFD_CLOEXEC));
-  if (fd.valid() && seccomp_export_bpf(filter, fd.get()) == 0) {
+  if (good && fd.valid() && seccomp_export_bpf(filter, fd.get()) == 0) {
     bytes.resize(static_cast<std::size_t>(::lseek(fd.get(), 0, SEEK_END)));
     if (::pread(fd.get(), bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) bytes.clear();
   }
@@ -112,6 +114,7 @@ class NativeRuntime final : public Runtime {
     if (!root_) return;
     if (auto ok = prepare_cgroups(host_, options_.cgroup_parent); !ok) log::warn("agent", "tasks run without limits: {}", ok.error().context), limits_ = false;
     seccomp_ = seccomp_program();
+    if (seccomp_.empty()) log::error("agent", "the filter of system calls cannot be made: no native task is started here");
   }
 
   Result<std::optional<Owner>> owner(const TaskSpec& spec) const override {
@@ -128,6 +131,7 @@ class NativeRuntime final : public Runtime {
     ExecPlan plan;
     const auto& spec = launch.spec;
     if (spec.docker) co_return fail(Errc::invalid, "this node runs no images: it has no Docker Engine");
+    if (root_ && seccomp_.empty()) co_return fail(Errc::unavailable, "this node cannot make its filter of system calls, and starts no task without");
     if (!spec.volumes.empty()) co_return fail(Errc::invalid, "container.volumes need an image; a task without one sees the host's own files");
     if (spec.cmd) plan.args = {"/bin/sh", "-c", *spec.cmd};
     else if (spec.args && !spec.args->empty()) plan.args = *spec.args;
