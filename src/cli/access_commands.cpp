@@ -83,6 +83,7 @@ void print_audit(const Session& s, const json::value& page) {
     auto done = json::boolean(a, "done", true);
     auto line = fmt::format("{}  {}  {}  {}  {}{}", json::text(a, "when"), json::text(a, "who"), json::text(a, "from"), json::text(a, "what"), join(json::texts(a, "paths"), " "),
                             done ? "" : fmt::format("  REFUSED: {}", json::text(a, "reason")));
+    if (auto changes = json::texts(a, "changes"); !changes.empty()) line += "  (" + join(changes, "; ") + ")";
     print(plain(std::move(line)) + "\n");
   }
 }

@@ -66,12 +66,6 @@ Response refused_login(Face face, const secure::Verdict& v) {
   return refusal(face, 401, v.reason);
 }
 
-/// A user's tokens of `croft login` are the user: making another one makes no other budget.
-std::string budget_of(const secure::Principal& who) {
-  constexpr std::string_view login = "login of ";
-  return who.kind == secure::Principal::Kind::token && who.label.starts_with(login) ? "user " + who.label.substr(login.size()) : who.str();
-}
-
 using Options = std::shared_ptr<const GateOptions>;
 
 asio::awaitable<std::optional<Response>> let_in(Options o, Face face, Request& r, Need need) {
@@ -86,9 +80,9 @@ asio::awaitable<std::optional<Response>> let_in(Options o, Face face, Request& r
   auto source = source_of(r, o->cluster);
   auto verdict = co_await judge(o->logins, std::move(*credentials), source);
   if (verdict.outcome != secure::Verdict::Outcome::granted) co_return refused_login(face, verdict);
-  if (auto wait = o->budgets ? o->budgets->take(budget_of(verdict.who), system_now().mono) : std::nullopt)
+  if (auto wait = o->budgets ? o->budgets->take(secure::account_of(verdict.who.str()), system_now().mono) : std::nullopt)
     co_return refusal(face, 429, "more requests a second than one login may make (requests_per_second)", std::max<std::int64_t>(1, (wait->count() + 999) / 1000));
-  auto caller = std::make_shared<const secure::Caller>(std::move(verdict.who), std::move(source));
+  auto caller = std::make_shared<const secure::Caller>(std::move(verdict.who), std::move(source), [logins = o->logins] { return logins->accounts(); });
   auto decision = secure::authorize(caller->who, need.verb, need.target);
   if (!decision.allowed) {
     bool placed = need.target.kind == secure::Kind::app || need.target.kind == secure::Kind::secret;
@@ -109,6 +103,18 @@ std::optional<std::string> host_refused(const GateOptions& o, Request& r, const 
   return std::nullopt;
 }
 
+/// A path of the hosts' own. Whoever tries it with a login is somebody, and stands in the audit log.
+asio::awaitable<std::optional<Response>> refuse_people(Options o, Face face, Request& r, std::string why) {
+  if (!r.headers.get("Authorization").empty()) {
+    Need anybody{Need::How::login, secure::Verb::see, {secure::Kind::about, {}}, {}};
+    auto refused = co_await let_in(o, face, r, std::move(anybody));
+    if (refused) co_return refused;
+    if (o->denied && r.caller) o->denied(*r.caller, r, "", why);
+    r.caller = nullptr;
+  }
+  co_return refusal(face, 403, why);
+}
+
 asio::awaitable<std::optional<Response>> guard(Options o, Face face, Request& r, std::string_view pattern) {
   if (auto wrong = check_origin(r)) co_return refusal(face, wrong->status, wrong->reason);
   if (!o->host_names.empty())
@@ -121,7 +127,7 @@ asio::awaitable<std::optional<Response>> guard(Options o, Face face, Request& r,
   switch (need.how) {
     case Need::How::open: co_return std::nullopt;
     case Need::How::host:
-      if (auto why = host_refused(*o, r, need)) co_return refusal(face, 403, *why);
+      if (auto why = host_refused(*o, r, need)) co_return co_await refuse_people(o, face, r, std::move(*why));
       co_return std::nullopt;
     case Need::How::either:
       if (r.certificate && r.headers.get("Authorization").empty()) {

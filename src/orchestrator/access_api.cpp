@@ -349,7 +349,9 @@ asio::awaitable<Response> read_audit(AccessPtr access, Request r) {
     for (const auto& p : a.paths) w.value(p);
     w.end_array().field("done", a.done);
     if (!a.reason.empty()) w.field("reason", a.reason);
-    w.end_object();
+    w.key("changes").begin_array();
+    for (const auto& change : a.changes) w.value(change);
+    w.end_array().end_object();
   }
   w.end_array().field("newest", page->newest).end_object();
   co_return Response::json(std::move(w).take());

@@ -5,6 +5,7 @@
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "secure/accounts.hpp"
 
 namespace croft::orchestrator {
 
@@ -25,6 +26,11 @@ std::string encode_audit(const AuditRecord& r) {
   for (const auto& path : r.paths) w.value(path);
   w.end_array().field("done", r.done);
   if (!r.reason.empty()) w.field("reason", r.reason);
+  if (!r.changes.empty()) {
+    w.key("changes").begin_array();
+    for (const auto& change : r.changes) w.value(change);
+    w.end_array();
+  }
   w.end_object();
   return std::move(w).take();
 }
@@ -39,7 +45,7 @@ Result<AuditRecord> decode_audit(std::string_view text) {
   if (!when || r.number == 0) return fail(Errc::corrupt, "audit record: when, number");
   r.when = *when;
   r.who = json::text(*parsed, "who"), r.from = json::text(*parsed, "from"), r.what = json::text(*parsed, "what"), r.reason = json::text(*parsed, "reason");
-  r.paths = json::texts(*parsed, "paths");
+  r.paths = json::texts(*parsed, "paths"), r.changes = json::texts(*parsed, "changes");
   r.done = json::boolean(*parsed, "done", true);
   return r;
 }
@@ -70,14 +76,15 @@ void AuditLog::keep(AuditRecord r) {
   auto place = records_.end() - (at - records_.rbegin());
   if (records_.size() >= records_max) {
     auto gone = least();
-    if (auto count = minor_.find(gone->who); is_minor(*gone) && --count->second == 0) minor_.erase(count);
-    if (auto count = all_.find(gone->who); --count->second == 0) all_.erase(count);
+    if (auto count = minor_.find(secure::account_of(gone->who)); is_minor(*gone) && --count->second == 0) minor_.erase(count);
+    if (auto count = all_.find(secure::account_of(gone->who)); --count->second == 0) all_.erase(count);
     auto index = place - records_.begin() - (gone < place ? 1 : 0);
     records_.erase(gone);
     place = records_.begin() + index;
   }
-  if (is_minor(r)) ++minor_[r.who];
-  ++all_[r.who];
+  auto account = secure::account_of(r.who);
+  if (is_minor(r)) ++minor_[account];
+  ++all_[account];
   records_.insert(place, std::move(r));
 }
 
@@ -85,7 +92,7 @@ std::deque<AuditRecord>::const_iterator AuditLog::least() const {
   const auto& counts = minor_.empty() ? all_ : minor_;
   if (counts.empty()) return records_.begin();
   auto loudest = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  return std::find_if(records_.begin(), records_.end(), [&](const AuditRecord& r) { return r.who == loudest->first && (minor_.empty() || is_minor(r)); });
+  return std::find_if(records_.begin(), records_.end(), [&](const AuditRecord& r) { return secure::account_of(r.who) == loudest->first && (minor_.empty() || is_minor(r)); });
 }
 
 AuditPage AuditLog::page(std::uint64_t after, std::size_t limit, bool last, const std::function<bool(const AuditRecord&)>& shows) const {

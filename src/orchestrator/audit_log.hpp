@@ -39,7 +39,7 @@ class AuditLog {
   [[nodiscard]] std::deque<AuditRecord>::const_iterator least() const;
 
   std::deque<AuditRecord> records_;                        // by number
-  std::map<std::string, std::size_t, std::less<>> minor_, all_;  // refusals and logins there, and all of them, by who
+  std::map<std::string, std::size_t, std::less<>> minor_, all_;  // refusals and logins there, and all of them, by account
   std::uint64_t last_ = 0;
 };
 

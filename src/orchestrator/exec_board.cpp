@@ -5,6 +5,7 @@
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "model/exec_frames.hpp"
+#include "secure/accounts.hpp"
 
 namespace croft::orchestrator {
 
@@ -29,8 +30,8 @@ ExecBoard::Session* ExecBoard::find(const std::string& session, Side side, std::
 
 Result<std::string> ExecBoard::open(Order order, Mono now) {
   std::lock_guard guard(mutex_);
-  if (sessions_.size() >= options_.sessions_max) return fail(Errc::unavailable, "{} commands run inside tasks already, which is as many as may", sessions_.size());
-  auto own = std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& s) { return s.second.order.who == order.who; });
+  if (sessions_.size() >= options_.sessions_max + (order.by_admin ? options_.sessions_each : 0)) return fail(Errc::unavailable, "{} commands run inside tasks already, which is as many as may", sessions_.size());
+  auto own = std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& s) { return secure::account_of(s.second.order.who) == secure::account_of(order.who); });
   if (static_cast<std::size_t>(own) >= options_.sessions_each) return fail(Errc::unavailable, "{} commands of yours run inside tasks already, which is as many as may", own);
   auto name = fmt::format("{:016x}{:016x}", random_u64(), random_u64());
   Session s;
@@ -82,6 +83,12 @@ Result<std::uint64_t> ExecBoard::put(const std::string& session, Side side, std:
   s->moved = now;
   if (side == Side::agent && !whole->empty() && whole->back().kind == exec::Kind::end) s->agent_over = true;
   return way.end();
+}
+
+std::optional<ExecBoard::Order> ExecBoard::order(const std::string& session, std::string_view who) const {
+  std::lock_guard guard(mutex_);
+  auto at = sessions_.find(session);
+  return at == sessions_.end() || at->second.order.who != who ? std::nullopt : std::optional(at->second.order);
 }
 
 std::optional<std::string> ExecBoard::host(const std::string& session) const {

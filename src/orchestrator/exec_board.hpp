@@ -20,7 +20,7 @@ namespace croft::orchestrator {
 class ExecBoard {
  public:
   struct Options {
-    std::size_t sessions_max = 128, sessions_each = 16;   ///< at once: of the farm, of one who asks
+    std::size_t sessions_max = 128, sessions_each = 16;   ///< at once: of the farm, of one who asks; an admin of the farm has as many above the former
     std::size_t held_max = 256u << 10;                     ///< bytes on their way, each way
     Millis client_silence{15'000}, agent_silence{10'000};
     Millis idle{3600 * 1000};                              ///< without a byte either way
@@ -33,6 +33,9 @@ class ExecBoard {
     AgentId agent;
     std::string host;         ///< the agent's, for people
     TaskId task;
+    std::string app = {};     ///< the task's
+    bool admins_only = false; ///< it has what policy gives to admins only
+    bool by_admin = false;    ///< of the whole farm
   };
   Result<std::string> open(Order order, Mono now);
   bool close(const std::string& session, std::string_view who);   ///< false: there is no such session of his
@@ -46,6 +49,8 @@ class ExecBoard {
   Result<Taken> take(const std::string& session, Side side, std::string_view name, std::uint64_t after, Mono now);
   /// Whole frames from this side, the first byte of them its `at`-th; how many bytes are taken now. As many as before: there is no room yet.
   Result<std::uint64_t> put(const std::string& session, Side side, std::string_view name, std::uint64_t at, std::string_view frames, Mono now);
+  /// Of this client's session. Nothing: there is none.
+  [[nodiscard]] std::optional<Order> order(const std::string& session, std::string_view who) const;
   /// Of whose host a session's agent is. Nothing: there is no such session.
   [[nodiscard]] std::optional<std::string> host(const std::string& session) const;
   void clear();

@@ -41,6 +41,7 @@ struct AuditRecord {
   std::vector<std::string> paths;          ///< apps concerned
   bool done = true;                        ///< false: it was refused, `reason` says why
   std::string reason = {};
+  std::vector<std::string> changes = {};   ///< changes_of() it
 };
 struct AuditPage {
   std::vector<AuditRecord> records;        ///< oldest first

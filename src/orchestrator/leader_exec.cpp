@@ -56,15 +56,17 @@ Result<std::vector<std::string>> command_of(const json::value& body) {
 }  // namespace
 
 /// What gives a host away is for admins, once policy allows it at all: a command in such a task would be as good as being given it.
-Status LeaderService::Impl::check_exec_rights(const ExecOrder& order, const TaskSpec& spec) const {
-  secure::Target app{secure::Kind::app, spec.app.str()};
-  auto decision = secure::may(order.caller, secure::Verb::change, {secure::Kind::exec, spec.app.str()});
+static Status check_exec_rights(const secure::CallerPtr& caller, const std::string& app, const TaskId& task, bool admins_only) {
+  auto decision = secure::may(caller, secure::Verb::change, {secure::Kind::exec, app});
   if (!decision.allowed) return fail(Errc::forbidden, "{}", decision.reason);
-  if (secure::may(order.caller, secure::Verb::administer, app).allowed) return {};
-  auto policy = policy_at(options.policy, spec.app.str(), false);
-  bool beyond = spec.docker ? !check_policy(*spec.docker, spec.volumes, policy).empty() : check_user(spec.user, policy).has_value();
-  if (beyond) return fail(Errc::forbidden, "task {} has what policy gives to admins only, and so would a command in it", spec.id);
+  if (admins_only && !secure::may(caller, secure::Verb::administer, {secure::Kind::app, app}).allowed)
+    return fail(Errc::forbidden, "task {} has what policy gives to admins only, and so would a command in it", task);
   return {};
+}
+
+bool LeaderService::Impl::for_admins_only(const TaskSpec& spec) const {
+  auto policy = policy_at(options.policy, spec.app.str(), false);
+  return spec.docker ? !check_policy(*spec.docker, spec.volumes, policy).empty() : check_user(spec.user, policy).has_value();
 }
 
 asio::awaitable<Result<LeaderService::Impl::ExecOpened>> LeaderService::Impl::exec_on_strand(ExecOrder order) {
@@ -73,19 +75,23 @@ asio::awaitable<Result<LeaderService::Impl::ExecOpened>> LeaderService::Impl::ex
   std::shared_ptr<void> locked(nullptr, [self](void*) { self->unlock(); });
   if (!leads || !term) co_return fail(Errc::unavailable, "this master does not lead");
   const auto* task = term->cluster.task(order.task);
-  if (!task || !secure::sees(order.caller, task->spec.app.str())) co_return fail(Errc::not_found, "there is no task {}", order.task);
+  if (!task) co_return fail(Errc::not_found, "there is no task {}", order.task);
   auto now = system_now();
+  auto app = task->spec.app.str();
   AuditRecord record;
-  if (order.caller) record = {0, now.wall, order.caller->who.str(), order.caller->source, fmt::format("POST /croft/v1/exec {}: {}", order.task, shown(order.command)), {task->spec.app.str()}};
-  if (auto may = check_exec_rights(order, task->spec); !may) {
+  if (order.caller) record = {0, now.wall, order.caller->who.str(), order.caller->source, fmt::format("POST /croft/v1/exec {}: {}", order.task, shown(order.command)), {app}};
+  bool admins_only = for_admins_only(task->spec);
+  if (auto may = check_exec_rights(order.caller, app, order.task, admins_only); !may) {
     record.done = false;
     record.reason = may.error().context;
     note_on_strand(std::move(record));
+    if (!secure::sees(order.caller, app)) co_return fail(Errc::not_found, "there is no task {}", order.task);
     co_return fail(std::move(may).error());
   }
   if (auto can = term->cluster.may_exec(order.task); !can) co_return fail(std::move(can).error());
   const auto* agent = term->cluster.agent(task->agent);
-  ExecBoard::Order session{order.caller ? order.caller->who.str() : "", agent->id, agent->info.hostname, order.task};
+  ExecBoard::Order session{order.caller ? order.caller->who.str() : "", agent->id, agent->info.hostname, order.task, app, admins_only,
+                           secure::may(order.caller, secure::Verb::administer, {secure::Kind::farm, {}}).allowed};
   auto epoch = term->term.epoch;
   auto host = session.host;
   auto opened = exec_board.open(std::move(session), now.mono);
@@ -193,6 +199,18 @@ asio::awaitable<net::Response> LeaderService::Impl::client_exec(net::Request req
     exec_signal->notify();
     co_return net::Response{.status = 204, .headers = {}, .body = {}, .stream = {}};
   }
+  // Rights of now, and not of when it was opened.
+  auto session = request.params["session"];
+  auto order = exec_board.order(session, name);
+  if (order && request.caller)
+    if (auto may = check_exec_rights(request.caller, order->app, order->task, order->admins_only); !may) {
+      exec_board.close(session, name);
+      exec_signal->notify();
+      AuditRecord record{0, {}, name, request.caller->source, fmt::format("{} /croft/v1/exec of {}, which is ended", request.method, order->task), {order->app}, false, may.error().context};
+      auto told = [self = shared_from_this(), record] { self->note_on_strand(record); };
+      co_await on_strand(told);
+      co_return exec_answer(may.error());
+    }
   co_return co_await carry_exec(std::move(request), ExecBoard::Side::client, std::move(name));
 }
 

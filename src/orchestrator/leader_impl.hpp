@@ -137,8 +137,8 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   asio::awaitable<net::Response> agent_exec(net::Request request);
   asio::awaitable<net::Response> carry_exec(net::Request request, ExecBoard::Side side, std::string name);
   asio::awaitable<Result<ExecOpened>> exec_on_strand(ExecOrder order);
-  /// Whether this caller may run commands in this task.
-  [[nodiscard]] Status check_exec_rights(const ExecOrder& order, const TaskSpec& spec) const;
+  /// Whether a task has what policy gives to admins of its group only.
+  [[nodiscard]] bool for_admins_only(const TaskSpec& spec) const;
   asio::awaitable<void> watch_exec();
 
   /// Runs `work` on the strand and gives its answer. Measures how long the strand was held.
@@ -206,7 +206,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   std::uint64_t records_turn = 0;                      // view_mutex
   std::shared_ptr<net::Signal> records_signal = net::Signal::make();
   Mono refusals_since{};                               // strand
-  std::map<std::string, std::size_t> refusals_noted;   // strand: since then, by who
+  std::map<std::string, std::size_t> refusals_noted;   // strand: since then, by account
 
   ExecBoard exec_board;                                // any thread; emptied with the term
   std::shared_ptr<net::Signal> exec_signal = net::Signal::make();

@@ -201,6 +201,9 @@ asio::awaitable<net::Response> LeaderService::Impl::take_refusal(net::Request re
   if (!body) co_return net::Response::message(400, body.error().context);
   AuditRecord record{0, {}, json::text(*body, "who"), json::text(*body, "from"), json::text(*body, "what"), {}, false, json::text(*body, "reason")};
   if (auto path = json::text(*body, "path"); !path.empty()) record.paths.push_back(std::move(path));
+  // What another host says stands there in that host's name. (Standbys do not pass it on.)
+  if (request.certificate && !record.what.starts_with(request.certificate->identity.host + ": "))
+    record.what = fmt::format("{}: {}", request.certificate->identity.host, record.what);
   if (record.who.empty() || record.what.empty()) co_return net::Response::message(422, "who, what: must be given");
   if (!leads) co_return net::Response::message(503, "this master does not lead");
   auto told = [self = shared_from_this(), record] { self->note_on_strand(record); };

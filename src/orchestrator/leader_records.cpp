@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "orchestrator/changes.hpp"
 #include "orchestrator/leader_impl.hpp"
 #include "orchestrator/secrets.hpp"
 #include "secure/caller.hpp"
@@ -185,6 +186,7 @@ AuditRecord LeaderService::Impl::record_of(const Intent& intent, Now now) const 
       for (const auto& [app, target] : at->second->target) r.paths.push_back(app.str());
   std::sort(r.paths.begin(), r.paths.end());
   r.paths.erase(std::unique(r.paths.begin(), r.paths.end()), r.paths.end());
+  r.changes = changes_of(intent, term->core);
   return r;
 }
 
@@ -204,8 +206,9 @@ void LeaderService::Impl::note_on_strand(AuditRecord record) {
   auto now = system_now();
   if (!record.done) {
     if (now.mono - refusals_since >= std::chrono::minutes(1)) refusals_since = now.mono, refusals_noted.clear();
-    if (refusals_noted.size() >= refused_a_minute && !refusals_noted.contains(record.who)) return;
-    auto& noted = refusals_noted[record.who];  // each has his own: one who is loud hides nobody
+    auto account = secure::account_of(record.who);
+    if (refusals_noted.size() >= refused_a_minute && !refusals_noted.contains(account)) return;
+    auto& noted = refusals_noted[account];  // each has his own: one who is loud hides nobody
     if (++noted > refusals_a_minute) return;
     if (noted == refusals_a_minute) record.reason += "; further refusals of this minute are left out";
   }

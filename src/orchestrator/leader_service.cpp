@@ -245,16 +245,22 @@ asio::awaitable<void> LeaderService::Impl::commit_background() {
 
 std::expected<LeaderService::Impl::Decided, Refusal> LeaderService::Impl::decide(const Make& make, Now now) {
   auto intent = make(term->core, now);
-  if (!intent) return std::unexpected(std::move(intent).error());
-  if (auto allowed = check_rights(*intent); !allowed) {
-    auto told = record_of(*intent, now);
+  if (!intent && (!intent.error().attempt || !intent.error().attempt->intent.caller)) return std::unexpected(std::move(intent).error());
+  const auto& asked = intent ? *intent : intent.error().attempt->intent;
+  auto note = [&](const std::string& reason) {
+    auto told = record_of(asked, now);
     told.done = false;
-    told.reason = allowed.error().context;
-    // The log has the whole reason; its caller does not hear the names of apps that he may not see.
-    bool unseen = std::ranges::any_of(told.paths, [&](const auto& app) { return !secure::sees(intent->caller, app); });
+    told.reason = reason;
     note_on_strand(std::move(told));
+  };
+  // Before what policy says: who may not change an app does not hear what else would be wrong with it.
+  if (auto allowed = check_rights(asked); !allowed) {
+    note(allowed.error().context);
+    // The log has the whole reason; its caller does not hear the names of apps that he may not see.
+    bool unseen = std::ranges::any_of(record_of(asked, now).paths, [&](const auto& app) { return !secure::sees(asked.caller, app); });
     return std::unexpected(Refusal{unseen ? Error{Errc::forbidden, "it concerns apps that are none of yours"} : std::move(allowed).error(), {}, {}, true});
   }
+  if (!intent) return note(intent.error().attempt->reason), std::unexpected(std::move(intent).error());
   if (auto there = check_secrets(*intent); !there) return std::unexpected(Refusal{std::move(there).error(), {}});
   auto proposal = term->core.propose(*intent, now);
   if (!proposal) return std::unexpected(std::move(proposal).error());

@@ -123,9 +123,16 @@ std::expected<App, Refusal> read_app(const TaskPolicy& policy, const json::value
     if (!given || given->is_null()) problems.shape("/id", "error.path.missing");
   }
   if (!problems.any()) validate(app, problems);
-  for (auto& [path, words] : against_policy(app, policy_at(policy, app.id.str(), true))) problems.meaning(path, words);
-  if (problems.any()) return std::unexpected(Refusal{{Errc::invalid, problems.json()}, {}});
-  return app;
+  auto against = against_policy(app, policy_at(policy, app.id.str(), true));
+  for (const auto& [path, words] : against) problems.meaning(path, words);
+  if (!problems.any()) return app;
+  Refusal refusal{{Errc::invalid, problems.json()}, {}};
+  if (!against.empty() && !app.id.empty()) {
+    Attempt attempt{{}, fmt::format("{}: {}", against[0].path, against[0].words)};
+    attempt.intent.apps[app.id] = app;
+    refusal.attempt = std::make_shared<const Attempt>(std::move(attempt));
+  }
+  return std::unexpected(std::move(refusal));
 }
 
 namespace {

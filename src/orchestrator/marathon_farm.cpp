@@ -128,6 +128,8 @@ bool shows(const secure::CallerPtr& caller, const BusEvent& e) {
   return any && all;
 }
 
+constexpr Millis look_again{10'000};  // without events: that the client is there, and may still read
+
 asio::awaitable<void> feed_events(FacePtr face, std::set<std::string> types, std::string peer, secure::CallerPtr caller, std::shared_ptr<net::StreamWriter> out) {
   auto frame = [](const std::string& type, const std::string& data) { return "event: " + type + "\r\ndata: " + data + "\r\n\r\n"; };
   auto newest = face->leader->newest_event();
@@ -139,8 +141,11 @@ asio::awaitable<void> feed_events(FacePtr face, std::set<std::string> types, std
     if (!sent) co_return;
   }
   while (!out->closed()) {
-    auto events = co_await face->leader->events_after(newest, Millis(10'000));
+    auto events = co_await face->leader->events_after(newest, look_again);
     if (!events) co_return;  // too slow: the client reads the farm anew
+    auto now = secure::renewed(caller, system_now().wall);
+    if (!now) co_return;
+    caller = std::move(*now);
     std::string chunk;
     for (const auto& e : *events) {
       newest = e.sequence;

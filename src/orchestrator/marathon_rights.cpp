@@ -57,11 +57,18 @@ std::optional<Refusal> beyond(const TaskPolicy& policy, const Intent& intent, co
 /// The same, with what only admins may ask for refused to others.
 Leader::Make judged(FacePtr face, const net::Request& r, Leader::Make make) {
   if (!r.caller) return make;
-  return [face, make = std::move(make)](const Orchestrator& state, Now now) -> std::expected<Intent, Refusal> {
+  return [face, &r, make = std::move(make)](const Orchestrator& state, Now now) -> std::expected<Intent, Refusal> {
     auto intent = make(state, now);
-    if (intent)
-      if (auto refusal = beyond(face->options.policy, *intent, state)) return std::unexpected(std::move(*refusal));
-    return intent;
+    if (!intent && intent.error().attempt) {
+      auto attempt = *intent.error().attempt;
+      ask(attempt.intent, r);
+      intent.error().attempt = std::make_shared<const Attempt>(std::move(attempt));
+    }
+    if (!intent) return intent;
+    auto refusal = beyond(face->options.policy, *intent, state);
+    if (!refusal) return intent;
+    refusal->attempt = std::make_shared<const Attempt>(Attempt{std::move(*intent), refusal->error.context});
+    return std::unexpected(std::move(*refusal));
   };
 }
 

@@ -182,6 +182,18 @@ asio::awaitable<Response> kill_app_task(FacePtr face, Request r) {
   co_return co_await std::move(job);
 }
 
+/// Others' tasks are passed over as if they were not there, as Marathon did; that it was tried stands in the audit log.
+void note_unseen(const Face& face, const View& seen, const Request& r, const json::value& body) {
+  if (!r.caller) return;
+  auto all = face.leader->view();
+  AuditRecord record{0, {}, r.caller->who.str(), r.caller->source, r.method + " " + r.path, {}, false, "it names tasks of apps that are not this login's to see"};
+  for (const auto& id : json::texts(body, "ids")) {
+    const auto* task = seen.tasks.find(TaskId(id)) ? nullptr : all->tasks.find(TaskId(id));
+    if (task && std::ranges::find(record.paths, (*task)->spec.app.str()) == record.paths.end()) record.paths.push_back((*task)->spec.app.str());
+  }
+  if (!record.paths.empty()) face.leader->note(std::move(record));
+}
+
 asio::awaitable<Response> delete_tasks(FacePtr face, Request r) {
   auto body = body_of(r, boost::json::kind::object);
   if (!body) co_return body.error();
@@ -194,6 +206,7 @@ asio::awaitable<Response> delete_tasks(FacePtr face, Request r) {
       if (!ids->get_array()[i].is_string()) problems.shape(fmt::format("/ids({})", i), "error.expected.jsstring");
   if (problems.any()) co_return Response::json(problems.json(), 422);
   auto view = co_await fresh_view(face, r);
+  note_unseen(*face, *view, r, *body);
   std::vector<TaskId> tasks;
   for (const auto& id : json::texts(*body, "ids")) {
     auto dot = id.find('.');

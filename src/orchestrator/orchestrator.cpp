@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/json_writer.hpp"
+#include "base/json.hpp"
 #include "base/text.hpp"
 #include "orchestrator/app_json.hpp"
 #include "orchestrator/core_impl.hpp"

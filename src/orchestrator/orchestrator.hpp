@@ -43,12 +43,19 @@ struct Intent {
   std::string what;                                     ///< for the audit log: "PUT /v2/apps/service/fibonacci"
 };
 
+/// What policy refused, and in which words it stands in the audit log.
+struct Attempt {
+  Intent intent;
+  std::string reason;
+};
+
 /// Why an intent is not taken. code conflict with `locked_by` filled is Marathon's "App is locked by …".
 struct Refusal {
   Error error;
   std::vector<DeploymentId> locked_by;
   std::string field = {};                               ///< of the definition, when one is at fault: "/id"; "/" is the whole
   bool of_rights = false;                               ///< the caller may not; the error says why
+  std::shared_ptr<const Attempt> attempt = {};          ///< it breaks policy: to be written down where somebody is logged in
 };
 inline std::unexpected<Refusal> refuse(Errc code, std::string text, std::string field = {}) { return std::unexpected(Refusal{{code, std::move(text)}, {}, std::move(field)}); }
 

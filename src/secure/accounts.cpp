@@ -177,6 +177,13 @@ std::string Principal::str() const {
   return "?";
 }
 
+std::string account_of(std::string_view who) {
+  constexpr std::string_view login = " (login of ";
+  auto at = who.find(login);
+  if (!who.starts_with("token ") || at == std::string_view::npos || !who.ends_with(")")) return std::string(who);
+  return fmt::format("user {}", who.substr(at + login.size(), who.size() - at - login.size() - 1));
+}
+
 Principal principal_of(const User& user) { return {Principal::Kind::user, user.name, user.grants, {}, {}}; }
 Principal principal_of(const Token& token) { return {Principal::Kind::token, token.id, token.grants, {}, token.label}; }
 Principal principal_of(const HostIdentity& host) { return {Principal::Kind::host, host.host, {}, host, {}}; }
@@ -255,6 +262,18 @@ std::shared_ptr<const Accounts> Accounts::without_token(std::string_view id) con
   auto out = std::make_shared<Accounts>(*this);
   out->tokens_.erase(std::string(id));
   return out;
+}
+
+std::optional<Principal> Accounts::present(const Principal& who, Wall now) const {
+  if (who.kind == Principal::Kind::user) {
+    const auto* found = user(who.name);
+    return found ? std::optional(principal_of(*found)) : std::nullopt;
+  }
+  if (who.kind == Principal::Kind::token) {
+    const auto* found = token(who.name);
+    return found && found->expires > now ? std::optional(principal_of(*found)) : std::nullopt;
+  }
+  return who;
 }
 
 Result<Principal> Accounts::bearer(std::string_view text, Wall now) const {

@@ -82,6 +82,8 @@ struct Principal {
   std::string label;                 ///< of tokens
   [[nodiscard]] std::string str() const;  ///< "user ann", "token 00ff… (ci)", for the audit log
 };
+/// Whose budget it is, in words like str()'s: a user's tokens of `croft login` are the user, so that making another one makes no other budget.
+std::string account_of(std::string_view who);
 Principal principal_of(const User& user);
 Principal principal_of(const Token& token);
 Principal principal_of(const HostIdentity& host);
@@ -110,6 +112,8 @@ class Accounts {
   /// Whether a certificate is void: its host was put out after it was issued.
   [[nodiscard]] bool revoked(const Certificate& certificate) const;
 
+  /// The same one with the rights of now; nothing: his login is over. Hosts and nobody stay as they are.
+  [[nodiscard]] std::optional<Principal> present(const Principal& who, Wall now) const;
   /// A bearer token's principal. Quick; needs no queue. Errors: forbidden, with one sentence for unknown and wrong alike; expired says so.
   [[nodiscard]] Result<Principal> bearer(std::string_view text, Wall now) const;
 

@@ -1,7 +1,9 @@
 #pragma once
 // Who asks, as a request carries it from the gate to the handlers. Nothing there: the farm has no logins, and everything is allowed.
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -10,12 +12,23 @@
 namespace croft::secure {
 
 struct Caller {
-  Caller(Principal principal, std::string from) : who(std::move(principal)), source(std::move(from)), view(who) {}
+  using AccountsNow = std::function<std::shared_ptr<const Accounts>()>;
+  Caller(Principal principal, std::string from, AccountsNow now = {}) : who(std::move(principal)), source(std::move(from)), view(who), accounts(std::move(now)) {}
   Principal who;
-  std::string source;  ///< address, for the audit log
+  std::string source;    ///< address, for the audit log
   ViewFilter view;
+  AccountsNow accounts;  ///< for what lasts: renewed()
 };
 using CallerPtr = std::shared_ptr<const Caller>;
+
+/// A caller of a while ago with the rights of now. Nothing: his login is over, and so is what he has open.
+inline std::optional<CallerPtr> renewed(const CallerPtr& caller, Wall now) {
+  if (!caller || !caller->accounts) return caller;
+  auto who = caller->accounts()->present(caller->who, now);
+  if (!who) return std::nullopt;
+  if (who->grants == caller->who.grants) return caller;
+  return std::make_shared<const Caller>(std::move(*who), caller->source, caller->accounts);
+}
 
 /// Whether the app or group at this path may be seen.
 inline bool sees(const CallerPtr& caller, std::string_view path) { return !caller || caller->view.everything() || caller->view.shows(path); }

@@ -257,6 +257,24 @@ def test_whoever_goes_takes_the_command_along(farm):
     wait("and others run", lambda: farm.exec(APP, "true").returncode == 0, 20)
 
 
+def test_children_go_with_their_command(farm):
+    """Whatever still stands below a command when its client goes: also what does not hear HUP, and also when nobody reads what it says."""
+    left = lambda: runs("sleep 4806") + runs("sleep 4807") + runs("sleep 4808")  # noqa: E731
+    client = farm.start_exec(APP, "sh", "-c", "nohup sleep 4806 >/dev/null 2>&1 & (trap '' HUP TERM; sleep 4807) & wait")
+    wait("they run", lambda: len(left()) >= 2)
+    client.terminate()
+    client.wait()
+    wait("they have gone", lambda: not left(), 10)
+    head = {"Authorization": "Bearer " + open_or_nothing(farm.files["olga"]).strip()}
+    for terminal in ("24x80:xterm", ""):
+        status, body = farm.call("POST", "/croft/v1/exec", {"task": task_of(farm), "command": ["sh", "-c", "trap '' HUP TERM; (trap '' HUP; sleep 4808 & wait) & yes"], "terminal": terminal}, headers=head, who="")
+        assert status == 200, body
+        wait("it runs", left)
+        time.sleep(0.5)  # its output has nowhere to go by now
+        assert farm.answer("DELETE", "/croft/v1/exec/" + body["session"], headers=head, who="")[0] == 204
+        wait("they have gone", lambda: not left() and subprocess.run(["pgrep", "-x", "yes"], capture_output=True).returncode != 0, 10)
+
+
 def test_a_check_has_no_powers(farm):
     """S12: the command of a health check is the task's, like any other: nobody's, without capabilities, behind the filter, in the cgroup."""
     other = glob.glob(f"{farm.data}/node/slaves/*/frameworks/*/executors/service_box.*/runs/latest")[0]
@@ -373,6 +391,10 @@ def test_rules_read_no_files(farm):
             assert status in ((403,) if least == 403 else (400, 422)) and "CERTIFICATE" not in text, (acl, who, status, text)
             status, _, text = farm.answer("PUT", f"/croft/v1/rules{APP}", {"acl": acl}, who=who)
             assert status in ((403,) if least == 403 else (400, 422)), (acl, who, status, text)
+    # An expression that takes seconds would end HAProxy, for everybody.
+    for acl in ("path_reg -- (?:a?){18}a{18}[bc]", "path -m reg (a+)+b"):
+        assert farm.answer("POST", "/api/services", {"id": APP, "acl": acl}, port=8000, who=basic("olga"))[0] in (400, 422), acl
+        assert farm.answer("PUT", f"/croft/v1/rules{APP}", {"acl": acl}, who=basic("olga"))[0] == 422, acl
     assert farm.answer("POST", "/api/services", {"id": APP, "acl": "path_beg -i /box"}, port=8000, who=basic("olga"))[0] == 200
 
 

@@ -96,8 +96,19 @@ TEST_F(ExecBoardTest, ThereAreNotTooMany) {
   EXPECT_EQ(board.open(order("olga"), now).error().code, Errc::unavailable);
   ASSERT_TRUE(board.open(order("ivan"), now));
   EXPECT_EQ(board.open(order("eva"), now).error().code, Errc::unavailable);
-  board.close(session, "olga");
+  auto admin = order("root");
+  admin.by_admin = true;
+  ASSERT_TRUE(board.open(admin, now)) << "nobody takes all places from the farm's admins";
+  ASSERT_TRUE(board.open(admin, now));
+  EXPECT_EQ(board.open(admin, now).error().code, Errc::unavailable);
+  board.clear();
   EXPECT_TRUE(board.open(order("eva"), now));
+}
+
+TEST_F(ExecBoardTest, ALoginsTokensAreItsUser) {
+  ASSERT_TRUE(board.open(order("token 00ff00ff00ff00ff (login of user1)"), now));
+  ASSERT_TRUE(board.open(order("user user1"), now));
+  EXPECT_EQ(board.open(order("token 11ee11ee11ee11ee (login of user1)"), now).error().code, Errc::unavailable);
 }
 
 }  // namespace

@@ -8,15 +8,15 @@
 namespace croft::orchestrator::test {
 namespace {
 
-std::string capacity_manifest(int instances, double least, double over, std::string_view what, bool checked = false) {
+std::string capacity_manifest(int instances, double least, double over, std::string_view what, bool with_checks = false) {
   return fmt::format(R"({{"id":"/a","cmd":"{}","cpus":1,"mem":1,"ports":[0],"instances":{},"upgradeStrategy":{{"minimumHealthCapacity":{},"maximumOverCapacity":{}}}{}}})", what, instances, least, over,
-                     checked ? R"(,"healthChecks":[{"protocol":"HTTP","gracePeriodSeconds":1}])" : "");
+                     with_checks ? R"(,"healthChecks":[{"protocol":"HTTP","gracePeriodSeconds":1}])" : "");
 }
 
-Farm with_running(int instances, double least, double over, bool checked = false) {
+Farm with_running(int instances, double least, double over, bool with_checks = false) {
   Farm f;
   f.agent("h1");
-  f.put(capacity_manifest(instances, least, over, "old", checked));
+  f.put(capacity_manifest(instances, least, over, "old", with_checks));
   f.settle(a, 3);
   EXPECT_EQ(f.running(a), static_cast<std::size_t>(instances));
   EXPECT_FALSE(f.deploying());

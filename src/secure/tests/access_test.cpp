@@ -174,6 +174,22 @@ TEST(Accounts, DamagedRecordsAreRefusedWholly) {
   EXPECT_FAILS(Accounts::load({{"users/bob", good}}, {}), Errc::corrupt, "users/bob: holds the record of ann");
 }
 
+TEST(Accounts, RightsOfNow) {
+  auto accounts = Accounts().with(User{"ann", "", with({"operator:/service"}).grants, start(), ""})->with(Token{"00ff00ff00ff00ff", "", "login of ann", with({"viewer:/"}).grants, start(), start() + day, ""});
+  auto ann = principal_of(*accounts->user("ann")), token = principal_of(*accounts->token("00ff00ff00ff00ff"));
+  EXPECT_EQ(accounts->present(ann, start())->grants, ann.grants);
+  auto less = accounts->with(User{"ann", "", with({"viewer:/service"}).grants, start(), ""});
+  EXPECT_EQ(less->present(ann, start())->grants, with({"viewer:/service"}).grants);
+  EXPECT_FALSE(less->without_user("ann")->present(ann, start()));
+  EXPECT_TRUE(accounts->present(token, start()));
+  EXPECT_FALSE(accounts->present(token, start() + day)) << "it has ended";
+  EXPECT_FALSE(accounts->without_token("00ff00ff00ff00ff")->present(token, start()));
+  EXPECT_TRUE(Accounts().present(principal_of(host("web1")), start())) << "hosts are judged by their certificates";
+  EXPECT_EQ(account_of(token.str()), "user ann");
+  EXPECT_EQ(account_of("token 00ff00ff00ff00ff (ci)"), "token 00ff00ff00ff00ff (ci)");
+  EXPECT_EQ(account_of("user ann"), "user ann");
+}
+
 TEST(Accounts, S3_ARevokedHostsCertificatesAreVoidUntilItJoinsAnew) {
   auto ca = create_authority("c-1", start()).value();
   auto of = [&](const char* name, Wall when) { return read_certificate(issued(ca, host(name), when).pem).value(); };
