@@ -1,5 +1,7 @@
 #include "agent/agent_service.hpp"
 
+#include <sys/stat.h>
+
 #include <sys/statvfs.h>
 
 #include <algorithm>
@@ -48,7 +50,8 @@ AgentService::Impl::Impl(asio::any_io_executor p, AgentOptions o, std::unique_pt
 }
 
 Status AgentService::Impl::recover() {
-  if (auto made = make_dirs(options.work_dir / "runs", 0755); !made) return made;
+  if (auto made = make_dirs(options.work_dir / "runs", 0711); !made) return made;
+  ::chmod((options.work_dir / "runs").c_str(), 0711);  // one of an older croft: tasks went through, and read there whose tasks there are
   drop_unfinished(options.work_dir / "cache");
   boot = boot_id();
   Membership membership;

@@ -103,7 +103,7 @@ const std::vector<Item>& items() {
       {"CIS 5.15", "the host's process and IPC namespaces are not shared", "take pid, ipc and uts away", true, [](const auto& a) { return a.has({"pid"}, "host") || a.has({"ipc"}, "host") || a.has({"uts"}, "host"); }},
       {"CIS 5.17", "no devices of the host are given", "take device away", true, [](const auto& a) { return !a.parameter({"device"}).empty(); }},
       {"CIS 5.21", "the default seccomp profile is in force", "take security-opt seccomp=unconfined away", true, [](const auto& a) { return a.has({"security-opt"}, "seccomp=unconfined") || a.has({"security-opt"}, "seccomp:unconfined"); }},
-      {"CIS 5.28", "processes are bounded", "parameter pids-limit", true, [](const auto& a) { auto v = a.parameter({"pids-limit"}); return v.empty() || to_int(v.back()).value_or(0) <= 0; }},
+      {"CIS 5.28", "processes are bounded (4,096 where the app says nothing)", "parameter pids-limit", true, [](const auto& a) { auto v = a.parameter({"pids-limit"}); return !v.empty() && to_int(v.back()).value_or(0) <= 0; }},
       {"CIS 5.31", "no container has the Engine's socket", "another way", true, [](const auto& a) { auto paths = host_paths(a); return std::any_of(paths.begin(), paths.end(), [](const auto& p) { return p.ends_with("docker.sock"); }); }},
       {"croft 1", "no variable holds a password in plain", "croft secret set, and env {\"secret\": …}", false, plain_secret},
       {"croft 2", "no app runs as root on the host", "another user", false, [](const auto& a) { return !a.docker() && json::text(a.app, "user") == "root"; }},
@@ -164,10 +164,13 @@ int farm_audit(Session& s) {
   bool open = answer.headers.get("X-Croft-Auth") == "none" || s.call("GET", "/croft/v1/whoami").status == 404;  // croft dev has no logins and no such path
   verdicts.push_back({"croft 3", "logins are needed", "auth = \"login\" in croft.toml, and croft init", open ? std::vector<std::string>{"the farm"} : std::vector<std::string>(), 1});
   judge_accounts(s, verdicts);
+  auto me = s.call("GET", "/croft/v1/whoami");
+  auto grants = me.status == 200 ? json::texts(me.json(), "grants") : std::vector<std::string>();
+  bool whole = me.status != 200 || std::any_of(grants.begin(), grants.end(), [](const auto& g) { return g.ends_with(":/"); });
   auto wanting = std::count_if(verdicts.begin(), verdicts.end(), [](const auto& v) { return !v.found.empty(); });
   if (s.common().json) {
     JsonWriter w;
-    w.begin_object().key("items").begin_array();
+    w.begin_object().field("wholeFarm", whole).key("items").begin_array();
     for (const auto& v : verdicts) {
       w.begin_object().field("id", v.id).field("what", v.what).field("asked", v.asked).key("found").begin_array();
       for (const auto& f : v.found) w.value(f);
@@ -179,6 +182,7 @@ int farm_audit(Session& s) {
     std::vector<std::vector<std::string>> rows{{"ITEM", "WHAT", "", "FOUND AT"}};
     for (const auto& v : verdicts) rows.push_back({v.id, v.what, v.asked == 0 ? "nothing to ask" : v.found.empty() ? "ok" : "found", join(v.found, " ")});
     print(table(rows));
+    if (!whole) print("asked were the apps that this login may see: " + join(grants, " ") + "\n");
     for (const auto& v : verdicts)
       if (!v.found.empty()) print(fmt::format("{}: {}\n", v.id, v.advice));
   }

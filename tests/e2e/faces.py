@@ -61,6 +61,50 @@ def test_the_way_in(farm):
     wait("the rule is in force", lambda: ask(farm) == (200, 55))
 
 
+RAW = """import os,socket,threading
+def serve(c):
+    c.settimeout(0.5)
+    got = b''
+    try:
+        while chunk := c.recv(65536): got += chunk
+    except OSError: pass
+    body = got.hex().encode()
+    c.sendall(b'HTTP/1.1 200 OK\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n' % len(body) + body)
+    c.close()
+s = socket.create_server(('127.0.0.1', int(os.environ['PORT0'])))
+while True: threading.Thread(target=serve, args=(s.accept()[0],)).start()"""
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_no_request_is_smuggled(farm):
+    """What two readers could read in two ways does not come through HAProxy in both: it is refused, or arrives with one length."""
+    farm.deploy({"id": "/raw", "args": ["/usr/bin/python3", "-c", RAW], "instances": 1, "cpus": 0.1, "mem": 64})
+    assert farm.call("POST", "/api/services", {"id": "/raw", "acl": "path_beg /raw"}, port=8000)[0] == 200
+    wait("the rule is in force", lambda: farm.call("GET", "/raw", port=5000)[0] == 200)
+    chunk = b"%x\r\n" % len(SMUGGLED) + SMUGGLED + b"\r\n0\r\n\r\n"
+    heads = (b"Content-Length: 6\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: chunked\r\nContent-Length: 6", b"Content-Length: 0\r\nContent-Length: %d" % len(chunk), b"Content-Length: +0", b"Content-Length: ",
+             b"Transfer-Encoding: xchunked", b"Transfer-Encoding: chunked, identity", b"Transfer-Encoding : chunked", b" Transfer-Encoding: chunked\r\nContent-Length: 0", b"Transfer-Encoding: \x0bchunked\r\nContent-Length: 0",
+             b": empty\r\nContent-Length: 0", b"Content-Length: 0\rTransfer-Encoding: chunked", b"Transfer-Encoding:chunked\nContent-Length: 0")
+    for head in heads:
+        with socket.create_connection(("127.0.0.1", 5000), timeout=5) as s:
+            s.sendall(b"POST /raw HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n" + chunk)
+            s.shutdown(socket.SHUT_WR)
+            answer = b""
+            while more := s.recv(65536):
+                answer += more
+        first, _, rest = answer.partition(b"\r\n")
+        if b" 200 " not in first:
+            assert any(b" %d " % code in first for code in (400, 413, 422, 501, 503)), (head, answer[:200])
+            continue
+        got = bytes.fromhex(rest.split(b"\r\n\r\n")[1].split(b"HTTP/1.1")[0].decode())
+        fields = got.partition(b"\r\n\r\n")[0].lower()
+        lengths = fields.count(b"\r\ncontent-length:") + fields.count(b"\r\ntransfer-encoding:")
+        body = got.partition(b"\r\n\r\n")[2]
+        assert lengths <= 1 and not (b"transfer-encoding" not in fields and SMUGGLED in body and b"content-length: %d" % len(body) not in fields), (head, got)
+    farm.call("DELETE", "/api/services//raw", port=8000)
+    farm.call("DELETE", "/v2/apps/raw?force=true")
+
+
 def test_bamboo(farm):
     rules = lambda: farm.get("/api/services", port=8000)  # noqa: E731
     assert rules()[APP] == {"Id": APP, "Acl": RULE["acl"], "Config": {"Acl": RULE["acl"]}}, rules()
