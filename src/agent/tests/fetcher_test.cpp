@@ -1,7 +1,9 @@
 // Artifacts: where they may come from, whose rights they are brought with, how large they may be.
 #include <gtest/gtest.h>
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,8 +16,10 @@
 #include <thread>
 
 #include "agent/fetcher.hpp"
+#include "agent/reach.hpp"
 #include "base/files.hpp"
 #include "base/process.hpp"
+#include "net/async.hpp"
 #include "net/http_server.hpp"
 
 namespace croft::agent {
@@ -47,6 +51,14 @@ class Web {
     if (r.path == "/round/tool") co_return to("/round/tool");
     if (r.path == "/cloud/tool") co_return to("http://169.254.169.254/latest/meta-data/tool");
     if (r.path == "/disk/tool") co_return to("file:///etc/passwd");
+    if (r.path == "/slow/tool") {  // says that much will come, and says no more
+      net::Response response;
+      response.stream = [](std::shared_ptr<net::StreamWriter> w) -> asio::awaitable<void> {
+        (void)co_await w->write("x");
+        while (!w->closed()) (void)co_await net::sleep_for(Millis(50));
+      };
+      co_return response;
+    }
     if (r.path == "/endless/tool") {  // says no length
       net::Response response;
       response.stream = [](std::shared_ptr<net::StreamWriter> w) -> asio::awaitable<void> {
@@ -153,6 +165,32 @@ TEST_F(Fetching, S9_RedirectsAreFollowedButNotAnywhere) {
   EXPECT_EQ(code("http://[2002:a9fe:a9fe::1]/latest/tool"), Errc::forbidden);
   EXPECT_EQ(code("http://[fd00:ec2::254]/latest/tool"), Errc::forbidden);
   EXPECT_EQ(code("http://100.100.100.200/latest/tool"), Errc::forbidden);
+}
+
+TEST_F(Fetching, S9_NothingTakesForEver) {
+  Web web;
+  rules_.limit = std::chrono::seconds(1);
+  EXPECT_EQ(code(web.url("/slow/tool")), Errc::timeout);
+}
+
+Reach reach(const std::string& text) {
+  sockaddr_in four{};
+  sockaddr_in6 six{};
+  if (::inet_pton(AF_INET, text.c_str(), &four.sin_addr) == 1) return four.sin_family = AF_INET, reach_of(reinterpret_cast<const sockaddr*>(&four));
+  EXPECT_EQ(::inet_pton(AF_INET6, text.c_str(), &six.sin6_addr), 1) << text;
+  six.sin6_family = AF_INET6;
+  return reach_of(reinterpret_cast<const sockaddr*>(&six));
+}
+
+TEST(Reaching, S9_APublicPlaceLeadsToNoPrivateOne) {
+  for (auto inside : {"127.0.0.1", "127.9.9.9", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "::1", "::", "fd12::1", "fc00::1", "::ffff:10.0.0.1", "64:ff9b::127.0.0.1", "2002:7f00:1::1"}) {
+    EXPECT_EQ(reach(inside), Reach::inside) << inside;
+    EXPECT_FALSE(may_reach(reach("93.184.216.34"), reach(inside))) << inside;
+    EXPECT_TRUE(may_reach(reach("10.0.0.1"), reach(inside))) << "who began inside is inside";
+  }
+  for (auto open : {"93.184.216.34", "172.32.0.1", "172.15.255.255", "11.0.0.1", "2606:2800:220:1::1"}) EXPECT_TRUE(may_reach(reach("8.8.8.8"), reach(open))) << open;
+  for (auto never : {"169.254.169.254", "100.100.100.200", "fe80::1", "::ffff:169.254.1.1", "fd00:ec2::254"})
+    for (auto from : {"8.8.8.8", "10.0.0.1", never}) EXPECT_FALSE(may_reach(reach(from), reach(never))) << never;
 }
 
 TEST_F(Fetching, S9_AUrlIsOneUrlForCurlToo) {
