@@ -1,12 +1,17 @@
 // The file API: what stands below the sandboxes' folder, by every spelling that clients use, and nothing else.
 #include <gtest/gtest.h>
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "agent/agent_files.hpp"
 #include "base/json.hpp"
@@ -199,6 +204,37 @@ TEST_F(Files, DownloadGivesTheBytesAsAnAttachment) {
   auto odd = get("/files/download", {{"path", (sandbox_ / "a\"b\n.txt").string()}});
   EXPECT_EQ(odd.headers.get("Content-Disposition"), "attachment; filename=\"ab.txt\"") << "no header of its own making";
   EXPECT_EQ(odd.headers.get("Content-Type"), "text/plain");
+}
+
+TEST_F(Files, S8_AFolderSwappedForALinkWhileItIsReadLeadsNowhere) {
+  // The task swaps its own folder for a link to another one's, and back, as fast as it can.
+  auto other = dir_ / "slaves/c-S0/frameworks/c-0000/executors/u.1/runs/uuid-2";
+  fs::create_directories(other);
+  std::ofstream(other / "file") << "secret";
+  write("folder/file", "own");
+  fs::create_directory_symlink(other, sandbox_ / "link");
+  std::atomic<bool> stop{false};
+  std::thread swapper([&] {
+    while (!stop) ::syscall(SYS_renameat2, AT_FDCWD, (sandbox_ / "folder").c_str(), AT_FDCWD, (sandbox_ / "link").c_str(), RENAME_EXCHANGE);
+  });
+  int owned = 0;
+  for (int i = 0; i < 3000; ++i) {
+    auto r = read((sandbox_ / "folder/file").string(), {{"offset", "0"}});
+    EXPECT_EQ(r.body.find("secret"), std::string::npos) << i;
+    owned += r.status == 200;
+    EXPECT_EQ(get("/files/browse", {{"path", (sandbox_ / "folder").string()}}).body.find("uuid-2"), std::string::npos);
+  }
+  stop = true;
+  swapper.join();
+  EXPECT_GT(owned, 0);
+  EXPECT_LT(owned, 3000) << "it was swapped meanwhile";
+}
+
+TEST_F(Files, S8_PathsThatAreNoneAreAnswered) {
+  for (const auto& path : {std::string("\0", 1), sandbox_.string() + std::string("/stdout\0.txt", 12), std::string(100'000, 'a'), sandbox_.string() + "/" + std::string(300, 'b'), std::string("/") + std::string(5000, '/'), std::string("\xff\xfe")}) {
+    auto r = read(path, {{"offset", "0"}});
+    EXPECT_TRUE(r.status == 404 || r.status == 400) << r.status << " " << path.substr(0, 80);
+  }
 }
 
 }  // namespace
