@@ -213,7 +213,10 @@ asio::awaitable<void> AgentService::Impl::link_loop() {
   auto self = shared_from_this();
   ++loops;
   auto pause = pause_first;
-  if (docker) options.info.docker = co_await docker->available();
+  if (docker) {
+    options.info.docker = co_await docker->available();
+    options.info.engine = docker->facts();
+  }
   for (std::size_t turn = 0; !stopping && !options.masters.empty(); ++turn) {
     pointed_at.reset();
     bool had = co_await follow(options.masters[turn % options.masters.size()], false);
@@ -316,8 +319,9 @@ asio::awaitable<void> AgentService::Impl::docker_loop() {
       for (const auto& [id, run] : runs) known.insert(id);
       co_await docker->reap(std::move(known));
     }
-    if (there != options.info.docker) {
+    if (there != options.info.docker || (there && docker->facts() != options.info.engine)) {
       options.info.docker = there;
+      options.info.engine = docker->facts();
       if (auto reader = stream.lock()) reader->cancel();
     }
     co_await net::sleep_for(std::chrono::milliseconds(there ? 5000 : 1000));

@@ -5,6 +5,7 @@
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "model/link.hpp"
 #include "net/async.hpp"
 
 namespace croft::agent {
@@ -42,12 +43,30 @@ asio::awaitable<Result<net::Response>> DockerEngine::call(std::string method, st
   co_return std::move(*response);
 }
 
+/// What an auditor asks of an Engine, of all that it says.
+static std::vector<std::string> facts_of(const boost::json::value& info) {
+  std::vector<std::string> out;
+  if (json::boolean(info, "LiveRestoreEnabled")) out.emplace_back("live-restore");
+  if (json::boolean(info, "ExperimentalBuild")) out.emplace_back("experimental");
+  if (json::text(info, "Driver") == "aufs") out.emplace_back("aufs");
+  for (const auto& option : json::list(info, "SecurityOptions"))
+    if (option.is_string())
+      for (std::string_view known : {"userns", "no-new-privileges", "seccomp", "rootless"})
+        if (std::string_view text = option.get_string(); text == fmt::format("name={}", known) || text.starts_with(fmt::format("name={},", known))) out.emplace_back(known);
+  if (const auto* registries = json::find(info, "RegistryConfig"))
+    for (const auto& [name, index] : json::members(*registries, "IndexConfigs"))
+      if (!json::boolean(index, "Secure", true) && out.size() < link::engine_facts_max) out.push_back(fmt::format("insecure-registry={}", std::string_view(name).substr(0, 200)));
+  return out;
+}
+
 asio::awaitable<Result<DockerEngine::Info>> DockerEngine::info() {
   auto response = co_await call("GET", "/info", {}, quick);
   if (!response) co_return fail(std::move(response).error());
   auto parsed = json::parse(response->body);
   if (!parsed) co_return fail(std::move(parsed).error());
-  co_return Info{json::text(*parsed, "ServerVersion"), json::boolean(*parsed, "LiveRestoreEnabled"), !json::text(*parsed, "InitBinary").empty()};
+  Info info{json::text(*parsed, "ServerVersion"), json::boolean(*parsed, "LiveRestoreEnabled"), !json::text(*parsed, "InitBinary").empty()};
+  info.facts = facts_of(*parsed);
+  co_return info;
 }
 
 asio::awaitable<Result<boost::json::value>> DockerEngine::image(std::string name) {

@@ -23,7 +23,7 @@ class DockerEngine {
  public:
   DockerEngine(asio::any_io_executor executor, std::string socket);
 
-  struct Info { std::string version; bool live_restore = false, init = false; };
+  struct Info { std::string version; bool live_restore = false, init = false; std::vector<std::string> facts = {}; };  ///< facts: AgentInfo::engine
   asio::awaitable<Result<Info>> info();
   asio::awaitable<Result<bool>> has_image(std::string image);
   asio::awaitable<Result<boost::json::value>> image(std::string name);

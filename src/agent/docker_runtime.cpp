@@ -124,8 +124,10 @@ class DockerRuntime final : public Runtime {
       log::warn("agent", "{}", found.error().context);
     }
     was_there_ = found.has_value();
+    if (found) facts_ = std::move(found->facts);
     co_return was_there_;
   }
+  std::vector<std::string> facts() const override { return facts_; }
 
   asio::awaitable<void> reap(std::set<TaskId> known) override {
     auto found = co_await engine_.list("croft.node=" + options_.host.node);
@@ -236,6 +238,7 @@ class DockerRuntime final : public Runtime {
   DockerOptions options_;
   DockerEngine engine_;
   std::atomic<bool> was_there_{false}, init_{false};
+  std::vector<std::string> facts_;  // of the agent's strand
   std::mutex mutex_;
   std::map<std::string, std::weak_ptr<Pull>> pulls_;
 };

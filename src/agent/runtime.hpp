@@ -76,6 +76,8 @@ class Runtime {
   [[nodiscard]] virtual bool outlives_executor() const { return false; }
   /// Whether tasks can be started just now.
   virtual asio::awaitable<bool> available() { co_return true; }
+  /// What it said of itself when it was available(): AgentInfo::engine.
+  [[nodiscard]] virtual std::vector<std::string> facts() const { return {}; }
   /// Ends what is left here of tasks that nobody knows.
   virtual asio::awaitable<void> reap(std::set<TaskId>) { co_return; }
 };

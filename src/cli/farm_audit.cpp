@@ -99,6 +99,7 @@ const std::vector<Item>& items() {
       {"CIS 5.4", "no container is privileged", "privileged = false", true, [](const auto& a) { return json::boolean(*a.docker(), "privileged") || !a.parameter({"privileged"}).empty(); }},
       {"CIS 5.5", "the host's own folders are not mounted", "another hostPath", true, [](const auto& a) { auto paths = host_paths(a); return std::any_of(paths.begin(), paths.end(), [](const auto& p) { return sensitive(p); }); }},
       {"CIS 5.9", "containers have a network of their own", "networks: container/bridge", true, [](const auto& a) { const auto& nets = json::list(a.app, "networks"); return nets.empty() || json::text(nets[0], "mode") == "host" || a.has({"network", "net"}, "host"); }},
+      {"CIS 5.10", "memory and processors are bounded", "mem and cpus above 0", false, [](const auto& a) { return json::number(a.app, "mem") <= 0 || json::number(a.app, "cpus") <= 0; }},
       {"CIS 5.12", "root file systems are read-only", "parameter read-only = true", true, [](const auto& a) { return !is_true(a, "read-only"); }},
       {"CIS 5.15", "the host's process and IPC namespaces are not shared", "take pid, ipc and uts away", true, [](const auto& a) { return a.has({"pid"}, "host") || a.has({"ipc"}, "host") || a.has({"uts"}, "host"); }},
       {"CIS 5.17", "no devices of the host are given", "take device away", true, [](const auto& a) { return !a.parameter({"device"}).empty(); }},
@@ -133,6 +134,31 @@ std::vector<Verdict> judge_apps(const json::value& listed) {
   return out;
 }
 
+/// How the nodes' Engines are set up, as they say it themselves. Only for who may see the nodes.
+void judge_engines(Session& s, std::vector<Verdict>& out) {
+  struct Fact { std::string_view id, what, advice, word; bool wanted; };
+  static constexpr Fact facts[] = {{"CIS 2.5", "Engines take no image over an unprotected way", "take insecure-registries out of daemon.json", "insecure-registry=", false},
+                                   {"CIS 2.6", "Engines do not use aufs", "another storage driver", "aufs", false},
+                                   {"CIS 2.9", "containers have a user namespace of their own", "\"userns-remap\": \"default\" in daemon.json (images and volumes are kept apart then)", "userns", true},
+                                   {"CIS 2.15", "containers outlive their Engine's restart", "\"live-restore\": true in daemon.json", "live-restore", true},
+                                   {"CIS 2.17", "a seccomp profile is in force", "take seccomp-profile: unconfined out of daemon.json", "seccomp", true},
+                                   {"CIS 2.18", "no experimental functions", "\"experimental\": false in daemon.json", "experimental", false}};
+  auto farm = s.call("GET", "/croft/v1/overview");
+  if (farm.status != 200) return;
+  auto body = farm.json();
+  for (const auto& fact : facts) {
+    Verdict v{std::string(fact.id), std::string(fact.what), std::string(fact.advice), {}, 0};
+    for (const auto& host : json::list(body, "hosts")) {
+      if (!json::boolean(host, "docker") || !json::find(host, "engine")) continue;
+      ++v.asked;
+      auto words = json::texts(host, "engine");
+      bool said = std::any_of(words.begin(), words.end(), [&](const auto& w) { return w.starts_with(fact.word); });
+      if (said != fact.wanted) v.found.push_back(json::text(host, "hostname"));
+    }
+    out.push_back(std::move(v));
+  }
+}
+
 /// Who may do everything, and tokens without an end. Only where there are logins and the caller may see them.
 void judge_accounts(Session& s, std::vector<Verdict>& out) {
   auto users = s.call("GET", "/croft/v1/users"), tokens = s.call("GET", "/croft/v1/tokens");
@@ -163,6 +189,7 @@ int farm_audit(Session& s) {
   auto verdicts = judge_apps(answer.json());
   bool open = answer.headers.get("X-Croft-Auth") == "none" || s.call("GET", "/croft/v1/whoami").status == 404;  // croft dev has no logins and no such path
   verdicts.push_back({"croft 3", "logins are needed", "auth = \"login\" in croft.toml, and croft init", open ? std::vector<std::string>{"the farm"} : std::vector<std::string>(), 1});
+  judge_engines(s, verdicts);
   judge_accounts(s, verdicts);
   auto me = s.call("GET", "/croft/v1/whoami");
   auto grants = me.status == 200 ? json::texts(me.json(), "grants") : std::vector<std::string>();

@@ -12,6 +12,7 @@
 
 namespace croft::link {
 
+constexpr std::size_t engine_facts_max = 64;
 struct AgentInfo {
   std::string hostname;
   std::string ip;               ///< address under which the host's ports are reached
@@ -22,6 +23,7 @@ struct AgentInfo {
   std::string boot_id, version;
   bool docker = false, native = true;
   bool exec = false;            ///< knows Exec records: croft before 0.2 does not
+  std::vector<std::string> engine;  ///< what its Docker Engine says of itself, for croft audit: "live-restore", "userns", "insecure-registry=HOST"
   bool operator==(const AgentInfo&) const = default;
 };
 

@@ -91,6 +91,8 @@ AgentInfo info_from(const json::value& v) {
   i.docker = json::boolean(v, "docker");
   i.native = json::boolean(v, "native", true);
   i.exec = json::boolean(v, "exec");
+  i.engine = json::texts(v, "engine");
+  if (i.engine.size() > engine_facts_max) i.engine.resize(engine_facts_max);
   return i;
 }
 
@@ -110,7 +112,13 @@ std::string encode(const Registration& r) {
   wire::write(w, "attributes", r.info.attributes);
   wire::write(w, "total", r.info.total);
   w.field("ports", r.info.ports.str()).field("boot_id", r.info.boot_id).field("version", r.info.version);
-  w.field("docker", r.info.docker).field("native", r.info.native).field("exec", r.info.exec).end_object();
+  w.field("docker", r.info.docker).field("native", r.info.native).field("exec", r.info.exec);
+  if (!r.info.engine.empty()) {
+    w.key("engine").begin_array();
+    for (const auto& fact : r.info.engine) w.value(fact);
+    w.end_array();
+  }
+  w.end_object();
   w.field("id", r.id).field("cluster_id", r.cluster_id).field("epoch_seen", r.epoch_seen).field("commit_seen", r.commit_seen);
   w.field("life", r.life).field("number", r.number).field("lives", r.lives);
   w.key("tasks").begin_array();

@@ -214,6 +214,11 @@ void write_overview(JsonWriter& w, const View& view, bool hosts) {
     if (!hosts) break;
     w.begin_object().field("id", a->id).field("hostname", a->info.hostname).field("ip", a->info.ip).field("port", a->info.port).field("reachable", a->reachable).field("draining", a->draining);
     w.field("tasks", a->tasks).field("docker", a->info.docker);
+    if (a->info.docker) {
+      w.key("engine").begin_array();
+      for (const auto& fact : a->info.engine) w.value(fact);
+      w.end_array();
+    }
     resources("resources", a->info.total);
     resources("used", a->used);
     w.end_object();

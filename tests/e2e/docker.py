@@ -311,6 +311,16 @@ def test_a_command_in_a_container(farm):
     assert farm.call("DELETE", "/croft/v1/secrets/pw")[0] == 200
 
 
+def test_audit_of_the_engine(farm):
+    """What the node's Engine says of itself reaches croft audit: this one has live-restore and a seccomp profile, and no user namespaces."""
+    done = subprocess.run([farm.bin + "/croft", "audit", "--json"], capture_output=True, text=True, timeout=30)
+    by = {i["id"]: i for i in json.loads(done.stdout)["items"]}
+    host = farm.get("/croft/v1/overview")["hosts"][0]["hostname"]
+    assert by["CIS 2.9"]["found"] == [host] and by["CIS 2.9"]["asked"] == 1, by["CIS 2.9"]
+    assert by["CIS 2.17"]["found"] == [] and by["CIS 2.18"]["found"] == [] and by["CIS 2.6"]["found"] == [], by
+    assert (by["CIS 2.15"]["found"] == []) == ("--live-restore" in open(f"/proc/{farm.engine.process.pid}/cmdline").read()), by["CIS 2.15"]
+
+
 def test_on_the_hosts_network(farm):
     """S11: there a container hears nobody else's packets; on the bridge it has what the Engine gives to all."""
     raw = 1 << 13  # CAP_NET_RAW
