@@ -109,6 +109,12 @@ EsError no_index(std::string_view name) {
   return {404, "index_not_found_exception", fmt::format("no such index [{}]", name), {{"resource.type", "\"index_or_alias\""}, {"resource.id", quoted}, {"index_uuid", "\"_na_\""}, {"index", quoted}}, false};
 }
 
+EsError answer_too_large(const Api& api) {
+  auto most = api.options.answer_bytes_max;
+  return {413, "circuit_breaking_exception", fmt::format("Data too large: the documents of one answer would take more than the [{}] bytes that it may. Ask for fewer: a smaller [size], parts of them only by [_source], or less in one request", most),
+          {{"bytes_limit", std::to_string(most)}, {"durability", "\"PERMANENT\""}}, false};
+}
+
 EsError store_failed(const Error& e) {
   if (e.code == Errc::unavailable) return {429, "cluster_block_exception", e.context, {}, false};
   return {503, "cluster_block_exception", e.context, {}, false};

@@ -59,6 +59,7 @@ Response error(const EsError& e);
 Response error(int status, std::string_view type, std::string_view reason);
 void write_error(JsonWriter& w, const EsError& e);          ///< {"error":…,"status":…}
 EsError no_index(std::string_view name);
+EsError answer_too_large(const Api& api);
 EsError store_failed(const Error& e);
 /// parsing_exception; with line and column where the words name a thing that stands in `body`.
 EsError parsing_error(std::string_view words, std::string_view body);

@@ -115,13 +115,15 @@ std::vector<std::pair<std::size_t, std::size_t>> marks_in(std::string_view text,
   return marks;
 }
 
-std::vector<std::string> fragments_of(std::string_view text, const std::vector<std::pair<std::size_t, std::size_t>>& marks, const Highlight& h) {
+/// No piece is much longer than `room`: tags are as long as who asks wants them, and every word may be marked.
+std::vector<std::string> fragments_of(std::string_view text, const std::vector<std::pair<std::size_t, std::size_t>>& marks, const Highlight& h, std::size_t room) {
   std::vector<std::string> out;
   auto render = [&](std::size_t from, std::size_t to) {
     std::string piece;
     auto at = from;
     for (auto [begin, end] : marks) {
       if (begin < from || end > to) continue;
+      if (piece.size() > room) return piece;
       piece += text.substr(at, begin - at);
       piece += h.before;
       piece += text.substr(begin, end - begin);
@@ -146,8 +148,9 @@ std::vector<std::string> fragments_of(std::string_view text, const std::vector<s
   return out;
 }
 
-void write_highlight(JsonWriter& w, const Hit& hit, const Highlight& h, const Query& query) {
+bool write_highlight(JsonWriter& w, const Hit& hit, const Highlight& h, const Query& query, std::size_t room) {
   DocumentReader reader;
+  std::size_t taken = 0;
   reader.set({hit.seq, hit.at, hit.id, hit.source}, hit.index);
   std::map<std::string, std::vector<std::string>> found;
   reader.leaves_by_name([&](std::string_view name, const Value& v) {
@@ -157,11 +160,16 @@ void write_highlight(JsonWriter& w, const Hit& hit, const Highlight& h, const Qu
     auto marks = marks_in(v.text, leaves);
     if (marks.empty()) return true;
     auto& into = found[std::string(name)];
-    for (auto& piece : fragments_of(v.text, marks, h))
-      if (h.fragments == 0 || into.size() < h.fragments) into.push_back(std::move(piece));
+    for (auto& piece : fragments_of(v.text, marks, h, room - taken)) {
+      if (h.fragments > 0 && into.size() >= h.fragments) break;
+      taken += piece.size();
+      if (taken > room) return false;
+      into.push_back(std::move(piece));
+    }
     return true;
   });
-  if (found.empty()) return;
+  if (taken > room) return false;
+  if (found.empty()) return true;
   w.key("highlight").begin_object();
   for (const auto& [name, pieces] : found) {
     w.key(name).begin_array();
@@ -169,10 +177,12 @@ void write_highlight(JsonWriter& w, const Hit& hit, const Highlight& h, const Qu
     w.end_array();
   }
   w.end_object();
+  return true;
 }
 
-void write_fields(JsonWriter& w, const Hit& hit, const std::vector<HitOptions::Field>& wanted) {
+bool write_fields(JsonWriter& w, const Hit& hit, const std::vector<HitOptions::Field>& wanted, std::size_t room) {
   DocumentReader reader;
+  std::size_t taken = 0;
   reader.set({hit.seq, hit.at, hit.id, hit.source}, hit.index);
   std::map<std::string, std::string> found;  // name to the inside of a JSON list
   auto add = [&](const std::string& name, const std::string& format, const Value& v) {
@@ -183,18 +193,21 @@ void write_fields(JsonWriter& w, const Hit& hit, const std::vector<HitOptions::F
     else one.value(v.number);
     auto& into = found[name];
     into += (into.empty() ? "" : ",") + one.str();
+    taken += name.size() + one.size();
   };
   reader.leaves_by_name([&](std::string_view name, const Value& v) {
     auto meant = [&](const HitOptions::Field& f) { return fits(f.pattern, name); };
     if (auto f = std::find_if(wanted.begin(), wanted.end(), meant); f != wanted.end()) add(std::string(name), f->format, v);
     for (const auto& f : wanted)
-      if (f.pattern.ends_with(".keyword") && f.pattern.size() - 8 == name.size() && f.pattern.starts_with(name)) add(f.pattern, f.format, v);
-    return true;
+      if (f.pattern.ends_with(".keyword") && f.pattern.size() - 8 == name.size() && f.pattern.starts_with(name) && taken <= room) add(f.pattern, f.format, v);
+    return taken <= room;
   });
-  if (found.empty()) return;
+  if (taken > room) return false;
+  if (found.empty()) return true;
   w.key("fields").begin_object();
   for (const auto& [name, list] : found) w.key(name).raw("[" + list + "]");
   w.end_object();
+  return true;
 }
 
 }  // namespace
@@ -258,7 +271,9 @@ Result<HitOptions> hit_options(const json::value& body, const net::Query& query,
   return out;
 }
 
-void write_hit(JsonWriter& w, const Hit& hit, const HitOptions& options, const Query& query) {
+bool write_hit(JsonWriter& w, const Hit& hit, const HitOptions& options, const Query& query, std::size_t room) {
+  auto end = w.size() + std::min(room, SIZE_MAX - w.size());
+  auto left = [&] { return end - std::min(end, w.size()); };
   w.begin_object().field("_index", hit.index).field("_type", "_doc").field("_id", hit.id);
   if (options.version) w.field("_version", 1);
   if (options.seq_no) w.field("_seq_no", hit.seq).field("_primary_term", 1);
@@ -266,14 +281,15 @@ void write_hit(JsonWriter& w, const Hit& hit, const HitOptions& options, const Q
   if (options.scored) w.value(1.0);
   else w.null();
   if (options.source.enabled) w.key("_source").raw(options.source.apply(hit.source));
-  if (!options.fields.empty()) write_fields(w, hit, options.fields);
-  if (options.highlight) write_highlight(w, hit, *options.highlight, query);
+  if (!options.fields.empty() && !write_fields(w, hit, options.fields, left())) return false;
+  if (options.highlight && !write_highlight(w, hit, *options.highlight, query, left())) return false;
   if (options.sorted) {
     w.key("sort").begin_array();
     for (const auto& key : hit.keys) w.value(key);
     w.end_array();
   }
   w.end_object();
+  return w.size() <= end;
 }
 
 }  // namespace croft::logs

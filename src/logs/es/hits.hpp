@@ -35,10 +35,13 @@ struct HitOptions {
   std::vector<Field> fields;                        ///< of "fields", "docvalue_fields", "stored_fields"
   std::optional<Highlight> highlight;
   bool version = false, seq_no = false, scored = false, sorted = false;
+  /// Whether what is shown of a hit can be told from the part of its source that `source` leaves.
+  [[nodiscard]] bool source_only() const { return fields.empty() && !highlight; }
 };
 
 /// Errors   invalid, in Elasticsearch's words.
 Result<HitOptions> hit_options(const boost::json::value& body, const net::Query& query, Wall now);
-void write_hit(JsonWriter& w, const Hit& hit, const HitOptions& options, const Query& query);
+/// False when it would take more than `room` bytes, which highlights and fields of one document alone can; what was written is then not whole.
+bool write_hit(JsonWriter& w, const Hit& hit, const HitOptions& options, const Query& query, std::size_t room);
 
 }  // namespace croft::logs

@@ -25,8 +25,18 @@ struct Shown {
   std::string scroll_id;
 };
 
-/// The members of a search's answer; the object is open, so that more can follow.
-void write_answer(JsonWriter& w, const Shown& s) {
+/// How many more bytes an answer may take for documents.
+struct Room {
+  explicit Room(const Api& api) : left(api.options.answer_bytes_max), beside(left / 8) {}
+  std::size_t left, beside;
+  /// Beside its documents a hit has names, too.
+  [[nodiscard]] std::size_t to_write() const { return left + beside; }
+  void take(std::size_t bytes) { left -= std::min(left, bytes); }
+};
+
+/// The members of a search's answer; the object is open, so that more can follow. False when it is too large: what was written is then not whole.
+bool write_answer(JsonWriter& w, const Shown& s, std::size_t room) {
+  auto end = w.size() + room;
   const auto& request = s.body.request;
   auto failed = std::min(s.result.failures.size(), s.shards);
   if (!s.scroll_id.empty()) w.field("_scroll_id", s.scroll_id);
@@ -51,13 +61,24 @@ void write_answer(JsonWriter& w, const Shown& s) {
   if (s.body.hits.scored && !s.result.hits.empty()) w.value(1.0);
   else w.null();
   w.key("hits").begin_array();
-  for (const auto& hit : s.result.hits) write_hit(w, hit, s.body.hits, *request.query);
+  for (const auto& hit : s.result.hits)
+    if (w.size() > end || !write_hit(w, hit, s.body.hits, *request.query, end - w.size())) return false;
   w.end_array().end_object();
+  if (s.result.aggregations.size() > end - std::min(end, w.size())) return false;
   if (!s.result.aggregations.empty()) w.key("aggregations").raw(s.result.aggregations);
+  return true;
+}
+
+/// Tells the search what it may hold, and how to make do with less.
+void bound(SearchRequest& request, const HitOptions& hits, const Room& room) {
+  request.bytes_max = room.left;
+  const auto& source = hits.source;
+  if (!hits.source_only() || (source.enabled && source.includes.empty() && source.excludes.empty())) return;
+  request.shorten = [source](const std::string& whole) { return source.enabled ? source.apply(whole) : std::string(); };
 }
 
 /// Runs one search; blocks. The target is given unless the body names a point in time.
-Es<Shown> search_now(Api& api, const Target& target, SearchBody body, std::optional<std::chrono::milliseconds> scroll, const Cancelled& cancelled) {
+Es<Shown> search_now(Api& api, const Target& target, SearchBody body, std::optional<std::chrono::milliseconds> scroll, const Cancelled& cancelled, const Room& room) {
   auto begun = Clock::now();
   ++api.searches;
   std::shared_ptr<const StoreView> view;
@@ -71,7 +92,9 @@ Es<Shown> search_now(Api& api, const Target& target, SearchBody body, std::optio
   Shown shown{std::move(body), {}, view->indices.size(), 0, {}};
   auto& request = shown.body.request;
   if (scroll && request.sort.empty()) request.sort = {{"_doc", false, false, {}}};
+  bound(request, shown.body.hits, room);
   shown.result = search(*view, request, &cancelled);
+  if (shown.result.too_large) return std::unexpected(answer_too_large(api));
   if (shown.result.too_many_buckets) return std::unexpected(too_many_buckets());
   for (const auto& failure : shown.result.failures) log::error("logs", "{}", failure);
   if (scroll) {
@@ -89,6 +112,15 @@ Es<Shown> search_now(Api& api, const Target& target, SearchBody body, std::optio
   return shown;
 }
 
+/// Written where it was searched: so many answers are made at once as threads search.
+Es<std::string> answer_of(const Api& api, const Shown& shown) {
+  JsonWriter w;
+  w.begin_object();
+  if (!write_answer(w, shown, Room(api).to_write())) return std::unexpected(answer_too_large(api));
+  w.end_object();
+  return std::move(w).take();
+}
+
 asio::awaitable<Response> search_face(ApiPtr api, Request r) {
   auto body = body_of(r);
   if (!body) co_return error(body.error());
@@ -104,16 +136,16 @@ asio::awaitable<Response> search_face(ApiPtr api, Request r) {
     if (!scroll) co_return error(400, "illegal_argument_exception", fmt::format("failed to parse setting [scroll] with value [{}] as a time value", *text));
     if (read->request.size == 0) co_return error(400, "action_request_validation_exception", "Validation Failed: 1: [size] cannot be [0] in a scroll context;");
   }
-  auto shown = std::make_shared<Es<Shown>>();
-  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) { *shown = search_now(*api, *target, std::move(*read), scroll, cancelled); };
+  auto text = std::make_shared<Es<std::string>>();
+  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) {
+    auto shown = search_now(*api, *target, std::move(*read), scroll, cancelled, Room(*api));
+    *text = shown ? answer_of(*api, *shown) : Es<std::string>(std::unexpected(std::move(shown).error()));
+    if (shown && !*text) api->cursors.close(shown->scroll_id);
+  };
   bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
-  if (!*shown) co_return error(shown->error());
-  JsonWriter w;
-  w.begin_object();
-  write_answer(w, **shown);
-  w.end_object();
-  co_return Response::json(std::move(w).take());
+  if (!*text) co_return error(text->error());
+  co_return Response::json(std::move(**text));
 }
 
 asio::awaitable<Response> count_face(ApiPtr api, Request r) {
@@ -130,7 +162,7 @@ asio::awaitable<Response> count_face(ApiPtr api, Request r) {
   read->request.total_limit = UINT64_MAX;
   read->request.sort.clear();
   auto shown = std::make_shared<Es<Shown>>();
-  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) { *shown = search_now(*api, *target, std::move(*read), {}, cancelled); };
+  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) { *shown = search_now(*api, *target, std::move(*read), {}, cancelled, Room(*api)); };
   bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
   if (!*shown) co_return error(shown->error());
@@ -176,7 +208,7 @@ std::string index_of_header(const json::value& header, const std::string& fallba
   return fallback;
 }
 
-Es<Shown> search_pair(Api& api, const Pair& pair, const std::string& fallback, const net::Query& url, const secure::CallerPtr& caller, const Cancelled& cancelled) {
+Es<Shown> search_pair(Api& api, const Pair& pair, const std::string& fallback, const net::Query& url, const secure::CallerPtr& caller, const Cancelled& cancelled, const Room& room) {
   auto body = trim(pair.body).empty() ? Result<json::value>(json::value(json::object())) : json::parse(pair.body);
   if (!body) return std::unexpected(EsError{400, "json_parse_exception", body.error().context, {}, false});
   if (!body->is_object()) return std::unexpected(EsError{400, "parsing_exception", "Expected [START_OBJECT]", {{"line", "1"}, {"col", "1"}}, false});
@@ -186,37 +218,46 @@ Es<Shown> search_pair(Api& api, const Pair& pair, const std::string& fallback, c
   TargetOptions options{json::boolean(pair.header, "ignore_unavailable"), json::boolean(pair.header, "allow_no_indices", true)};
   auto target = target_of(api, index_of_header(pair.header, fallback), options);
   if (!target) return std::unexpected(std::move(target).error());
-  return search_now(api, *target, std::move(*read), {}, cancelled);
+  return search_now(api, *target, std::move(*read), {}, cancelled, room);
+}
+
+/// One after the other, with one bound for all: what comes when it is reached is answered with the error as its own.
+std::string answers_of(Api& api, const std::vector<Pair>& pairs, const std::string& fallback, const Request& r, const Cancelled& cancelled) {
+  auto begun = Clock::now();
+  Room room(api);
+  JsonWriter list;
+  list.begin_object().key("responses").begin_array();
+  for (const auto& pair : pairs) {
+    if (cancelled) break;
+    auto shown = search_pair(api, pair, fallback, r.query, r.caller, cancelled, room);
+    if (!shown) {
+      write_error(list, shown.error());
+      continue;
+    }
+    JsonWriter one;
+    one.begin_object();
+    bool whole = write_answer(one, *shown, room.to_write());
+    room.take(std::max(one.size(), shown->result.bytes));
+    if (!whole) {
+      write_error(list, answer_too_large(api));
+      continue;
+    }
+    one.field("status", 200).end_object();
+    list.raw(one.str());
+  }
+  list.end_array().field("took", std::chrono::duration_cast<Millis>(Clock::now() - begun).count()).end_object();
+  return std::move(list).take();
 }
 
 asio::awaitable<Response> several(ApiPtr api, Request r) {
   auto pairs = pairs_of(r.body);
   if (!pairs) co_return error(pairs.error());
-  auto begun = Clock::now();
   auto text = std::make_shared<std::string>();
   auto fallback = index_param(r);
-  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) {
-    JsonWriter list;
-    list.begin_array();
-    for (const auto& pair : *pairs) {
-      if (cancelled) break;
-      auto shown = search_pair(*api, pair, fallback, r.query, r.caller, cancelled);
-      if (!shown) {
-        write_error(list, shown.error());
-        continue;
-      }
-      list.begin_object();
-      write_answer(list, *shown);
-      list.field("status", 200).end_object();
-    }
-    list.end_array();
-    *text = std::move(list).take();
-  };
+  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) { *text = answers_of(*api, *pairs, fallback, r, cancelled); };
   bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
-  JsonWriter w;
-  w.begin_object().field("took", std::chrono::duration_cast<Millis>(Clock::now() - begun).count()).key("responses").raw(*text).end_object();
-  co_return Response::json(std::move(w).take());
+  co_return Response::json(std::move(*text));
 }
 
 // --- scrolls and points in time ---
@@ -230,6 +271,22 @@ std::vector<std::string> ids_of(const json::value& body, std::string_view key, c
   return out;
 }
 
+/// The next page of a scroll; the cursor then stands behind it.
+Es<std::string> page_of(const Api& api, const std::string& id, Cursor& cursor, bool as_number, const Cancelled& cancelled) {
+  auto begun = Clock::now();
+  Shown shown{{}, search(*cursor.view, cursor.request, &cancelled), cursor.view->indices.size(), 0, id};
+  if (shown.result.too_large) return std::unexpected(answer_too_large(api));
+  shown.body.request.query = cursor.request.query;
+  shown.body.hits = *cursor.hits;
+  shown.body.total_as_number = as_number;
+  shown.result.total = cursor.total;
+  shown.result.total_is_lower_bound = cursor.total_is_lower_bound;
+  shown.took = std::chrono::duration_cast<Millis>(Clock::now() - begun).count();
+  auto text = answer_of(api, shown);
+  if (text && !shown.result.hits.empty()) cursor.request.after = shown.result.hits.back().keys, cursor.request.after_seq = shown.result.hits.back().seq;
+  return text;
+}
+
 asio::awaitable<Response> next_page(ApiPtr api, Request r) {
   auto body = body_of(r);
   if (!body) co_return error(body.error());
@@ -238,25 +295,14 @@ asio::awaitable<Response> next_page(ApiPtr api, Request r) {
   auto keep = read_duration(json::text(*body, "scroll", r.query.get("scroll").value_or("1m"))).value_or(std::chrono::minutes(1));
   auto cursor = api->cursors.find(ids[0], keep);
   if (!cursor) co_return error(no_context(ids[0]));
-  auto begun = Clock::now();
-  auto result = std::make_shared<SearchResult>();
-  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) { *result = search(*cursor->view, cursor->request, &cancelled); };
+  auto text = std::make_shared<Es<std::string>>();
+  bool as_number = r.query.flag("rest_total_hits_as_int");
+  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) { *text = page_of(*api, ids[0], *cursor, as_number, cancelled); };
   bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
-  Shown shown{{}, std::move(*result), cursor->view->indices.size(), 0, ids[0]};
-  if (!shown.result.hits.empty()) cursor->request.after = shown.result.hits.back().keys, cursor->request.after_seq = shown.result.hits.back().seq;
-  shown.body.request.query = cursor->request.query;
-  shown.body.hits = *cursor->hits;
-  shown.body.total_as_number = r.query.flag("rest_total_hits_as_int");
-  shown.result.total = cursor->total;
-  shown.result.total_is_lower_bound = cursor->total_is_lower_bound;
-  shown.took = std::chrono::duration_cast<Millis>(Clock::now() - begun).count();
-  api->cursors.replace(ids[0], *cursor);
-  JsonWriter w;
-  w.begin_object();
-  write_answer(w, shown);
-  w.end_object();
-  co_return Response::json(std::move(w).take());
+  if (!*text) co_return error(text->error());
+  api->cursors.replace(ids[0], std::move(*cursor));
+  co_return Response::json(std::move(**text));
 }
 
 asio::awaitable<Response> end_cursors(ApiPtr api, Request r) {

@@ -12,6 +12,8 @@ namespace croft::logs {
 namespace {
 
 using Path = std::vector<std::string>;
+constexpr std::size_t filtered_max = 32u << 20;   // of an answer that is taken apart: as values it is ten times as large
+constexpr std::size_t indented_max = 128u << 20;  // line breaks of deep lists alone can make sixty times as much of it
 enum class Fit : std::uint8_t { no, partly, whole };
 
 /// Whether a pattern covers what stands at `path`, or something below it.
@@ -67,6 +69,7 @@ struct PathFilter {
 }  // namespace
 
 std::string filter_path(std::string_view body, std::string_view paths) {
+  if (body.size() > filtered_max) return std::string(body);
   PathFilter filter;
   for (const auto& text : split(paths, ',')) {
     auto one = trim(text);
@@ -86,6 +89,7 @@ std::string indented(std::string_view body) {
   bool text = false;
   auto line = [&] { out.push_back('\n'), out.append(2 * depth, ' '); };
   for (std::size_t i = 0; i < body.size(); ++i) {
+    if (out.size() > indented_max) return std::string(body);
     char c = body[i];
     if (text) {
       out.push_back(c);

@@ -222,26 +222,36 @@ Es<std::vector<Wanted>> wanted_of(const json::value& body, const Request& r) {
   return out;
 }
 
+/// Documents that would make the answer too large are answered with the error, each in its place.
+std::string documents_of(Api& api, const std::vector<Wanted>& wanted, const Cancelled& cancelled) {
+  const auto most = api.options.answer_bytes_max;
+  JsonWriter w;
+  w.begin_object().key("docs").begin_array();
+  for (const auto& one : wanted) {
+    if (cancelled) break;
+    auto target = target_of(api, one.index, {});
+    std::optional<EsError> wrong;
+    if (!target) wrong = target.error();
+    auto hit = target && w.size() <= most ? find_document(api, *target, one.id) : std::nullopt;
+    if (hit && one.filter.enabled) hit->source = one.filter.apply(hit->source);
+    if (w.size() > most || (hit && one.filter.enabled && w.size() + hit->source.size() > most)) wrong = answer_too_large(api);
+    if (!wrong) {
+      write_document(w, one.index, one.id, hit, SourceFilter{one.filter.enabled, {}, {}});
+      continue;
+    }
+    w.begin_object().field("_index", one.index).field("_type", "_doc").field("_id", one.id).key("error").begin_object().field("type", wrong->type).field("reason", wrong->reason).end_object().end_object();
+  }
+  w.end_array().end_object();
+  return std::move(w).take();
+}
+
 asio::awaitable<Response> get_several(ApiPtr api, Request r) {
   auto body = body_of(r);
   if (!body) co_return error(body.error());
   auto wanted = wanted_of(*body, r);
   if (!wanted) co_return error(wanted.error());
   auto text = std::make_shared<std::string>();
-  std::function<void(const Cancelled&)> work = [api, &wanted, text](const Cancelled&) {
-    JsonWriter w;
-    w.begin_object().key("docs").begin_array();
-    for (const auto& one : *wanted) {
-      auto target = target_of(*api, one.index, {});
-      if (target) {
-        write_document(w, one.index, one.id, find_document(*api, *target, one.id), one.filter);
-      } else {
-        w.begin_object().field("_index", one.index).field("_type", "_doc").field("_id", one.id).key("error").begin_object().field("type", target.error().type).field("reason", target.error().reason).end_object().end_object();
-      }
-    }
-    w.end_array().end_object();
-    *text = std::move(w).take();
-  };
+  std::function<void(const Cancelled&)> work = [api, &wanted, text](const Cancelled& cancelled) { *text = documents_of(*api, *wanted, cancelled); };
   bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
   co_return Response::json(std::move(*text));

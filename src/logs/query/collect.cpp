@@ -116,14 +116,25 @@ std::vector<Collector> make_collectors(const std::vector<AggregationPtr>& aggreg
   return out;
 }
 
-bool Collector::may_make() {
+bool Collector::may_make(std::size_t key_bytes) {
   if (budget_->left == 0) budget_->spent = true;
   else --budget_->left;
-  return !budget_->spent;
+  return !budget_->spent && budget_->take(budget_->text, key_bytes);
+}
+
+/// Into a sample or the like, whose growth is counted.
+template <class Kept, class V>
+void Collector::keep(Kept& kept, const V& value) {
+  auto before = kept.bytes();
+  kept.add(value);
+  if (kept.bytes() > before) budget_->take(budget_->numbers, kept.bytes() - before);
 }
 
 void Collector::fill(Bucket& b, DocumentReader& d) {
-  if (b.count++ == 0) b.inner = make_collectors(what_->inner, *budget_);
+  if (b.count++ == 0) {
+    if (!budget_->take(budget_->numbers, what_->inner.size() * sizeof(Collector))) return;
+    b.inner = make_collectors(what_->inner, *budget_);
+  }
   for (auto& inner : b.inner) inner.add(d);
 }
 
@@ -139,7 +150,7 @@ void Collector::add_term(std::string key, const Value& v, DocumentReader& d) {
       ++dropped_;
       return;
     }
-    if (!may_make()) return;
+    if (!may_make(key.size())) return;
     at = terms_.emplace(std::move(key), Term{}).first;
     at->second.kind = v.kind;
     at->second.number = v.kind == Value::Kind::boolean ? v.truth : v.number;
@@ -228,7 +239,7 @@ void Collector::add_number(double v) {
   sum_ += v;
   squares_ += v * v;
   ++count_;
-  if (what_->kind == Kind::percentiles || what_->kind == Kind::percentile_ranks) sample_.add(v);
+  if (what_->kind == Kind::percentiles || what_->kind == Kind::percentile_ranks) keep(sample_, v);
 }
 
 void Collector::add_top(DocumentReader& d) {
@@ -243,12 +254,15 @@ void Collector::add_top(DocumentReader& d) {
   auto place = std::upper_bound(top_.begin(), top_.end(), hit, before);
   if (place == top_.end() && top_.size() >= want) return;
   hit.source = d.row().source;
+  if (!budget_->take(budget_->text, bytes_of(hit))) return;
   top_.insert(place, std::move(hit));
-  if (top_.size() > want) top_.pop_back();
+  if (top_.size() <= want) return;
+  budget_->text += bytes_of(top_.back());
+  top_.pop_back();
 }
 
 void Collector::add(DocumentReader& d) {
-  if (budget_->spent) return;
+  if (budget_->exceeded()) return;
   switch (what_->kind) {
     case Kind::global: return fill(fixed_[0], d);
     case Kind::filter:
@@ -277,7 +291,7 @@ void Collector::add(DocumentReader& d) {
     case Kind::top_hits: return add_top(d);
     case Kind::cardinality:
       d.values(what_->field, [&](const Value& v) {
-        distinct_.add(value_text(v));
+        keep(distinct_, value_text(v));
         return true;
       });
       return;

@@ -12,16 +12,25 @@ namespace croft::logs {
 
 constexpr std::size_t buckets_max = 65'535;   ///< in a reply, as Elasticsearch's default
 
-/// How many buckets one search may still make, over all its aggregations: what memory they may take.
+/// How many buckets one search may still make, over all its aggregations, and what memory they may still take.
 struct BucketBudget {
   std::size_t left = 500'000;
-  bool spent = false;
+  std::size_t text = SIZE_MAX;                 ///< bytes of keys and top hits, which may come to stand in the answer
+  std::size_t numbers = 256u << 20;            ///< bytes of samples, of values that are told apart, and of collectors within buckets
+  bool spent = false, too_large = false;
+  [[nodiscard]] bool exceeded() const { return spent || too_large; }
+  bool take(std::size_t& from, std::size_t bytes) {
+    if (bytes > from) return too_large = true, false;
+    from -= bytes;
+    return true;
+  }
 };
 
 /// How many different values there are: exact up to some ten thousand, then estimated (HyperLogLog, about 1 %).
 class Distinct {
  public:
   void add(std::string_view value);
+  [[nodiscard]] std::size_t bytes() const { return seen_.size() * 40 + registers_.size(); }  ///< about
   [[nodiscard]] double count() const;
 
  private:
@@ -33,6 +42,7 @@ class Distinct {
 class Sample {
  public:
   void add(double v);
+  [[nodiscard]] std::size_t bytes() const { return values_.capacity() * sizeof(double); }
   [[nodiscard]] std::optional<double> percentile(double percent) const;
   [[nodiscard]] std::optional<double> rank(double value) const;
 
@@ -62,7 +72,9 @@ class Collector {
   struct Term : Bucket { Value::Kind kind = Value::Kind::text; double number = 0; bool whole = true; };
 
   void fill(Bucket& b, DocumentReader& d);
-  bool may_make();
+  bool may_make(std::size_t key_bytes = 0);
+  template <class Kept, class V>
+  void keep(Kept& kept, const V& value);
   void add_term(std::string key, const Value& v, DocumentReader& d);
   void add_terms(DocumentReader& d);
   void add_time(Wall at, DocumentReader& d);

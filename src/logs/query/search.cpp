@@ -93,6 +93,7 @@ class Search {
         collectors_(make_collectors(request.aggregations, budget_)), want_(request.count_only ? 0 : request.from + request.size),
         by_arrival_(request.sort.size() == 1 && request.sort[0].field == "_doc" && !request.sort[0].descending),
         newest_first_(!request.sort.empty() && request.sort[0].field == "@timestamp" && request.sort[0].descending) {
+    budget_.text = request.bytes_max;
     for (const auto& a : request.aggregations) global_ = global_ || a->kind == Aggregation::Kind::global;
   }
 
@@ -104,7 +105,9 @@ class Search {
     std::sort(heap_.begin(), heap_.end(), [&](const Hit& a, const Hit& b) { return before(a, b); });
     auto skip = std::min(request_.from, heap_.size());
     result_.hits.assign(std::make_move_iterator(heap_.begin() + static_cast<std::ptrdiff_t>(skip)), std::make_move_iterator(heap_.end()));
-    if (!request_.aggregations.empty() && !budget_.spent) {
+    result_.bytes = held_;
+    result_.too_large = result_.too_large || budget_.too_large;
+    if (!request_.aggregations.empty() && !budget_.spent && !result_.too_large) {
       JsonWriter w;
       w.begin_object();
       write_collectors(w, collectors_, request_.typed_keys);
@@ -212,7 +215,7 @@ class Search {
     if (!candidate || !matches(*request_.query, reader_)) return;
     for (auto& c : collectors_)
       if (c.what().kind != Aggregation::Kind::global) c.add(reader_);
-    if (budget_.spent) over_ = true;
+    if (budget_.exceeded()) over_ = true;
     if (request_.post_filter && !matches(*request_.post_filter, reader_)) return;
     if (result_.total < request_.total_limit) ++result_.total;
     else result_.total_is_lower_bound = true;
@@ -232,12 +235,28 @@ class Search {
     hit.index = index_->name;
     hit.id = row.id;
     hit.source = row.source;
+    if (shortened_) hit.source = request_.shorten(hit.source);
+    held_ += bytes_of(hit);
     heap_.push_back(std::move(hit));
     std::push_heap(heap_.begin(), heap_.end(), worse);
     if (heap_.size() > want_) {
       std::pop_heap(heap_.begin(), heap_.end(), worse);
+      held_ -= bytes_of(heap_.back());
       heap_.pop_back();
     }
+    if (held_ > request_.bytes_max) make_room();
+  }
+
+  /// Only now, because it takes a parse of each: leaves of the sources what is shown. Where that is still too much, the search is over.
+  void make_room() {
+    if (request_.shorten && !std::exchange(shortened_, true)) {
+      held_ = 0;
+      for (auto& hit : heap_) {
+        hit.source = request_.shorten(hit.source);
+        held_ += bytes_of(hit);
+      }
+    }
+    if (held_ > request_.bytes_max) over_ = result_.too_large = true;
   }
 
   const StoreView& view_;
@@ -253,6 +272,8 @@ class Search {
   DocumentReader reader_;
   const IndexView* index_ = nullptr;
   std::vector<Hit> heap_;  // the worst hit on top
+  std::size_t held_ = 0;   // bytes of them
+  bool shortened_ = false;
   SearchResult result_;
   std::uint64_t taken_ = 0;
   std::size_t since_clock_ = 0;
@@ -260,6 +281,13 @@ class Search {
 };
 
 }  // namespace
+
+std::size_t bytes_of(const Hit& hit) {
+  auto bytes = sizeof(Hit) + hit.index.size() + hit.id.size() + hit.source.size() + hit.keys.size() * sizeof(boost::json::value);
+  for (const auto& key : hit.keys)
+    if (key.is_string()) bytes += key.get_string().size();
+  return bytes;
+}
 
 std::vector<boost::json::value> sort_keys_of(DocumentReader& d, const std::vector<SortKey>& sort) {
   std::vector<boost::json::value> out;

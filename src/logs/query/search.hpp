@@ -4,6 +4,7 @@
 #include <boost/json/value.hpp>
 
 #include <atomic>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,8 @@ struct SearchRequest {
   std::vector<boost::json::value> after;      ///< search_after
   std::optional<std::uint64_t> after_seq;     ///< with the same keys only rows behind this one (scrolling)
   Millis limit{10'000};
+  std::size_t bytes_max = SIZE_MAX;           ///< of hits that are held, and of texts that aggregations hold: each
+  std::function<std::string(const std::string&)> shorten;  ///< what of a source is shown, asked for when whole ones are too much; nothing: all of it
 };
 
 struct Hit {
@@ -71,11 +74,15 @@ struct Hit {
   Wall at{};
   std::vector<boost::json::value> keys;
 };
+/// What a hit takes in memory.
+std::size_t bytes_of(const Hit& hit);
 
 struct SearchResult {
   std::vector<Hit> hits;
   std::uint64_t total = 0;
   bool total_is_lower_bound = false, timed_out = false, terminated_early = false, too_many_buckets = false;
+  bool too_large = false;               ///< hits or what aggregations hold went past a bound: nothing here is whole
+  std::size_t bytes = 0;                ///< of the hits
   std::string aggregations;             ///< JSON object
   std::vector<std::string> failures;    ///< damaged blocks, by name
 };

@@ -13,7 +13,7 @@ namespace asio = boost::asio;
 
 class EsFace : public StoreTest {
  protected:
-  EsFace() { add_es_routes(router_, *store_, pool_, {"bench", "7.17.28"}); }
+  explicit EsFace(const EsOptions& options = {"bench"}) { add_es_routes(router_, *store_, pool_, options); }
   net::Response call(std::string method, std::string target, std::string body = "", std::string type = "application/json", std::string accept = "") {
     net::Request r;
     r.method = std::move(method);
@@ -415,6 +415,62 @@ TEST_F(EsFace, AnswersCanBeFilteredAndIndented) {
   EXPECT_EQ(at(without, "hits/total/value"), "1");
   EXPECT_EQ(call("POST", "/_bulk?filter_path=errors,items.*.error", "{\"index\":{\"_index\":\"a\"}}\n{}\n").body, R"({"errors":false})");
   EXPECT_EQ(call("GET", "/_count?pretty&filter_path=count").body, "{\n  \"count\" : 13\n}\n");
+}
+
+class SmallAnswers : public EsFace {
+ protected:
+  SmallAnswers() : EsFace({.answer_bytes_max = 1u << 20}) {
+    std::string body;
+    for (int i = 0; i < 24; ++i)
+      body += fmt::format("{{\"index\":{{\"_index\":\"logstash-2024.05.02\",\"_id\":\"{0}\"}}}}\n{{\"@timestamp\":\"2024-05-02T10:00:{0:02}Z\",\"n\":{0},\"message\":\"{1}\"}}\n", i, std::string(100'000, static_cast<char>('a' + i)));
+    EXPECT_EQ(at(ask("POST", "/_bulk", body), "errors"), "false");
+  }
+  static constexpr const char* kind = "error/root_cause/0/type";
+};
+
+TEST_F(SmallAnswers, S17_ASearchHoldsNoMoreThanItMayAnswer) {
+  EXPECT_EQ(at(ask("POST", "/_search", R"({"size":5})"), "hits/hits/4/_source/n"), "19");
+  auto refused = ask("POST", "/_search", R"({"size":20})", 413);
+  EXPECT_EQ(at(refused, kind), "circuit_breaking_exception");
+  EXPECT_NE(at(refused, "error/reason").find("_source"), std::string::npos);
+  EXPECT_EQ(at(ask("POST", "/_search", R"({"size":20,"_source":["n"]})"), "hits/hits/19/_source"), "{\"n\":4}") << "parts of them fit";
+  EXPECT_EQ(at(ask("POST", "/_search", R"({"size":20,"_source":false})"), "hits/hits/19/_id"), "4");
+  EXPECT_EQ(at(ask("POST", "/_search", R"({"size":20,"_source":false,"sort":["message"]})", 413), kind), "circuit_breaking_exception") << "what it is sorted by is held, too";
+  EXPECT_EQ(at(ask("POST", "/_search", R"({"size":5,"fields":["message","message.keyword","mess*","message.keyword","message.keyword","message.keyword"],"_source":false})", 413), kind), "circuit_breaking_exception");
+  auto tags = fmt::format(R"({{"size":5,"_source":["n"],"highlight":{{"pre_tags":["{}"],"fields":{{"*":{{"number_of_fragments":0}}}},"highlight_query":{{"wildcard":{{"message":"*"}}}}}}}})", std::string(600'000, 't'));
+  EXPECT_EQ(at(ask("POST", "/_search", tags, 413), kind), "circuit_breaking_exception");
+  EXPECT_EQ(at(ask("GET", "/_count"), "count"), "24");
+}
+
+TEST_F(SmallAnswers, S17_AggregationsHoldNoMoreThanTheyMayAnswer) {
+  EXPECT_EQ(at(ask("POST", "/_search", R"({"size":0,"aggs":{"a":{"terms":{"field":"message.keyword","size":3}}}})", 413), kind), "circuit_breaking_exception");
+  EXPECT_EQ(at(ask("POST", "/_search", R"({"size":0,"aggs":{"a":{"terms":{"field":"n","size":100},"aggs":{"b":{"top_hits":{"size":1}}}}}})", 413), kind), "circuit_breaking_exception");
+  EXPECT_EQ(at(ask("POST", "/_search", R"({"size":0,"aggs":{"b":{"top_hits":{"size":3,"sort":[{"n":"desc"}]}}}})"), "aggregations/b/hits/hits/0/_source/n"), "23") << "what it let go of is given back";
+}
+
+TEST_F(SmallAnswers, S17_SeveralSearchesTogetherHoldNoMoreThanOne) {
+  std::string pairs;
+  for (int i = 0; i < 4; ++i) pairs += "{}\n{\"size\":4}\n";
+  pairs += "{}\n{\"size\":0}\n";
+  auto answer = ask("POST", "/_msearch", pairs);
+  EXPECT_EQ(at(answer, "responses/0/hits/hits/3/_source/n"), "20");
+  EXPECT_EQ(at(answer, "responses/1/status"), "200");
+  EXPECT_EQ(at(answer, "responses/2/status"), "413");
+  EXPECT_EQ(at(answer, "responses/2/error/type"), "circuit_breaking_exception");
+  EXPECT_EQ(at(answer, "responses/3/status"), "413");
+  EXPECT_EQ(at(answer, "responses/4/hits/total/value"), "24") << "what needs no room is answered";
+}
+
+TEST_F(SmallAnswers, S17_PagesAndSingleDocumentsAreBounded) {
+  EXPECT_EQ(ask("POST", "/_search?scroll=1m", R"({"size":20})", 413).is_object(), true);
+  auto first = ask("POST", "/_search?scroll=1m", R"({"size":5})");
+  EXPECT_EQ(at(ask("POST", "/_search/scroll", fmt::format(R"({{"scroll_id":"{}"}})", at(first, "_scroll_id"))), "hits/hits/0/_source/n"), "5");
+  std::string ids;
+  for (int i = 0; i < 14; ++i) ids += fmt::format("{}\"{}\"", i ? "," : "", i);
+  auto several = ask("POST", "/logstash-2024.05.02/_mget", "{\"ids\":[" + ids + "]}");
+  EXPECT_EQ(at(several, "docs/9/_source/n"), "9");
+  EXPECT_EQ(at(several, "docs/12/error/type"), "circuit_breaking_exception");
+  EXPECT_EQ(at(ask("POST", "/logstash-2024.05.02/_mget?_source=n", "{\"ids\":[" + ids + "]}"), "docs/13/_source/n"), "13");
 }
 
 }  // namespace
