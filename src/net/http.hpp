@@ -89,6 +89,7 @@ struct Response {
   Headers headers;
   std::string body;
   StreamBody stream;  ///< when set: sent chunked, `body` first; runs until it returns or the peer goes
+  std::shared_ptr<const secure::Caller> caller;  ///< who asked, as the router's guard found; the server counts by it what its answers take
 
   static Response json(std::string body, int status = 200);
   static Response text(std::string body, int status = 200);

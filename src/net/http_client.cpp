@@ -71,14 +71,14 @@ constexpr auto idle_life = std::chrono::seconds(30);
 constexpr std::size_t buffer_max = 256u << 10;  // bounds what Beast does not: chunk extensions and trailers
 
 /// One connection on a strand of its own: Beast's time-outs run there, whatever executor the caller is on.
-struct Connection {
-  explicit Connection(asio::any_io_executor executor) : stream(asio::any_io_executor(asio::make_strand(std::move(executor)))) {}
+struct Outbound {
+  explicit Outbound(asio::any_io_executor executor) : stream(asio::any_io_executor(asio::make_strand(std::move(executor)))) {}
   Stream stream;
   beast::flat_buffer buffer{buffer_max};
   bool reused = false;
   std::chrono::steady_clock::time_point idle_since{};
 };
-using ConnectionPtr = std::shared_ptr<Connection>;
+using ConnectionPtr = std::shared_ptr<Outbound>;
 
 /// Connections are kept for those who trust, are and expect the same.
 std::string pool_key(const Origin& to) {
@@ -86,7 +86,7 @@ std::string pool_key(const Origin& to) {
   return fmt::format("{} {} {} {} {} {}", to.str(), static_cast<const void*>(to.tls.get()), to.tls->generation(), to.expect.cluster, to.expect.host, to.expect.role ? to_string(*to.expect.role) : "");
 }
 
-Error error_of(const error_code& ec, const Origin& to, std::string_view doing, const Connection& c) {
+Error error_of(const error_code& ec, const Origin& to, std::string_view doing, const Outbound& c) {
   // TLS knows more than a code can carry: an untrusted certificate, an alert of the server's that comes only after its handshake.
   if (c.stream.tls && (ec == boost::system::errc::protocol_error || ec == boost::system::errc::permission_denied)) return {c.stream.tls->why().code, fmt::format("{}: {}", to.str(), c.stream.tls->why().context)};
   auto code = ec == beast::error::timeout ? Errc::timeout
@@ -252,7 +252,7 @@ asio::awaitable<Exchanged> exchange(ConnectionPtr c, Origin to, Request what, Bo
 }
 
 /// An idle connection has nothing to say: its end, or an answer nobody asked for, makes it useless.
-bool silent(Connection& c) {
+bool silent(Outbound& c) {
   char byte;
   return ::recv(c.stream.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
@@ -368,7 +368,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
       c->reused = true;
       return c;
     }
-    return std::make_shared<Connection>(executor);
+    return std::make_shared<Outbound>(executor);
   }
 
   void keep(const Origin& to, ConnectionPtr c) {
@@ -421,7 +421,7 @@ asio::awaitable<Result<Response>> HttpClient::upload(Origin to, Request what, Bo
 
 asio::awaitable<Result<std::unique_ptr<StreamReader>>> HttpClient::open(Origin to, Request what, ClientOptions options) {
   if (auto bad = malformed(to, what)) co_return fail(std::move(*bad));
-  auto c = std::make_shared<Connection>(impl_->executor);
+  auto c = std::make_shared<Outbound>(impl_->executor);
   auto reader = std::make_unique<Reader>(c, to, options);
   auto job = reader->start(std::move(what));
   auto error = co_await asio::co_spawn(c->stream.get_executor(), std::move(job), use_awaitable);

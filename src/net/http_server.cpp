@@ -29,9 +29,11 @@
 #include "base/log.hpp"
 #include "base/process.hpp"
 #include "base/text.hpp"
+#include "net/answer_share.hpp"
 #include "net/async.hpp"
 #include "net/beast_stream.hpp"
 #include "net/gzip.hpp"
+#include "secure/caller.hpp"
 
 namespace croft::net {
 
@@ -189,6 +191,13 @@ bool compressible(const Response& response) {
   return type.starts_with("text/") || type.find("json") != std::string_view::npos || type.find("javascript") != std::string_view::npos || type.find("xml") != std::string_view::npos;
 }
 
+void compress(Response& response) {
+  if (response.body.size() <= gzip_from || response.headers.has("Content-Encoding") || !compressible(response)) return;
+  response.body = gzip(response.body);
+  response.headers.set("Content-Encoding", "gzip");
+  response.headers.add("Vary", "Accept-Encoding");
+}
+
 bool accepts_gzip(std::string_view list) {
   for (const auto& piece : split(list, ',')) {
     auto words = split(piece, ';');
@@ -310,7 +319,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   asio::awaitable<bool> serve_one(std::shared_ptr<Connection> c);
   asio::awaitable<int> read_request(std::shared_ptr<Connection> c, Parser& parser, Unjudged& unjudged);
   asio::awaitable<bool> answer_badly(std::shared_ptr<Connection> c, int status, std::string text);
-  asio::awaitable<bool> send(std::shared_ptr<Connection> c, Response response, unsigned version, bool head, bool keep, bool gzip_ok);
+  asio::awaitable<bool> send(std::shared_ptr<Connection> c, Response response, unsigned version, bool head, bool keep);
   asio::awaitable<void> send_stream(std::shared_ptr<Connection> c, Response response, unsigned version);
   asio::awaitable<Response> call(Request request);
   [[nodiscard]] bool is_stranger(const Connection& c, const http::fields& fields) const {
@@ -462,7 +471,7 @@ asio::awaitable<int> HttpServer::Impl::read_request(std::shared_ptr<Connection> 
 asio::awaitable<bool> HttpServer::Impl::answer_badly(std::shared_ptr<Connection> c, int status, std::string text) {
   auto response = Response::message(status, text);
   if (by_class[status / 100]) by_class[status / 100]->add();
-  co_await send(c, std::move(response), 11, false, false, false);
+  co_await send(c, std::move(response), 11, false, false);
   error_code ec;
   if (c->stream.tls) c->stream.tls->say_goodbye();
   c->stream.socket().shutdown(Socket::shutdown_send, ec);
@@ -526,6 +535,13 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
   c->stream.expires_never();
   auto response = co_await call(std::move(request));
   unjudged.give_back();  // the body is gone; a stream, or a slow reader, keeps nothing
+  AnswerShare share;     // of what a slow reader keeps
+  if (gzip_ok && !response.stream) compress(response);
+  if (!head && !response.stream && !share.take(response.caller ? response.caller->who.str() : c->peer, response.body.size(), options.answers_max)) {
+    log::debug("net", "server={} peer={} an answer of {} bytes has no room beside those that are being read", options.name, c->peer, response.body.size());
+    response = Response::message(503, "too many large answers are being read already; ask again when one of them is done, or for less");
+    response.headers.set("Retry-After", "1");
+  }
   for (const auto& [name, value] : options.headers) response.headers.add(name, value);
   if (auto* counter = by_class[std::clamp(response.status / 100, 1, 5)]) counter->add();
   if (response.stream && !head) {
@@ -533,15 +549,10 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
     co_return false;
   }
   if (seconds) seconds->observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count());
-  co_return co_await send(c, std::move(response), message.version(), head, keep && !stopping, gzip_ok);
+  co_return co_await send(c, std::move(response), message.version(), head, keep && !stopping);
 }
 
-asio::awaitable<bool> HttpServer::Impl::send(std::shared_ptr<Connection> c, Response response, unsigned version, bool head, bool keep, bool gzip_ok) {
-  if (gzip_ok && response.body.size() > gzip_from && !response.headers.has("Content-Encoding") && compressible(response)) {
-    response.body = gzip(response.body);
-    response.headers.set("Content-Encoding", "gzip");
-    response.headers.add("Vary", "Accept-Encoding");
-  }
+asio::awaitable<bool> HttpServer::Impl::send(std::shared_ptr<Connection> c, Response response, unsigned version, bool head, bool keep) {
   http::response<http::string_body> out(static_cast<http::status>(response.status), version);
   out.reason(std::string(reason_phrase(response.status)));
   put_fields(response.headers, out);

@@ -111,7 +111,10 @@ asio::awaitable<Response> Router::handle_here(Request request) const {
       request.params = std::move(params);
       if (guard_)
         if (auto refused = co_await guard_(request, route.pattern)) co_return std::move(*refused);
-      co_return co_await method->second(std::move(request));
+      auto caller = request.caller;
+      auto response = co_await method->second(std::move(request));
+      response.caller = std::move(caller);
+      co_return response;
     }
     for (const auto& [name, handler] : route.methods) {
       if (allowed.find(name) != std::string::npos) continue;

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <optional>
 
 #include "net/async.hpp"
 #include "net/gzip.hpp"
+#include "secure/caller.hpp"
 #include "wire.hpp"
 
 namespace croft::net {
@@ -72,6 +74,53 @@ TEST_F(Hostile, S17_CredentialsThatNobodyHasLookedAtFillNoMemory) {
   first.send(std::string(300'000, 'x'));
   EXPECT_EQ(first.answer().status, 401);
   EXPECT_EQ(s.ask("POST /x HTTP/1.1\r\nHost: h\r\nAuthorization: Basic x\r\nContent-Length: 900000\r\n\r\n" + std::string(900'000, 'x')).status, 401) << "there is room again";
+}
+
+TEST_F(Hostile, S17_SlowReadersOfLargeAnswersFillNoMemory) {
+  constexpr std::size_t large = 24u << 20;  // more than sockets hold
+  auto& s = serve({.answers_max = 64u << 20, .gzip = false}, [](Router& r) {
+    r.guard(
+        [](Request& q, std::string_view) -> asio::awaitable<std::optional<Response>> {
+          secure::Principal who;
+          who.kind = secure::Principal::Kind::user;
+          who.name = q.headers.get("X-Who");
+          if (!who.name.empty()) q.caller = std::make_shared<const secure::Caller>(std::move(who), q.peer);
+          co_return std::nullopt;
+        },
+        false);
+    r.on("GET", "/of/{n}", [](Request q) -> asio::awaitable<Response> { co_return Response::text(std::string(static_cast<std::size_t>(*to_int(q.params["n"])), 'x')); });
+  });
+  auto ask = [&](const char* who, std::size_t bytes) {
+    auto wire = s.connect();
+    wire.send(get(fmt::format("/of/{}", bytes), *who ? fmt::format("X-Who: {}\r\n", who) : ""));
+    return wire;
+  };
+  auto asks = [&](const char* who, std::size_t bytes) {
+    auto wire = ask(who, bytes);
+    return wire.head().status;
+  };
+  auto first = ask("ann", large);
+  EXPECT_EQ(first.head().status, 200);  // and reads no further
+  auto refused = ask("ann", large).answer();
+  EXPECT_EQ(refused.status, 503) << "half of it is the most that one may hold";
+  EXPECT_EQ(refused.headers.get("Retry-After"), "1");
+  EXPECT_EQ(asks("ann", 60'000), 200) << "small ones pass";
+  auto nobody = ask("", large);
+  EXPECT_EQ(nobody.head().status, 200) << "who has no login counts by his address";
+  EXPECT_EQ(asks("", large), 503);
+  EXPECT_EQ(asks("bob", large), 503) << "three would be more than all";
+  EXPECT_EQ(first.bytes(large).size(), large);
+  EXPECT_TRUE(comes_true([&] { return asks("bob", large) == 200; })) << "what was read is given back";
+  nobody.close();
+  EXPECT_TRUE(comes_true([&] { return asks("ann", 80u << 20) == 200; })) << "alone it passes, whatever its size";
+  std::optional<Wire> again;
+  EXPECT_TRUE(comes_true([&] {
+    again.emplace(ask("ann", large));
+    return again->head().status == 200;
+  }));
+  EXPECT_EQ(asks("bob", 80u << 20), 503) << "and beside another it does not";
+  again->close();
+  EXPECT_TRUE(comes_true([&] { return asks("bob", 80u << 20) == 200; })) << "a connection that ends gives back what it held";
 }
 
 TEST_F(Hostile, ManySmallChunksAreAddedUp) {
