@@ -3,9 +3,12 @@
 #include <simdjson.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/error.hpp"
+#include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "logs/ship/lines.hpp"
 
 namespace croft::logs {
 
@@ -94,22 +97,62 @@ void refuse(BulkItem& item, std::string_view type, std::string problem) {
 }
 
 /// What is wrong with one item, its source line included; leaves the document complete.
-void judge(BulkItem& item, std::string_view source, bool padded, Wall now) {
+void judge(BulkItem& item, std::string_view source, bool padded, Wall now, const std::optional<Sender>& sender) {
   item.document.create_only = item.action == "create";
   if (item.action == "delete" || item.action == "update") return refuse(item, "illegal_argument_exception", fmt::format("[{}] is not supported: this store only appends, by [index] and [create]", item.action));
   if (item.document.id.size() > id_max)
     return refuse(item, "illegal_argument_exception", fmt::format("id [{}] is too long, must be no longer than 512 bytes but was: {}", item.document.id.substr(0, 64), item.document.id.size()));
   if (!item.problem.empty()) return;
-  if (auto ok = complete_document(source, padded, item.document, now); !ok) refuse(item, "mapper_parsing_exception", ok.error().context);
+  auto ok = complete_document(source, padded, item.document, now, sender);
+  if (ok) return;
+  bool forbidden = ok.error().code == Errc::forbidden;
+  refuse(item, forbidden ? "security_exception" : "mapper_parsing_exception", ok.error().context);
+  if (forbidden) item.status = 403;
+}
+
+/// Whether a document says just what its sender may say.
+bool is_attributed(simdjson::dom::object document, const Sender& sender) {
+  bool named = false;
+  for (auto member : document) {
+    if (member.key == "host") {
+      if (named || !member.value.is_string() || member.value.get_string().value() != sender.host) return false;
+      named = true;
+    } else if (!sender.runs_tasks && names_task(member.key)) {
+      return false;
+    }
+  }
+  return named;
+}
+
+std::string attributed(simdjson::dom::object document, const Sender& sender) {
+  JsonWriter w;
+  w.begin_object();
+  std::map<std::string, std::string, std::less<>> said;  // the first of each name
+  for (auto member : document) {
+    auto text = simdjson::minify(member.value);
+    simdjson::dom::object before;
+    if (member.key == "host" || (!sender.runs_tasks && names_task(member.key))) said.emplace(member.key, std::move(text));
+    else if (member.key == "original" && !member.value.get_object().get(before))
+      for (auto old : before) said.emplace(old.key, simdjson::minify(old.value));
+    else w.key(member.key).raw(text);
+  }
+  w.field("host", sender.host);
+  if (!said.empty()) w.key("original").begin_object();
+  for (const auto& [key, text] : said) w.key(key).raw(text);
+  if (!said.empty()) w.end_object();
+  w.end_object();
+  return std::move(w).take();
 }
 
 }  // namespace
 
-Status complete_document(std::string_view source, bool padded, Document& d, Wall now) {
+Status complete_document(std::string_view source, bool padded, Document& d, Wall now, const std::optional<Sender>& sender) {
   if (source.size() > document_max) return fail(Errc::invalid, "the document has {} bytes, more than {}", source.size(), document_max);
   auto root = parse(source, padded);
   if (!root) return fail(Errc::invalid, "failed to parse: {}", root.error().context);
   if (!root->is_object()) return fail(Errc::invalid, "failed to parse: the document must be an object");
+  // By such an id a source's later lines would count as known.
+  if (sender && !sender->runs_tasks && d.id.starts_with("c1:")) return fail(Errc::forbidden, "ids of the form c1:SOURCE:OFFSET belong to hosts that run tasks, and {} does not", sender->host);
   simdjson::dom::element at;
   std::optional<Wall> time;
   bool given = !root->get_object().value()["@timestamp"].get(at) && !at.is_null();
@@ -124,6 +167,11 @@ Status complete_document(std::string_view source, bool padded, Document& d, Wall
   if (given && !time)
     return fail(Errc::invalid, "failed to parse field [@timestamp] of type [date] in document with id '{}'. Preview of field's value: '{}'", d.id, text_of(at).substr(0, 80));
   d.at = time.value_or(now);
+  std::string rewritten;
+  if (sender && !is_attributed(root->get_object().value(), *sender)) {
+    source = rewritten = attributed(root->get_object().value(), *sender);
+    if (auto deeper = parse(source, false); !deeper) return fail(Errc::invalid, "failed to parse: {}", deeper.error().context);  // by one level, under "original"
+  }
   if (!time) {
     auto brace = source.find('{') + 1;
     auto empty = source.find_first_not_of(" \t\r\n", brace);
@@ -134,13 +182,13 @@ Status complete_document(std::string_view source, bool padded, Document& d, Wall
   return {};
 }
 
-Status complete_document(Document& d, Wall now) {
+Status complete_document(Document& d, Wall now, const std::optional<Sender>& sender) {
   // One line without spaces, as bulk sources are.
   std::string flat(d.source.size(), '\0');
   std::size_t size = 0;
   if (simdjson::minify(d.source.data(), d.source.size(), flat.data(), size)) return fail(Errc::invalid, "failed to parse: not JSON");
   flat.resize(size);
-  return complete_document(flat, false, d, now);
+  return complete_document(flat, false, d, now, sender);
 }
 
 Result<std::vector<BulkItem>> parse_bulk(std::string_view body, const BulkDefaults& defaults, Wall now) {
@@ -173,7 +221,7 @@ Result<std::vector<BulkItem>> parse_bulk(std::string_view body, const BulkDefaul
       source = next_line(body);
       ++number;
     }
-    judge(item, source, padded(source), now);
+    judge(item, source, padded(source), now, defaults.sender);
     items.push_back(std::move(item));
   }
   if (items.empty()) return fail(Errc::invalid, "Validation Failed: 1: no requests added;");

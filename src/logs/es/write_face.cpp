@@ -8,6 +8,7 @@
 #include "logs/es/face.hpp"
 #include "logs/es/hits.hpp"
 #include "logs/query/search.hpp"
+#include "secure/caller.hpp"
 
 namespace croft::logs {
 
@@ -29,6 +30,12 @@ class InFlight {
   std::size_t bytes_;
   bool fits_;
 };
+
+/// The host that asks with its certificate; nothing: who asks has a login, or nobody has.
+std::optional<Sender> sender_of(const Request& r) {
+  if (!r.certificate || (r.caller && r.caller->who.kind != secure::Principal::Kind::host)) return std::nullopt;
+  return Sender{r.certificate->identity.host, r.certificate->identity.is(secure::HostRole::node)};
+}
 
 void write_stored(JsonWriter& w, const Stored& stored) {
   bool created = stored.kind == Stored::Kind::created;
@@ -104,7 +111,7 @@ asio::awaitable<Response> bulk(ApiPtr api, Request r) {
   if (!load.fits()) co_return error(429, "es_rejected_execution_exception", "rejected execution of bulk: more than 256 MB of bulk requests are at work");
   auto items = std::make_shared<Result<std::vector<BulkItem>>>();
   auto outcomes = std::make_shared<Result<std::vector<Stored>>>();
-  BulkDefaults defaults{index_param(r), r.query.get("op_type") == "create"};
+  BulkDefaults defaults{index_param(r), r.query.get("op_type") == "create", sender_of(r)};
   bool require_alias = r.query.flag("require_alias");
   if (auto pipeline = r.query.get("pipeline"); pipeline && *pipeline != "_none") co_return error(400, "illegal_argument_exception", fmt::format("pipeline with id [{}] does not exist", *pipeline));
   std::function<void()> work = [&] {
@@ -144,7 +151,11 @@ asio::awaitable<Response> put_document(ApiPtr api, Request r) {
   d.create_only = r.path.find("/_create") != std::string::npos || r.query.get("op_type") == "create";
   if (d.source.empty()) co_return error(400, "action_request_validation_exception", "Validation Failed: 1: source is missing;");
   if (auto ok = check_index_name(d.index); !ok) co_return error(400, "invalid_index_name_exception", ok.error().context);
-  if (auto ok = complete_document(d, system_now().wall); !ok) co_return error(400, "mapper_parsing_exception", ok.error().context);
+  auto sender = sender_of(r);
+  if (auto ok = complete_document(d, system_now().wall, sender); !ok) {
+    bool forbidden = ok.error().code == Errc::forbidden;
+    co_return error(forbidden ? 403 : 400, forbidden ? "security_exception" : "mapper_parsing_exception", ok.error().context);
+  }
   auto outcome = std::make_shared<Result<std::vector<Stored>>>();
   auto documents = std::make_shared<std::vector<Document>>();
   documents->push_back(std::move(d));

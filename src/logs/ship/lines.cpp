@@ -78,8 +78,7 @@ class Merger {
  private:
   bool overruled(std::string_view key) const {
     if (key == "offset" && context_.offset >= 0) return true;
-    // By these lines are shown to who may see the app, and hidden from others.
-    if (context_.stranger && (key == "app" || key == "task" || key.starts_with("app.") || key.starts_with("task."))) return true;
+    if (context_.stranger && names_task(key)) return true;
     return std::any_of(context_.fields.begin(), context_.fields.end(), [&](const auto& f) { return f.first == key; });
   }
   void read_tags(simdjson::dom::element value) {
@@ -96,6 +95,8 @@ class Merger {
 };
 
 }  // namespace
+
+bool names_task(std::string_view key) { return key == "app" || key == "task" || key.starts_with("app.") || key.starts_with("task."); }
 
 void LineSplitter::feed(std::string_view bytes, const std::function<void(std::string_view, bool)>& each) {
   while (!bytes.empty()) {

@@ -46,6 +46,9 @@ struct LineDocument {
 /// the clock, no date) is kept as _@timestamp. Tags say what was mended: _truncated, _invalid_utf8, _timestampparsefailure, _jsonparsefailure.
 LineDocument document_of(std::string_view line, const LineContext& context);
 
+/// Whether a field says whose task's line a document is. By these lines are shown to who may see the app, and hidden from others.
+bool names_task(std::string_view key);
+
 /// "logstash-2026.11.24"
 std::string index_for(Wall at);
 /// {"create":{"_index":…,"_id":…}} and a newline.

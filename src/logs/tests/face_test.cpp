@@ -4,6 +4,7 @@
 
 #include "base/text.hpp"
 #include "logs/es_api.hpp"
+#include "secure/caller.hpp"
 #include "store_fixture.hpp"
 
 namespace croft::logs {
@@ -25,6 +26,7 @@ class EsFace : public StoreTest {
     if (!accept.empty()) r.headers.set("Accept", accept);
     r.body = std::move(body);
     r.local = "127.0.0.1:9200";
+    if (change_) change_(r);
     auto work = router_.handle(std::move(r));
     auto answer = asio::co_spawn(io_, std::move(work), asio::use_future);
     while (answer.wait_for(std::chrono::seconds(0)) != std::future_status::ready) io_.run_one_for(std::chrono::milliseconds(50)), io_.restart();
@@ -57,6 +59,7 @@ class EsFace : public StoreTest {
   asio::io_context io_;  // outlives the pools, whose threads let go of it last
   net::BlockingPool pool_{1};
   net::Router router_;
+  std::function<void(net::Request&)> change_;  // what the gate would have done
 };
 
 TEST_F(EsFace, TellsClientsWhatTheyCheck) {
@@ -415,6 +418,65 @@ TEST_F(EsFace, AnswersCanBeFilteredAndIndented) {
   EXPECT_EQ(at(without, "hits/total/value"), "1");
   EXPECT_EQ(call("POST", "/_bulk?filter_path=errors,items.*.error", "{\"index\":{\"_index\":\"a\"}}\n{}\n").body, R"({"errors":false})");
   EXPECT_EQ(call("GET", "/_count?pretty&filter_path=count").body, "{\n  \"count\" : 13\n}\n");
+}
+
+/// Requests of a croft host, as the gate lets them through.
+class FromHosts : public EsFace {
+ protected:
+  net::Response send(secure::HostRole role, std::string target, std::string body, std::string login = "") {
+    auto certificate = std::make_shared<secure::Certificate>();
+    certificate->identity = {"c", "m1", {role}};
+    secure::Principal who = secure::principal_of(certificate->identity);
+    if (!login.empty()) who = {secure::Principal::Kind::user, login, {}, {}, {}};
+    change_ = [certificate, who](net::Request& r) {
+      r.certificate = certificate;
+      r.caller = std::make_shared<const secure::Caller>(who, "10.0.0.1");
+    };
+    auto answer = call("POST", std::move(target), std::move(body));
+    change_ = {};
+    return answer;
+  }
+  std::string source_of(const std::string& id) { return at(ask("GET", "/l/_doc/" + id), "_source"); }
+  static std::string bulk(std::string_view id, std::string_view source) { return fmt::format("{{\"index\":{{\"_index\":\"l\",\"_id\":\"{}\"}}}}\n{}\n", id, source); }
+  static constexpr const char* time = R"("@timestamp":"2024-05-02T10:00:00Z")";
+};
+
+TEST_F(FromHosts, AHostSpeaksForItselfAndOnlyOneThatRunsTasksSaysWhoseTheyAre) {
+  using secure::HostRole;
+  auto own = fmt::format(R"({{{},"app":"/a","task":"t","host":"m1","x":1}})", time), others = fmt::format(R"({{{},"app":"/other","task":"t","host":"m2","app.id":"y"}})", time);
+  EXPECT_EQ(send(HostRole::node, "/_bulk", bulk("n1", own) + bulk("n2", others)).status, 200);
+  EXPECT_EQ(source_of("n1"), own) << "what shippers send stays as it is";
+  EXPECT_EQ(source_of("n2"), fmt::format(R"({{{},"app":"/other","task":"t","app.id":"y","host":"m1","original":{{"host":"m2"}}}})", time));
+  for (auto role : {HostRole::dns, HostRole::balancer, HostRole::master, HostRole::log}) {
+    EXPECT_EQ(send(role, "/_bulk", bulk("d", others)).status, 200);
+    EXPECT_EQ(source_of("d"), fmt::format(R"({{{},"host":"m1","original":{{"app":"/other","app.id":"y","host":"m2","task":"t"}}}})", time));
+  }
+  EXPECT_EQ(send(HostRole::dns, "/l/_doc/e", others).status, 201);
+  EXPECT_EQ(at(ask("GET", "/l/_count?q=app:*%20AND%20_id:e"), "count"), "0");
+  EXPECT_EQ(send(HostRole::dns, "/l/_create/f", R"({"app":"/other","original":{"app":"z","k":1}})").status, 201);
+  EXPECT_EQ(at(ask("GET", "/l/_doc/f"), "_source/original"), R"({"app":"/other","k":1})");
+  EXPECT_EQ(at(ask("GET", "/l/_doc/f"), "_source/host"), "m1");
+  EXPECT_EQ(send(HostRole::dns, "/_bulk", bulk("g", others), "ann").status, 200);
+  EXPECT_EQ(source_of("g"), others) << "a login says what it likes";
+}
+
+TEST_F(FromHosts, NamesThatStandTwiceOrAreNoTextSayNothing) {
+  using secure::HostRole;
+  EXPECT_EQ(send(HostRole::node, "/_bulk", bulk("a", R"({"host":"m1","host":"m2"})") + bulk("b", R"({"host":["m2"]})") + bulk("c", R"({"h\u006fst":"m2"})") + bulk("d", "{}")).status, 200);
+  for (auto id : {"a", "b", "c", "d"}) EXPECT_EQ(at(ask("GET", fmt::format("/l/_doc/{}", id)), "_source/host"), "m1") << id;
+  EXPECT_EQ(at(ask("GET", "/l/_count?q=host:m2"), "count"), "0");
+  std::string deep = R"({"host":)" + std::string(62, '[') + std::string(62, ']') + "}";
+  EXPECT_EQ(at(*json::parse(send(HostRole::node, "/_bulk", bulk("e", deep)).body), "items/0/index/status"), "201");
+  deep = R"({"host":)" + std::string(63, '[') + std::string(63, ']') + "}";
+  EXPECT_EQ(at(*json::parse(send(HostRole::node, "/_bulk", bulk("e", deep)).body), "items/0/index/error/type"), "mapper_parsing_exception") << "under original it would be too deep to be read";
+}
+
+TEST_F(FromHosts, WhoShipsNothingMovesNoShippersPlace) {
+  auto refused = *json::parse(send(secure::HostRole::dns, "/_bulk", bulk("c1:t/stdout:999999", "{}")).body);
+  EXPECT_EQ(at(refused, "items/0/index/status"), "403");
+  EXPECT_EQ(at(refused, "items/0/index/error/type"), "security_exception");
+  EXPECT_EQ(send(secure::HostRole::dns, "/l/_doc/c1:t:999999", "{}").status, 403);
+  EXPECT_EQ(at(*json::parse(send(secure::HostRole::node, "/_bulk", bulk("c1:t/stdout:10", "{}")).body), "items/0/index/status"), "201");
 }
 
 class SmallAnswers : public EsFace {
