@@ -16,6 +16,7 @@ namespace croft::logs {
 namespace {
 
 constexpr auto ahead_max = std::chrono::days(2);
+constexpr auto behind_max = std::chrono::days(30);  // every day of a line is an index of the store, of which there may be so many
 
 /// The line as a JSON object, parsed in a buffer of this thread's that stays as it is until the next call.
 std::optional<simdjson::dom::object> object_of(std::string_view text) {
@@ -39,7 +40,7 @@ std::optional<Wall> own_time(simdjson::dom::element value, Wall at) {
   std::optional<Wall> given;
   if (value.is_string()) given = from_iso8601(value.get_string().value());
   else if (value.is_int64()) given = Wall(Millis(std::clamp<std::int64_t>(value.get_int64().value(), -1, 253'402'300'799'999)));
-  return given && *given >= Wall{} && *given <= at + ahead_max ? given : std::nullopt;
+  return given && may_be_true(*given, at) ? given : std::nullopt;
 }
 
 /// Writes the members of a JSON line, those that the context overrules aside.
@@ -95,6 +96,8 @@ class Merger {
 };
 
 }  // namespace
+
+bool may_be_true(Wall own, Wall at) { return own >= Wall{} && own >= at - behind_max && own <= at + ahead_max; }
 
 bool names_task(std::string_view key) { return key == "app" || key == "task" || key.starts_with("app.") || key.starts_with("task."); }
 

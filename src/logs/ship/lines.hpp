@@ -42,9 +42,12 @@ struct LineDocument {
   Wall at{};
 };
 
-/// A JSON object is merged in, any other text is the message. A time stamp that cannot be one (before 1970, more than two days ahead of
-/// the clock, no date) is kept as _@timestamp. Tags say what was mended: _truncated, _invalid_utf8, _timestampparsefailure, _jsonparsefailure.
+/// A JSON object is merged in, any other text is the message. A time stamp that cannot be one (more than 30 days behind
+/// `at` or two days ahead of it, before 1970, no date) is kept as _@timestamp. Tags say what was mended: _truncated, _invalid_utf8, _timestampparsefailure, _jsonparsefailure.
 LineDocument document_of(std::string_view line, const LineContext& context);
+
+/// Whether something that came at `at` can be of this time. The task itself says it, or can write it into its sandbox.
+bool may_be_true(Wall own, Wall at);
 
 /// Whether a field says whose task's line a document is. By these lines are shown to who may see the app, and hidden from others.
 bool names_task(std::string_view key);

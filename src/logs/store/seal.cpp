@@ -17,15 +17,6 @@ constexpr auto background_every = std::chrono::seconds(1);
 constexpr auto retain_every = std::chrono::minutes(1);
 constexpr std::int64_t source_days = 30;  // a shipper's source that was silent for so long is forgotten
 
-/// "logstash-2015.08.12" -> the day; nothing when the name does not end in one.
-std::optional<Wall> day_of(const std::string& index) {
-  if (index.size() < 10) return std::nullopt;
-  auto day = index.substr(index.size() - 10);
-  if (day[4] != '.' || day[7] != '.') return std::nullopt;
-  day[4] = day[7] = '-';
-  return from_iso8601(day);
-}
-
 /// What a process that was killed had written but not synced is durable from here on: it may be acknowledged as known.
 void sync_file(const fs::path& file) {
   Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
@@ -33,6 +24,14 @@ void sync_file(const fs::path& file) {
 }
 
 }  // namespace
+
+std::optional<Wall> day_of_index(const std::string& index) {
+  if (index.size() < 10) return std::nullopt;
+  auto day = index.substr(index.size() - 10);
+  if (day[4] != '.' || day[7] != '.') return std::nullopt;
+  day[4] = day[7] = '-';
+  return from_iso8601(day);
+}
 
 struct Store::Work {
   std::string name, file;
@@ -196,7 +195,7 @@ Status Store::create_index(const std::string& name) {
   if (auto ok = check_index_name(name); !ok) return ok;
   std::lock_guard lock(mutex_);
   if (indices_.contains(name)) return fail(Errc::conflict, "index [{}] already exists", name);
-  if (indices_.size() >= options_.indices_max) return fail(Errc::too_large, "there are {} indices already", options_.indices_max);
+  if (!may_make(name, 0)) return fail(Errc::too_large, "there are {} indices already", options_.indices_max);
   (void)index_of(name);
   auto ok = save_catalog();
   if (!ok) indices_.erase(name);
@@ -239,7 +238,7 @@ Status Store::retain(Wall now) {
     std::lock_guard lock(mutex_);
     for (const auto& [name, index] : indices_) {
       total += bytes_of(index);
-      if (auto day = day_of(name)) days.emplace_back(*day, name);
+      if (auto day = day_of_index(name)) days.emplace_back(*day, name);
     }
     auto oldest = std::chrono::floor<std::chrono::days>(now).time_since_epoch().count() - source_days;
     std::erase_if(offsets_, [&](const auto& o) { return o.second.day < oldest; });

@@ -40,6 +40,17 @@ Result<std::unique_ptr<Store>> Store::open(StoreOptions options, Metrics& metric
   return store;
 }
 
+/// Whether there is room for another index, with so many that are about to be made. Whoever filled the store with indices has not thereby ended everybody's log: that of the
+/// present day, whose beginning and end may differ among hosts, always has room.
+bool Store::may_make(const std::string& name, std::size_t beside) const {
+  if (indices_.size() + beside < options_.indices_max) return true;
+  if (name.size() != 19 || !name.starts_with("logstash-")) return false;
+  auto day = day_of_index(name);
+  if (!day) return false;
+  auto away = std::chrono::floor<std::chrono::days>(*day).time_since_epoch().count() - today();
+  return away >= -1 && away <= 1;
+}
+
 Store::Index& Store::index_of(const std::string& name) {
   auto [at, made] = indices_.try_emplace(name);
   if (made) {
@@ -82,7 +93,7 @@ std::vector<Store::Planned> Store::plan(std::vector<Document>& documents, std::v
       index = at == indices_.end() ? nullptr : &at->second;
     }
     if (!index && !new_indices.contains(document.index)) {
-      if (indices_.size() + new_indices.size() >= options_.indices_max) {
+      if (!may_make(document.index, new_indices.size())) {
         outcome.kind = Stored::Kind::refused;
         outcome.id = document.id;
         continue;

@@ -75,8 +75,11 @@ struct StoreOptions {
   Millis seal_age{3'600'000};
   std::optional<int> retain_days;                   ///< by the index's day; only indices that end in yyyy.MM.dd
   std::uint64_t retain_bytes = 0;                   ///< 0: no bound; the oldest day goes first
-  std::size_t indices_max = 5'000;
+  std::size_t indices_max = 5'000;                  ///< logstash-yyyy.MM.dd of the present day, and of the days beside it, are made all the same
 };
+
+/// "logstash-2015.08.12" -> the day; nothing when the name does not end in one.
+std::optional<Wall> day_of_index(const std::string& index);
 
 /// Shape    open, ingest and view from any thread, stop. A background thread seals and retains.
 /// Errors   ingest: unavailable (no room on the disk or in memory, or the log could not be synced: nothing was taken, try again), io.
@@ -144,6 +147,7 @@ class Store {
   Status swap_memory();
   std::vector<Work> sealing_work();
   Status adopt(std::vector<Work>& work);
+  bool may_make(const std::string& name, std::size_t beside) const;  // mutex_ held
   Index& index_of(const std::string& name);               // mutex_ held
   void insert(const std::string& index, Row row);         // mutex_ held
   std::optional<std::uint64_t> find_foreign(const std::string& name, const Index& index, const std::string& id) const;  // mutex_ held

@@ -84,9 +84,9 @@ class ShipperTest : public StoreTest {
     std::lock_guard lock(mutex_);
     sources_.push_back({task, "/app", (dir_.path() / task).string(), false});
   }
-  void print(const std::string& task, const std::string& text) {
+  void print(const std::string& task, const std::string& text, std::optional<Wall> when = {}) {
     auto dir = dir_.path() / task;
-    std::int64_t at = system_now().wall.time_since_epoch().count();
+    std::int64_t at = when.value_or(system_now().wall).time_since_epoch().count();
     std::ofstream times(dir / "stdout.times", std::ios::app | std::ios::binary);
     times.write(reinterpret_cast<const char*>(&totals_[task]), 8).write(reinterpret_cast<const char*>(&at), 8);
     times.flush();
@@ -146,6 +146,16 @@ TEST_F(ShipperTest, LinesArriveWithWhoSaidThem) {
   start_shipper();
   expect_count("app:\"/app\" AND task:t1 AND host:node1 AND stream:stdout", 2);
   expect_count("n:7", 1);
+}
+
+TEST_F(ShipperTest, S17_TimesThatATaskForgedMakeNoIndices) {
+  add_task("t1");
+  for (int i = 1; i <= 20; ++i) print("t1", "a line\n", Wall(std::chrono::days(i * 300)));
+  print("t1", "a line\n", Wall(Millis(INT64_MAX)));
+  print("t1", "a line\n", Wall(Millis(INT64_MIN)));
+  start_shipper();
+  expect_count("task:t1", 22);
+  EXPECT_LE(store_->indices().size(), 2u) << "today's, and another around midnight";
 }
 
 TEST_F(ShipperTest, AnAnswerThatIsLostDoublesNothing) {

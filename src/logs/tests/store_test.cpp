@@ -267,6 +267,21 @@ TEST_F(LogStore, ThereAreOnlySoManyIndices) {
   EXPECT_FALSE(store_->create_index("d"));
 }
 
+TEST_F(LogStore, S17_AFloodOfIndicesDoesNotEndTodaysLog) {
+  options_.indices_max = 2;
+  open();
+  auto day = [](int away) {
+    std::chrono::year_month_day date(std::chrono::floor<std::chrono::days>(system_now().wall) + std::chrono::days(away));
+    return fmt::format("logstash-{:04}.{:02}.{:02}", int(date.year()), unsigned(date.month()), unsigned(date.day()));
+  };
+  put("{}", "", false, "logstash-1999.01.01");
+  put("{}", "", false, "logstash-1999.01.02");
+  for (int away : {-1, 0, 1}) EXPECT_EQ(put("{}", "", false, day(away)).kind, Stored::Kind::created) << away;
+  for (int away : {-3, -2, 2, 3}) EXPECT_EQ(put("{}", "", false, day(away)).kind, Stored::Kind::refused) << away;
+  EXPECT_EQ(put("{}", "", false, "other" + day(0).substr(8)).kind, Stored::Kind::refused) << "else the flood would have today's date";
+  EXPECT_EQ(store_->indices().size(), 5u);
+}
+
 TEST_F(LogStore, SettingsSurviveAndAreBounded) {
   ASSERT_TRUE(store_->put_setting("template/a", "{\"x\":1}"));
   open();
