@@ -24,11 +24,11 @@ std::optional<std::string> Cursors::open(Cursor cursor, std::chrono::millisecond
   return id;
 }
 
-std::optional<Cursor> Cursors::find(const std::string& id, std::optional<std::chrono::milliseconds> keep) {
+std::optional<Cursor> Cursors::find(const std::string& id, std::string_view owner, std::optional<std::chrono::milliseconds> keep) {
   std::lock_guard lock(mutex_);
   expire();
   auto at = entries_.find(id);
-  if (at == entries_.end()) return std::nullopt;
+  if (at == entries_.end() || at->second.cursor.owner != owner) return std::nullopt;
   if (keep) at->second.until = std::max(at->second.until, until(*keep));
   return at->second.cursor;
 }
@@ -38,10 +38,13 @@ void Cursors::replace(const std::string& id, Cursor cursor) {
   if (auto at = entries_.find(id); at != entries_.end()) at->second.cursor = std::move(cursor);
 }
 
-bool Cursors::close(const std::string& id) {
+bool Cursors::close(const std::string& id, std::string_view owner) {
   std::lock_guard lock(mutex_);
   expire();
-  return entries_.erase(id) > 0;
+  auto at = entries_.find(id);
+  if (at == entries_.end() || at->second.cursor.owner != owner) return false;
+  entries_.erase(at);
+  return true;
 }
 
 std::size_t Cursors::close_all() {

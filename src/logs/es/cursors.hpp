@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "logs/query/search.hpp"
 
@@ -15,6 +16,7 @@ namespace croft::logs {
 struct HitOptions;
 
 struct Cursor {
+  std::string owner;                 ///< who opened it, "" where nobody logs in: an id that leaks helps nobody else
   std::shared_ptr<const StoreView> view;
   SearchRequest request;             ///< scroll: of the next page
   std::shared_ptr<const HitOptions> hits;  ///< scroll: how the first request wanted hits shown
@@ -29,10 +31,11 @@ class Cursors {
   static constexpr std::chrono::minutes keep_max{60};
   /// Nothing when there are too many.
   std::optional<std::string> open(Cursor cursor, std::chrono::milliseconds keep);
-  std::optional<Cursor> find(const std::string& id, std::optional<std::chrono::milliseconds> keep);
+  /// Nothing also when it is somebody else's.
+  std::optional<Cursor> find(const std::string& id, std::string_view owner, std::optional<std::chrono::milliseconds> keep);
   void replace(const std::string& id, Cursor cursor);
-  bool close(const std::string& id);
-  std::size_t close_all();
+  bool close(const std::string& id, std::string_view owner);
+  std::size_t close_all();           ///< whosever; for admins, as the gate sees to
   [[nodiscard]] std::size_t count();
 
  private:

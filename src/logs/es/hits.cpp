@@ -115,15 +115,15 @@ std::vector<std::pair<std::size_t, std::size_t>> marks_in(std::string_view text,
   return marks;
 }
 
-/// No piece is much longer than `room`: tags are as long as who asks wants them, and every word may be marked.
-std::vector<std::string> fragments_of(std::string_view text, const std::vector<std::pair<std::size_t, std::size_t>>& marks, const Highlight& h, std::size_t room) {
+/// No piece is much longer than `most`: tags are as long as who asks wants them, and every word may be marked.
+std::vector<std::string> fragments_of(std::string_view text, const std::vector<std::pair<std::size_t, std::size_t>>& marks, const Highlight& h, std::size_t most) {
   std::vector<std::string> out;
   auto render = [&](std::size_t from, std::size_t to) {
     std::string piece;
     auto at = from;
     for (auto [begin, end] : marks) {
       if (begin < from || end > to) continue;
-      if (piece.size() > room) return piece;
+      if (piece.size() > most) return piece;
       piece += text.substr(at, begin - at);
       piece += h.before;
       piece += text.substr(begin, end - begin);

@@ -17,6 +17,8 @@ using Clock = std::chrono::steady_clock;
 EsError too_many_buckets() { return {503, "too_many_buckets_exception", "Trying to create too many buckets. Must be less than or equal to: [65535] but was exceeded.", {{"max_buckets", "65535"}}, false}; }
 EsError no_context(std::string_view id) { return {404, "search_context_missing_exception", fmt::format("No search context found for id [{}]", id), {}, true}; }
 
+std::string owner_of(const Request& r) { return r.caller ? r.caller->who.str() : ""; }
+
 struct Shown {
   SearchBody body;
   SearchResult result;
@@ -77,13 +79,13 @@ void bound(SearchRequest& request, const HitOptions& hits, const Room& room) {
   request.shorten = [source](const std::string& whole) { return source.enabled ? source.apply(whole) : std::string(); };
 }
 
-/// Runs one search; blocks. The target is given unless the body names a point in time.
-Es<Shown> search_now(Api& api, const Target& target, SearchBody body, std::optional<std::chrono::milliseconds> scroll, const Cancelled& cancelled, const Room& room) {
+/// Runs one search; blocks. The target is given unless the body names a point in time, which must be `owner`'s.
+Es<Shown> search_now(Api& api, const Target& target, SearchBody body, const std::string& owner, std::optional<std::chrono::milliseconds> scroll, const Cancelled& cancelled, const Room& room) {
   auto begun = Clock::now();
   ++api.searches;
   std::shared_ptr<const StoreView> view;
   if (body.pit) {
-    auto cursor = api.cursors.find(*body.pit, body.pit_keep);
+    auto cursor = api.cursors.find(*body.pit, owner, body.pit_keep);
     if (!cursor) return std::unexpected(no_context(*body.pit));
     view = cursor->view;
   } else {
@@ -98,7 +100,7 @@ Es<Shown> search_now(Api& api, const Target& target, SearchBody body, std::optio
   if (shown.result.too_many_buckets) return std::unexpected(too_many_buckets());
   for (const auto& failure : shown.result.failures) log::error("logs", "{}", failure);
   if (scroll) {
-    Cursor cursor{view, request, {}, shown.result.total, shown.result.total_is_lower_bound};
+    Cursor cursor{owner, view, request, {}, shown.result.total, shown.result.total_is_lower_bound};
     cursor.request.aggregations.clear();
     cursor.request.from = 0;
     cursor.request.total_limit = 0;  // known from the first page
@@ -138,9 +140,9 @@ asio::awaitable<Response> search_face(ApiPtr api, Request r) {
   }
   auto text = std::make_shared<Es<std::string>>();
   std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) {
-    auto shown = search_now(*api, *target, std::move(*read), scroll, cancelled, Room(*api));
+    auto shown = search_now(*api, *target, std::move(*read), owner_of(r), scroll, cancelled, Room(*api));
     *text = shown ? answer_of(*api, *shown) : Es<std::string>(std::unexpected(std::move(shown).error()));
-    if (shown && !*text) api->cursors.close(shown->scroll_id);
+    if (shown && !*text) api->cursors.close(shown->scroll_id, owner_of(r));
   };
   bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
@@ -162,7 +164,7 @@ asio::awaitable<Response> count_face(ApiPtr api, Request r) {
   read->request.total_limit = UINT64_MAX;
   read->request.sort.clear();
   auto shown = std::make_shared<Es<Shown>>();
-  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) { *shown = search_now(*api, *target, std::move(*read), {}, cancelled, Room(*api)); };
+  std::function<void(const Cancelled&)> work = [&](const Cancelled& cancelled) { *shown = search_now(*api, *target, std::move(*read), owner_of(r), {}, cancelled, Room(*api)); };
   bool done = co_await on_readers(api, r, work);
   if (!done) co_return busy(*api);
   if (!*shown) co_return error(shown->error());
@@ -208,17 +210,17 @@ std::string index_of_header(const json::value& header, const std::string& fallba
   return fallback;
 }
 
-Es<Shown> search_pair(Api& api, const Pair& pair, const std::string& fallback, const net::Query& url, const secure::CallerPtr& caller, const Cancelled& cancelled, const Room& room) {
+Es<Shown> search_pair(Api& api, const Pair& pair, const std::string& fallback, const Request& r, const Cancelled& cancelled, const Room& room) {
   auto body = trim(pair.body).empty() ? Result<json::value>(json::value(json::object())) : json::parse(pair.body);
   if (!body) return std::unexpected(EsError{400, "json_parse_exception", body.error().context, {}, false});
   if (!body->is_object()) return std::unexpected(EsError{400, "parsing_exception", "Expected [START_OBJECT]", {{"line", "1"}, {"col", "1"}}, false});
-  auto read = read_search(*body, pair.body, url, system_now().wall);
+  auto read = read_search(*body, pair.body, r.query, system_now().wall);
   if (!read) return std::unexpected(std::move(read).error());
-  if (auto refused = restrict_to(*read, caller)) return std::unexpected(std::move(*refused));
+  if (auto refused = restrict_to(*read, r.caller)) return std::unexpected(std::move(*refused));
   TargetOptions options{json::boolean(pair.header, "ignore_unavailable"), json::boolean(pair.header, "allow_no_indices", true)};
   auto target = target_of(api, index_of_header(pair.header, fallback), options);
   if (!target) return std::unexpected(std::move(target).error());
-  return search_now(api, *target, std::move(*read), {}, cancelled, room);
+  return search_now(api, *target, std::move(*read), owner_of(r), {}, cancelled, room);
 }
 
 /// One after the other, with one bound for all: what comes when it is reached is answered with the error as its own.
@@ -229,7 +231,7 @@ std::string answers_of(Api& api, const std::vector<Pair>& pairs, const std::stri
   list.begin_object().key("responses").begin_array();
   for (const auto& pair : pairs) {
     if (cancelled) break;
-    auto shown = search_pair(api, pair, fallback, r.query, r.caller, cancelled, room);
+    auto shown = search_pair(api, pair, fallback, r, cancelled, room);
     if (!shown) {
       write_error(list, shown.error());
       continue;
@@ -293,7 +295,7 @@ asio::awaitable<Response> next_page(ApiPtr api, Request r) {
   auto ids = ids_of(*body, "scroll_id", r);
   if (ids.empty()) co_return error(400, "action_request_validation_exception", "Validation Failed: 1: scrollId is missing;");
   auto keep = read_duration(json::text(*body, "scroll", r.query.get("scroll").value_or("1m"))).value_or(std::chrono::minutes(1));
-  auto cursor = api->cursors.find(ids[0], keep);
+  auto cursor = api->cursors.find(ids[0], owner_of(r), keep);
   if (!cursor) co_return error(no_context(ids[0]));
   auto text = std::make_shared<Es<std::string>>();
   bool as_number = r.query.flag("rest_total_hits_as_int");
@@ -313,7 +315,7 @@ asio::awaitable<Response> end_cursors(ApiPtr api, Request r) {
   std::size_t freed = 0;
   if (std::find(ids.begin(), ids.end(), "_all") != ids.end()) freed = api->cursors.close_all();
   else
-    for (const auto& id : ids) freed += api->cursors.close(id);
+    for (const auto& id : ids) freed += api->cursors.close(id, owner_of(r));
   JsonWriter w;
   w.begin_object().field("succeeded", true).field("num_freed", freed).end_object();
   co_return Response::json(std::move(w).take(), freed > 0 ? 200 : 404);
@@ -325,6 +327,7 @@ asio::awaitable<Response> open_point(ApiPtr api, Request r) {
   auto target = target_of(*api, r);
   if (!target) co_return error(target.error());
   Cursor cursor;
+  cursor.owner = owner_of(r);
   cursor.view = std::make_shared<const StoreView>(api->store.view(std::cref(*target)));
   auto id = api->cursors.open(std::move(cursor), *keep);
   if (!id) co_return error(429, "es_rejected_execution_exception", "too many points in time and scrolls are open");

@@ -479,6 +479,31 @@ TEST_F(FromHosts, WhoShipsNothingMovesNoShippersPlace) {
   EXPECT_EQ(at(*json::parse(send(secure::HostRole::node, "/_bulk", bulk("c1:t/stdout:10", "{}")).body), "items/0/index/status"), "201");
 }
 
+TEST_F(EsFace, ScrollsAndPointsInTimeAreTheirsWhoOpenedThem) {
+  fill();
+  auto as = [this](std::string name) {
+    change_ = [name](net::Request& r) {
+      secure::Principal who{secure::Principal::Kind::user, name, {}, {}, {}};
+      who.grants = {*secure::parse_grant("viewer:/")};
+      r.caller = std::make_shared<const secure::Caller>(who, "10.0.0.1");
+    };
+  };
+  as("ann");
+  auto id = at(ask("POST", "/_search?scroll=1m", R"({"size":5})"), "_scroll_id"), point = at(ask("POST", "/logstash-*/_pit?keep_alive=1m"), "id");
+  auto page = fmt::format(R"({{"scroll_id":"{}","scroll":"1m"}})", id), in_point = fmt::format(R"({{"size":1,"pit":{{"id":"{}"}}}})", point);
+  as("vic");
+  auto refused = ask("POST", "/_search/scroll", page, 404);
+  EXPECT_EQ(at(refused, "error/root_cause/0/reason"), fmt::format("No search context found for id [{}]", id));
+  EXPECT_EQ(json::print(*json::find(refused, "error")).size(), json::print(*json::find(ask("POST", "/_search/scroll", fmt::format(R"({{"scroll_id":"{}"}})", std::string(id.size(), '0')), 404), "error")).size()) << "as if there were none";
+  EXPECT_EQ(at(ask("DELETE", "/_search/scroll", page, 404), "num_freed"), "0");
+  ask("POST", "/_search", in_point, 404);
+  EXPECT_EQ(at(ask("DELETE", "/_pit", fmt::format(R"({{"id":"{}"}})", point), 404), "num_freed"), "0");
+  as("ann");
+  EXPECT_EQ(json::list(*json::find(ask("POST", "/_search/scroll", page), "hits"), "hits").size(), 5u);
+  ask("POST", "/_search", in_point);
+  EXPECT_EQ(at(ask("DELETE", "/_search/scroll", page), "num_freed"), "1");
+}
+
 class SmallAnswers : public EsFace {
  protected:
   SmallAnswers() : EsFace({.answer_bytes_max = 1u << 20}) {
