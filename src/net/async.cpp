@@ -103,15 +103,25 @@ static void stand_back(int nice) {
   (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), nice);
 }
 
-static asio::awaitable<void> run_there(std::function<void()> work, int nice) {
-  stand_back(nice);
-  work();
-  co_return;
-}
-
+/// Not by co_spawn: that passes the pool's queue once more on the way back, behind all work that waits there, and results pile up meanwhile.
 asio::awaitable<void> BlockingPool::run(std::function<void()> work) {
-  auto job = run_there(std::move(work), impl_->nice);
-  co_await asio::co_spawn(impl_->pool, std::move(job), asio::use_awaitable);
+  auto there = [impl = impl_.get(), work = std::move(work)](auto handler) mutable {
+    auto back = asio::prefer(asio::get_associated_executor(handler), asio::execution::outstanding_work.tracked);
+    asio::post(impl->pool, [impl, back, work = std::move(work), handler = std::move(handler)]() mutable {
+      stand_back(impl->nice);
+      std::exception_ptr failure;
+      try {
+        work();
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      work = nullptr;
+      asio::post(back, [handler = std::move(handler), failure]() mutable { handler(failure); });
+    });
+  };
+  auto token = asio::use_awaitable;
+  auto done = asio::async_initiate<asio::use_awaitable_t<>, void(std::exception_ptr)>(std::move(there), token);
+  co_await std::move(done);
 }
 
 }  // namespace croft::net

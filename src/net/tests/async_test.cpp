@@ -93,6 +93,49 @@ asio::awaitable<bool> stays_on_strand(asio::strand<asio::any_io_executor> strand
   co_return true;
 }
 
+asio::awaitable<void> note_when_back(BlockingPool& pool, std::function<void()> work, std::atomic<int>& back) {
+  co_await pool.run(std::move(work));
+  ++back;
+}
+
+TEST(BlockingPoolTest, ResultsDoNotWaitForWhatWaits) {
+  BlockingPool pool(1);
+  asio::thread_pool callers(1);
+  std::atomic<int> back{0}, begun{0};
+  std::atomic<bool> in_time{true};
+  std::vector<std::future<void>> done;
+  for (int i = 0; i < 20; ++i) {
+    std::function<void()> work = [&, i] {
+      // All are queued by then; each but the first sees that the one before the last is back.
+      if (i == 0) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      for (auto end = std::chrono::steady_clock::now() + std::chrono::seconds(4); in_time && back < begun && std::chrono::steady_clock::now() < end;) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      if (back < begun) in_time = false;
+      ++begun;
+    };
+    auto job = note_when_back(pool, std::move(work), back);
+    done.push_back(asio::co_spawn(callers, std::move(job), asio::use_future));
+  }
+  for (auto& one : done) one.get();
+  EXPECT_TRUE(in_time);
+}
+
+asio::awaitable<bool> sees_failure(BlockingPool& pool) {
+  std::function<void()> work = [] { throw std::runtime_error("no"); };
+  try {
+    co_await pool.run(std::move(work));
+  } catch (const std::runtime_error&) {
+    co_return true;
+  }
+  co_return false;
+}
+
+TEST(BlockingPoolTest, WhatIsThrownComesBack) {
+  BlockingPool pool(1);
+  asio::thread_pool callers(1);
+  auto job = sees_failure(pool);
+  EXPECT_TRUE(asio::co_spawn(callers, std::move(job), asio::use_future).get());
+}
+
 TEST(BlockingPoolTest, ResumesTheCallerOnItsExecutor) {
   BlockingPool pool(2);
   Loop loop;
