@@ -537,7 +537,7 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
   unjudged.give_back();  // the body is gone; a stream, or a slow reader, keeps nothing
   AnswerShare share;     // of what a slow reader keeps
   if (gzip_ok && !response.stream) compress(response);
-  if (!head && !response.stream && !share.take(response.caller ? response.caller->who.str() : c->peer, response.body.size(), options.answers_max)) {
+  if (!head && !response.stream && !share.take(response.caller ? response.caller->who.str() : c->peer, response.body.size() <= AnswerShare::small ? 0 : response.body.capacity(), options.answers_max)) {
     log::debug("net", "server={} peer={} an answer of {} bytes has no room beside those that are being read", options.name, c->peer, response.body.size());
     response = Response::message(503, "too many large answers are being read already; ask again when one of them is done, or for less");
     response.headers.set("Retry-After", "1");

@@ -114,9 +114,18 @@ Es<Shown> search_now(Api& api, const Target& target, SearchBody body, const std:
   return shown;
 }
 
+/// With room for what is likely: growing would take twice of it.
+JsonWriter writer_for(const Shown& s) {
+  std::string text;
+  const auto& source = s.body.hits.source;
+  bool whole = source.enabled && source.includes.empty() && source.excludes.empty();
+  text.reserve(1024 + s.result.aggregations.size() + (whole ? s.result.bytes + 128 * s.result.hits.size() : 0));
+  return JsonWriter(std::move(text));
+}
+
 /// Written where it was searched: so many answers are made at once as threads search.
 Es<std::string> answer_of(const Api& api, const Shown& shown) {
-  JsonWriter w;
+  auto w = writer_for(shown);
   w.begin_object();
   if (!write_answer(w, shown, Room(api).to_write())) return std::unexpected(answer_too_large(api));
   w.end_object();
@@ -236,7 +245,7 @@ std::string answers_of(Api& api, const std::vector<Pair>& pairs, const std::stri
       write_error(list, shown.error());
       continue;
     }
-    JsonWriter one;
+    auto one = writer_for(*shown);
     one.begin_object();
     bool whole = write_answer(one, *shown, room.to_write());
     room.take(std::max(one.size(), shown->result.bytes));
