@@ -6,32 +6,11 @@
 #include <cmath>
 
 #include "base/text.hpp"
+#include "base/utf8.hpp"
 
 namespace croft {
 
 namespace {
-
-/// Length of the valid UTF-8 sequence at the start of `s`, 0 when there is none.
-std::size_t utf8_length(std::string_view s) {
-  auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
-  auto tail = [&](std::size_t i) { return i < s.size() && (byte(i) & 0xC0) == 0x80; };
-  unsigned char a = byte(0);
-  if (a < 0x80) return 1;
-  if (a >= 0xC2 && a <= 0xDF) return tail(1) ? 2 : 0;
-  if ((a & 0xF0) == 0xE0) {
-    if (!tail(1) || !tail(2)) return 0;
-    if (a == 0xE0 && byte(1) < 0xA0) return 0;
-    if (a == 0xED && byte(1) > 0x9F) return 0;  // surrogates
-    return 3;
-  }
-  if (a >= 0xF0 && a <= 0xF4) {
-    if (!tail(1) || !tail(2) || !tail(3)) return 0;
-    if (a == 0xF0 && byte(1) < 0x90) return 0;
-    if (a == 0xF4 && byte(1) > 0x8F) return 0;
-    return 4;
-  }
-  return 0;
-}
 
 void append_quoted(std::string& out, std::string_view text) {
   static constexpr char digits[] = "0123456789abcdef";

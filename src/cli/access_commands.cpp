@@ -11,6 +11,7 @@
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "base/utf8.hpp"
 #include "cli/commands.hpp"
 #include "secure/old_credentials.hpp"
 
@@ -63,13 +64,6 @@ void keep(const Login& login) {
   std::fprintf(stderr, "kept in %s\n", file.c_str());
 }
 
-/// Others' words, which must not steer this terminal.
-std::string plain(std::string text) {
-  for (auto& c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  return text;
-}
-
 void tell(const Session& s, const std::string& text) {
   if (!s.common().quiet) std::fprintf(stderr, "%s\n", text.c_str());
 }
@@ -81,10 +75,11 @@ void print_audit(const Session& s, const json::value& page) {
       continue;
     }
     auto done = json::boolean(a, "done", true);
-    auto line = fmt::format("{}  {}  {}  {}  {}{}", json::text(a, "when"), json::text(a, "who"), json::text(a, "from"), json::text(a, "what"), join(json::texts(a, "paths"), " "),
-                            done ? "" : fmt::format("  REFUSED: {}", json::text(a, "reason")));
-    if (auto changes = json::texts(a, "changes"); !changes.empty()) line += "  (" + join(changes, "; ") + ")";
-    print(plain(std::move(line)) + "\n");
+    auto refused = done ? "" : fmt::format("  REFUSED: {}", column(json::text(a, "reason")));
+    auto changes = json::texts(a, "changes");
+    auto changed = changes.empty() ? "" : fmt::format("  ({})", column(join(changes, "; ")));
+    print(fmt::format("{}  {}  {}  {}  {}{}{}\n", column(json::text(a, "when")), column(json::text(a, "who")), column(json::text(a, "from")), column(json::text(a, "what")),
+                      column(join(json::texts(a, "paths"), " ")), refused, changed));
   }
 }
 
@@ -162,7 +157,7 @@ int migrate_credentials(Session& s, const AccountOptions& o) {
     if (answer.status < 300) ++made;
     else if (answer.status != 409) ++refused;
     auto words = answer.status < 300 ? "user is made" : answer.status == 409 ? "is a user already, and left as it is" : words_of(answer);
-    if (answer.status >= 300 || !s.common().quiet) std::fprintf(stderr, "%s: %s\n", plain(name).c_str(), words.c_str());
+    if (answer.status >= 300 || !s.common().quiet) std::fprintf(stderr, "%s: %s\n", inert(name).c_str(), words.c_str());
     if (answer.status == 401 || answer.status == 403) throw Ended{failed, "nothing further was tried"};
   }
   print(fmt::format("{} of {} credentials are users now\n", made, old->size()));

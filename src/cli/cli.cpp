@@ -2,9 +2,12 @@
 
 #include <CLI/CLI.hpp>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 
+#include "base/utf8.hpp"
 #include "cli/commands.hpp"
 
 namespace croft::cli {
@@ -348,7 +351,7 @@ int run(int argc, char** argv, const Programs& programs) {
   try {
     return chosen();
   } catch (const Ended& e) {
-    std::fprintf(stderr, "croft: %s\n", e.text.c_str());
+    std::fprintf(stderr, "croft: %s\n", ::isatty(STDERR_FILENO) == 1 ? inert(e.text, true).c_str() : e.text.c_str());
     return e.code;
   }
 }

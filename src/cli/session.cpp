@@ -5,6 +5,7 @@
 #include <boost/asio/use_future.hpp>
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -15,6 +16,7 @@
 #include "base/json.hpp"
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
+#include "base/utf8.hpp"
 
 namespace croft::cli {
 
@@ -249,7 +251,16 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
   return out;
 }
 
-void print(const std::string& text) {
+std::string column(std::string_view text) {
+  std::string out;
+  for (char c : inert(text))
+    if (c != ' ' || !out.ends_with(' ')) out.push_back(c);
+  return out;
+}
+
+void print(const std::string& given) {
+  static const bool terminal = ::isatty(STDOUT_FILENO) == 1;
+  const auto& text = terminal ? inert(given, true) : given;
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
     throw Ended{failed, fmt::format("cannot write to stdout: {}", std::strerror(errno))};
 }

@@ -9,6 +9,7 @@
 #include "base/json_writer.hpp"
 #include "base/metrics.hpp"
 #include "base/text.hpp"
+#include "base/utf8.hpp"
 #include "base/time.hpp"
 
 namespace croft {
@@ -66,6 +67,17 @@ TEST(JsonWriter, BrokenUtf8BecomesTheReplacementCharacter) {
 TEST(JsonWriter, WhatItPrintsParsesToTheSameDocument) {
   auto v = *json::parse(R"({"a":[1,2.5,"x",null,true,{"b":[]}],"c":-9223372036854775808,"d":18446744073709551615})");
   EXPECT_EQ(*json::parse(json::print(v)), v);
+}
+
+TEST(Text, OthersTextSteersNoTerminal) {
+  EXPECT_EQ(inert("a\x1b[2J\r\b\x7f" "b"), "a\\x1b[2J\\x0d\\x08\\x7fb");
+  EXPECT_EQ(inert(std::string_view("\0", 1)), "\\x00");
+  EXPECT_EQ(inert("\xc2\x9b" "31m \xc2\x80 \xc2\xa0"), "\\u009b31m \\u0080 \xc2\xa0");
+  EXPECT_EQ(inert("\xe2\x80\xae" "gpj\xe2\x80\xac \xe2\x80\xa8 \xe2\x80\xa9 \xe2\x81\xa6 \xe2\x81\xa9"), "\\u202egpj\\u202c \\u2028 \\u2029 \\u2066 \\u2069");
+  EXPECT_EQ(inert("\x9b\xff\xe2\x80"), "\\x9b\\xff\\xe2\\x80");
+  EXPECT_EQ(inert("\xe2\x80\xa7 \xe2\x80\xaf \xe2\x81\xa5 \xe2\x81\xaa gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80 \\x1b"), "\xe2\x80\xa7 \xe2\x80\xaf \xe2\x81\xa5 \xe2\x81\xaa gr\xc3\xbc\xc3\x9f \xf0\x9f\x98\x80 \\x1b") << "other text stays";
+  EXPECT_EQ(inert("a\tb\nc"), "a\\x09b\\x0ac");
+  EXPECT_EQ(inert("a\tb\nc\r", true), "a\tb\nc\\x0d");
 }
 
 TEST(Text, UrlDecodingRefusesBadEscapesAndNul) {
