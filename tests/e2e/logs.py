@@ -139,6 +139,80 @@ def test_a_full_disk_refuses_clearly_and_recovers_by_itself(farm):
         subprocess.run(["umount", "-l", data])
 
 
+def test_large_answers_do_not_fill_the_memory(farm):
+    """S17: what one request could ask for of long lines, and many that do not read, once took the log host to 6.8 GiB."""
+    host = LogHost(farm, os.path.join(farm.dir, "large"))
+    lines, size = 600, 300_000
+    try:
+        host.start()
+        for first in range(0, lines, 50):
+            body = "".join(json.dumps({"index": {"_index": "logstash-2026.11.24"}}) + "\n" + json.dumps({"@timestamp": "2026-11-24T10:00:00Z", "n": n, "pad": chr(97 + n % 26) * size}) + "\n" for n in range(first, first + 50))
+            wait("the store has room", lambda: host.call("POST", "/_bulk", body)[0] == 200, 30)
+        before = resident(host)
+        status, answer = host.call("POST", "/_msearch", '{}\n{"size":1200}\n' * 16, timeout=60)
+        assert status == 200 and all(r["status"] == 413 and "_source" in r["error"]["reason"] for r in answer["responses"]), str(answer)[:500]
+        status, answer = host.call("POST", "/_msearch", '{}\n{"size":150}\n' * 16, timeout=60)
+        assert [r["status"] for r in answer["responses"]] == [200] + [413] * 15
+        assert len(answer["responses"][0]["hits"]["hits"]) == 150
+        assert host.call("POST", "/_search", {"size": 1200, "_source": ["n"]}, timeout=60)[0] == 200
+        import socket
+        readers = []
+        for _ in range(64):
+            s = socket.create_connection(("127.0.0.1", PORT))
+            s.sendall(b"GET /_search?size=150 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            readers.append(s)
+        heads = [s.recv(12) for s in readers]
+        assert b"HTTP/1.1 200" in heads and b"HTTP/1.1 503" in heads, heads
+        peak = resident(host)
+        for s in readers:
+            s.close()
+        print(f"    {before} MiB before, at most {peak} MiB after; of 64 that did not read {heads.count(b'HTTP/1.1 200')} had an answer")
+        assert peak - before < 600, (before, peak)
+        wait("what they held is given back", lambda: host.call("GET", "/_search?size=150", timeout=30)[0] == 200, 10)
+    finally:
+        host.stop()
+
+
+def resident(host):
+    """MiB, at most until now"""
+    with open(f"/proc/{host.process.pid}/status") as f:
+        return next(int(line.split()[1]) // 1024 for line in f if line.startswith("VmHWM"))
+
+
+def test_a_flood_of_days_does_not_end_todays_log(farm):
+    host = LogHost(farm, os.path.join(farm.dir, "flood"))
+    try:
+        host.start()
+        flood = "".join(json.dumps({"index": {"_index": f"logstash-{1000 + n // 12:04}.{n % 12 + 1:02}.01"}}) + "\n" + json.dumps({"@timestamp": "2026-11-24T10:00:00Z"}) + "\n" for n in range(5_100))
+        status, answer = host.call("POST", "/_bulk", flood, timeout=60)
+        assert status == 200 and sum(i["index"]["status"] == 400 for i in answer["items"]) == 100
+        today = time.strftime("logstash-%Y.%m.%d", time.gmtime())
+        assert host.call("POST", f"/{today}/_doc", {"message": "still here"})[0] == 201
+        assert host.call("POST", "/something-else/_doc", {})[0] == 400
+    finally:
+        host.stop()
+
+
+def test_lines_steer_no_terminal(farm):
+    host = LogHost(farm, os.path.join(farm.dir, "terminal"))
+    nasty = "red \x1b[31m title \x1b]0;x\x07 csi \u009b2J turned \u202egpj\u202c tab\tend"
+    words = [farm.bin + "/croft", "--logs-url", f"http://127.0.0.1:{PORT}", "logs", "/nasty"]
+    try:
+        host.start()
+        assert host.call("POST", "/logstash-2026.11.24/_doc", {"@timestamp": "2026-11-24T10:00:00Z", "app": "/nasty", "host": "m1", "stream": "stdout", "message": nasty})[0] == 201
+        assert nasty.encode() in subprocess.run(words, capture_output=True, check=True).stdout, "a file has the bytes as they are"
+        import pty
+        ours, theirs = pty.openpty()
+        subprocess.run(words, stdout=theirs, check=True)
+        os.close(theirs)
+        seen = os.read(ours, 10_000).decode()
+        os.close(ours)
+        assert "red \\x1b[31m title \\x1b]0;x\\x07 csi \\u009b2J turned \\u202egpj\\u202c tab\tend" in seen, seen
+        assert not any(c in seen for c in "\x1b\x07\u009b\u202e"), seen
+    finally:
+        host.stop()
+
+
 def test_the_log_host_is_away_and_comes_back(farm):
     host = LogHost(farm, os.path.join(farm.dir, "away"))
     host.start()
