@@ -239,7 +239,7 @@ void Cluster::Impl::adopt(AgentEntry& a, const link::HeldTask& held, Now now) {
   task.draining_since = held.draining_since;
   task.status = held.status;
   task.status.task = held.spec.id;
-  task.staged_at = held.status.started_at.value_or(now.wall);
+  task.staged_at = held.spec.staged_at != Wall{} ? held.spec.staged_at : held.status.started_at.value_or(now.wall);
   task.quarantined = !known_apps.contains(held.spec.app);
   emit(Event::Kind::task_adopted, a.agent.id, held.spec.id);
   if (is_terminal(held.status.state)) {

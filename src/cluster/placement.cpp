@@ -251,10 +251,11 @@ void Cluster::launch(TaskSpec spec, const Shape& shape, const Placement& placeme
   auto& i = *impl_;
   CROFT_ASSERT(!i.tasks.contains(spec.id));
   auto* agent = i.find_agent(placement.agent);
+  spec.staged_at = std::chrono::floor<Millis>(now.wall);
   auto& entry = i.add_task(agent, std::move(spec));
   entry.held = shape.resources;
   entry.ports = placement.host_ports;
-  entry.task.staged_at = now.wall;
+  entry.task.staged_at = entry.task.spec.staged_at;
   entry.task.status.state = TaskState::staging;
   entry.task.status.at = now.wall;
   i.task_changed(entry, true);

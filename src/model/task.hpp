@@ -122,6 +122,7 @@ struct TaskSpec {
   std::vector<ReadinessCheck> readiness_checks;
   std::optional<Millis> kill_grace;         ///< TERM to KILL; absent: the agent's default (3 s)
   std::vector<SecretUse> secrets;
+  Wall staged_at{};                         ///< when a leader launched it, in whole milliseconds; the next leader hears of it by the agent. 1970: not told
   bool operator==(const TaskSpec&) const = default;
 };
 

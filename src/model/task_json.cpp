@@ -102,6 +102,7 @@ void write(JsonWriter& w, const TaskSpec& s) {
   if (!s.health_checks.empty() || !s.readiness_checks.empty()) write_checks(w, s);
   if (s.kill_grace) w.field("kill_grace_ms", s.kill_grace->count());
   if (!s.secrets.empty()) write_secrets(w, s.secrets);
+  if (s.staged_at != Wall{}) write_wall(w, "staged_ms", s.staged_at);
   w.end_object();
 }
 
@@ -127,6 +128,7 @@ Result<TaskSpec> spec_from(const json::value& v) {
   read_checks(v, s);
   if (json::find(v, "kill_grace_ms")) s.kill_grace = Millis(json::integer(v, "kill_grace_ms"));
   for (const auto& u : json::list(v, "secrets")) s.secrets.push_back({json::text(u, "secret"), json::text(u, "env"), json::text(u, "file")});
+  s.staged_at = wall_from(v, "staged_ms");
   return s;
 }
 

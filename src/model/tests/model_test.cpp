@@ -30,6 +30,7 @@ TaskSpec full_spec() {
   s.health_checks = {c};
   s.readiness_checks = {ReadinessCheck{}};
   s.kill_grace = Millis(500);
+  s.staged_at = Wall(Millis(1'700'000'000'123));
   return s;
 }
 

@@ -174,6 +174,19 @@ TEST_F(FailOver, ARollingUpdateStartsNothingInPlaceOfWhatHasNotComeBack) {
   EXPECT_EQ(leader->cluster.task_count(), 8u);
 }
 
+TEST_F(FailOver, ATaskKeepsTheTimeOfItsLaunch) {
+  come(0), come(1);
+  change(app(1));
+  auto launched = leader->cluster.tasks().front()->staged_at;
+  pass(Millis(3000));
+  all_run();
+  pass(Millis(3000));
+  take_over();
+  come(0), come(1);
+  ASSERT_EQ(leader->cluster.task_count(), 1u);
+  EXPECT_EQ(leader->cluster.tasks().front()->staged_at, launched);
+}
+
 TEST_F(FailOver, ADrainBegunAtOnceWaitsForBalancersToComeBack) {
   come(0), come(1);
   change(app(2));
