@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """End-to-end tests of the log path: a log host of its own, killed, filled up, and away.   usage: logs.py BIN_DIR [TEST...]"""
+import http.client
 import json
 import os
 import random
@@ -65,14 +66,16 @@ def test_kill_nine_in_the_middle_of_bulks_loses_and_doubles_nothing(farm):
     acknowledged = {}
 
     def send(source):
-        n = 0
-        while not stop.is_set() or n % 5000:
+        n, unknown = 0, False
+        while not stop.is_set() or n % 5000 or unknown:  # what was stored without an answer is asked for again, or nobody knows of it
             try:
                 status, body = host.call("POST", "/_bulk", bulk_of(source, n, n + 500))
-            except OSError:
+            except (OSError, http.client.HTTPException):
+                unknown = True
                 time.sleep(0.02)
                 continue
             if status == 200:
+                unknown = False
                 assert all(i["create"]["status"] in (201, 409) for i in body["items"]), body
                 n += 500
                 acknowledged[source] = n
