@@ -451,11 +451,18 @@ def test_a_page_of_elsewhere_reads_nothing(farm):
 
 
 def test_lines_in_anothers_name(farm):
-    """What comes over the log input says nothing of whose task a line is."""
+    """What comes over the log input says nothing of whose task a line is; and what a host's certificate brings says it of hosts with tasks only, and of no other host."""
     with socket.create_connection(("127.0.0.1", 5959), timeout=5) as s:
         s.sendall(b'{"message": "forged for croft", "app": "/other/app", "task": "other_app.x", "app.keyword": "/other/app"}\n')
     found = wait("the line is there", lambda: farm.call("POST", "/logstash-*/_search", {"query": {"match_phrase": {"message": "forged for croft"}}}, port=9200)[1]["hits"]["hits"], 20)
     assert "app" not in found[0]["_source"] and found[0]["_source"]["original"]["app"] == "/other/app", found
+    for role in ("dns", "balancer", "node"):
+        document = {"message": f"forged by {role}", "app": "/other/app", "task": "other_app.x", "host": "elsewhere"}
+        status, stored = farm.call("POST", "/logstash-forged/_doc", document, port=9200, who="", tls=farm.as_host(role))
+        assert status == 201, (role, status, stored)
+        line = farm.call("GET", f"/logstash-forged/_doc/{stored['_id']}", port=9200)[1]["_source"]
+        assert line["host"] != "elsewhere" and line["original"]["host"] == "elsewhere", (role, line)
+        assert ("app" in line) == (role == "node") and ("task" in line) == (role == "node"), (role, line)
 
 
 def test_roles_leave_no_core(farm):

@@ -36,6 +36,7 @@ def test_the_way_through(farm):
     connection.request("GET", "/v1/services/_fibonacci.service._tcp.marathon.mesos", headers={"Accept": "application/json"})
     assert connection.getresponse().status == 200, "names are read without a login on loopback"
     wait("lines arrive", lambda: farm.get("/logstash-*/_count", port=9200)["count"] > 0, 20)
+    assert farm.get("/logstash-*/_count?q=_exists_:original.host", port=9200)["count"] == 0, "shippers name their own host"
     assert "croft_" in farm.call("GET", "/metrics")[1]
     assert APP in farm.run("app", "list").stdout
     farm.deploy(sleeper("/other/app"))
