@@ -90,7 +90,8 @@ std::string words_of(const Session::Answer& answer);
 std::string table(const std::vector<std::vector<std::string>>& rows);
 /// One of several columns, whatever stands in it: without controls, and without the runs of blanks that stand between columns.
 std::string column(std::string_view text);
-/// To stdout, at once; on a terminal without what would steer it, because lines and names are others' words. Throws Ended when stdout takes nothing (a full disk); a reader that went away ends the program as everywhere.
+/// To stdout, at once; on a terminal without what would steer it, because lines and names are others' words.
+/// Throws Ended when stdout takes nothing (a full disk); a reader that went away ends the program as everywhere.
 void print(const std::string& text);
 /// An app's path as it stands in a URL: "/a b" to "/a%20b".
 std::string in_url(std::string_view app);

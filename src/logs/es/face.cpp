@@ -111,8 +111,9 @@ EsError no_index(std::string_view name) {
 
 EsError answer_too_large(const Api& api) {
   auto most = api.options.answer_bytes_max;
-  return {413, "circuit_breaking_exception", fmt::format("Data too large: the documents of one answer would take more than the [{}] bytes that it may. Ask for fewer: a smaller [size], parts of them only by [_source], or less in one request", most),
-          {{"bytes_limit", std::to_string(most)}, {"durability", "\"PERMANENT\""}}, false};
+  auto reason = fmt::format("Data too large: the documents of one answer would take more than the [{}] bytes that it may. "
+                            "Ask for fewer: a smaller [size], parts of them only by [_source], or less in one request", most);
+  return {413, "circuit_breaking_exception", std::move(reason), {{"bytes_limit", std::to_string(most)}, {"durability", "\"PERMANENT\""}}, false};
 }
 
 EsError store_failed(const Error& e) {
