@@ -4,7 +4,7 @@ import os
 import re
 
 from farm import wait
-from secure_farm import PASSWORD, sleeper
+from secure_farm import PASSWORD, basic, sleeper
 
 APP, OTHER = "/service/box", "/other/app"
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
@@ -195,11 +195,11 @@ def template(farm):
 
 def scroll(farm):
     index(farm)
-    return farm.call("POST", "/logstash-*/_search?scroll=1m", {"size": 1}, port=9200)[1]["_scroll_id"]
+    return farm.call("POST", "/logstash-*/_search?scroll=1m", {"size": 1}, port=9200, who=basic("root"))[1]["_scroll_id"]  # it goes on for who opened it
 
 
 def point(farm):
-    return farm.call("POST", "/logstash-*/_pit?keep_alive=1m", port=9200)[1]["id"]
+    return farm.call("POST", "/logstash-*/_pit?keep_alive=1m", port=9200, who=basic("root"))[1]["id"]
 
 
 def to(method, path, body=None, of=index):

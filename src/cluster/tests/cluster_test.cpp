@@ -518,6 +518,7 @@ TEST(Ended, KeepWhatIsShownOfThemAndNoMore) {
   auto spec = spec_for(s, "t", p);
   spec.env = {{"HOST", "n1"}, {"BIG", std::string(100'000, 'x')}};
   b.cluster.launch(spec, s, p, at_ms(0));
+  spec.staged_at = at_ms(0).wall;
   EXPECT_EQ(b.cluster.task(TaskId("t"))->spec, spec) << "the agent needs all of it";
   ASSERT_TRUE(b.report(id, {status("t", TaskState::finished)}));
   auto events = b.cluster.take_events();
