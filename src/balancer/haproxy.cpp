@@ -150,13 +150,17 @@ Status Haproxy::reload() {
   auto failed = failed_reloads(*processes);
   auto told = ask_master("reload");
   if (!told && told.error().code != Errc::timeout) return fail(std::move(told).error());
+  constexpr int gone_after = 40;  // rounds without an answer and without a process: the number is not read while it is being written anew
+  int gone = master_pid() ? 0 : -1;
   for (auto end = Steady::now() + options_.reload_limit; Steady::now() < end; std::this_thread::sleep_for(std::chrono::milliseconds(5))) {
     auto now = info();
     if (now && (!before || now->pid != before->pid)) return {};
+    if (gone >= 0) gone = now || master_pid() ? 0 : gone + 1;
+    if (gone == gone_after) return fail(Errc::unavailable, "HAProxy was told to reload, and is gone");
     if (auto list = ask_master("show proc"); list && failed_reloads(*list) > failed)
       return fail(Errc::io, "HAProxy could not take the new configuration and goes on with the one before; most likely a port was taken meanwhile");
   }
-  return fail(Errc::timeout, "HAProxy was told to reload and the old worker still answers");
+  return fail(Errc::timeout, "HAProxy was told to reload, and no new worker answers");
 }
 
 Status Haproxy::run(const std::vector<std::string>& commands) const {

@@ -251,6 +251,7 @@ int login(Session& s, const AccountOptions& o) {
   Login kept{c.url, c.logs_url_given ? c.logs_url : "", c.balancer_url_given ? c.balancer_url : "", s.bundle(), {}};
   if (o.with_token) {
     kept.token = secret_line("token");
+    if (auto answer = s.call_with("Bearer " + kept.token, "GET", "/croft/v1/whoami"); answer.status >= 400) throw Ended{failed, words_of(answer)};
   } else {
     if (o.name.empty()) throw Ended{usage, "login: --user NAME, or --with-token"};
     auto answer = s.call_as(o.name, secret_line("password"), "POST", "/croft/v1/login", "{}");

@@ -31,7 +31,7 @@ function table(head,rows){const t=el('table'),h=el('tr');head.forEach(x=>h.appen
  rows.forEach(r=>{const tr=el('tr');r.forEach(c=>{const td=el('td');if(c instanceof Node)td.append(c);else td.textContent=c;tr.append(td)});t.append(tr)});return t}
 function show(id,node,empty){const d=document.getElementById(id);d.replaceChildren(node||el('p',empty))}
 const health=t=>{const r=(t.healthCheckResults||[])[0];return r===undefined?el('span','no verdict'):r.alive?el('span','healthy','good'):el('span','unhealthy','bad')};
-async function refresh(){try{const r=await fetch('/croft/v1/overview');if(!r.ok)throw new Error(r.status);const f=await r.json();
+async function refresh(){try{const r=await fetch(location.origin+'/croft/v1/overview');if(!r.ok)throw new Error(r.status);const f=await r.json();
  document.body.classList.remove('stale');document.getElementById('open').hidden=r.headers.get('X-Croft-Auth')!=='none';document.getElementById('farm').textContent=`leader ${f.leader}, ${f.hosts.length} hosts, ${f.apps.length} apps, ${f.deployments.length} deployments under way`;
  const rows=[];f.apps.forEach(a=>{rows.push([el('strong',a.id),`${a.running} of ${a.instances}${a.waiting?`, ${a.waiting} waiting`:''}${a.deploying?', deploying':''}`,'','','']);
   a.tasks.forEach(t=>rows.push(['',el('code',t.id),`${t.host}:${t.ports.join(',')}`,t.state.replace('TASK_','').toLowerCase()+(t.draining?', draining':''),health(t)]))});
@@ -41,7 +41,7 @@ async function refresh(){try{const r=await fetch('/croft/v1/overview');if(!r.ok)
  show('rules',f.rules.length?table(['App','ACL'],f.rules.map(r=>[r.app,el('code',r.acl)])):null,'No rules.')}
  catch(e){document.body.classList.add('stale');document.getElementById('farm').textContent='no leader answers ('+e.message+'); shown is what was last known'}}
 async function search(ev){if(ev)ev.preventDefault();const q=new FormData(document.getElementById('search')).get('q');
- try{const r=await fetch('/croft/v1/logs?q='+encodeURIComponent(q||''));const b=await r.json();if(!r.ok)throw new Error(b.error?b.error.reason:r.status);
+ try{const r=await fetch(location.origin+'/croft/v1/logs?q='+encodeURIComponent(q||''));const b=await r.json();if(!r.ok)throw new Error(b.error?b.error.reason:r.status);
  show('logs',b.hits.hits.length?table(['Time','App','Host','Message'],b.hits.hits.map(h=>{const s=h._source;return[s['@timestamp'],s.app||'',s.host||'',s.message||'']})):null,'Nothing found.')}
  catch(e){show('logs',el('p',e.message,'bad'))}}
 document.getElementById('search').addEventListener('submit',search);refresh();search();setInterval(refresh,2000);)js";

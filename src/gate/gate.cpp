@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "base/json_writer.hpp"
+#include "base/log.hpp"
 #include "base/text.hpp"
 #include "gate/browser.hpp"
 #include "net/async.hpp"
@@ -66,6 +67,22 @@ Response refused_login(Face face, const secure::Verdict& v) {
   return refusal(face, 401, v.reason);
 }
 
+/// For whoever looks for guessing: some lines a minute, so that nobody fills the disk with them, and how many there were.
+void tell_refused(std::string_view source, const secure::Verdict& v) {
+  constexpr int lines_a_minute = 20;
+  static std::mutex mutex;
+  static std::chrono::steady_clock::time_point since{};
+  static int count = 0;
+  if (v.outcome == secure::Verdict::Outcome::busy) return;
+  std::lock_guard lock(mutex);
+  auto now = std::chrono::steady_clock::now();
+  if (now - since > std::chrono::minutes(1)) {
+    if (count > lines_a_minute) log::warn("gate", "{} logins were refused within a minute", count);
+    since = now, count = 0;
+  }
+  if (++count <= lines_a_minute) log::warn("gate", "from={} a login was refused: {}", source, v.reason);
+}
+
 using Options = std::shared_ptr<const GateOptions>;
 
 asio::awaitable<std::optional<Response>> let_in(Options o, Face face, Request& r, Need need) {
@@ -79,7 +96,10 @@ asio::awaitable<std::optional<Response>> let_in(Options o, Face face, Request& r
   if (o->ready && !o->ready()) co_return refusal(face, 503, "this host does not know the farm's users yet", 1);
   auto source = source_of(r, o->cluster);
   auto verdict = co_await judge(o->logins, std::move(*credentials), source);
-  if (verdict.outcome != secure::Verdict::Outcome::granted) co_return refused_login(face, verdict);
+  if (verdict.outcome != secure::Verdict::Outcome::granted) {
+    tell_refused(source, verdict);
+    co_return refused_login(face, verdict);
+  }
   if (auto wait = o->budgets ? o->budgets->take(secure::account_of(verdict.who.str()), system_now().mono) : std::nullopt)
     co_return refusal(face, 429, "more requests a second than one login may make (requests_per_second)", std::max<std::int64_t>(1, (wait->count() + 999) / 1000));
   auto caller = std::make_shared<const secure::Caller>(std::move(verdict.who), std::move(source), [logins = o->logins] { return logins->accounts(); });

@@ -63,6 +63,12 @@ Result<std::vector<secure::Grant>> grants_of(const json::value& body) {
   return out;
 }
 
+std::string in_words(const std::vector<secure::Grant>& grants) {
+  std::vector<std::string> out;
+  for (const auto& grant : grants) out.push_back(secure::to_string(grant));
+  return out.empty() ? "none" : join(out, " ");
+}
+
 void write_grants(JsonWriter& w, const std::vector<secure::Grant>& grants) {
   w.key("grants").begin_array();
   for (const auto& grant : grants) w.value(secure::to_string(grant));
@@ -154,7 +160,7 @@ asio::awaitable<Response> put_user(AccessPtr access, Request r, std::string name
     end_logins(**accounts, name, batch);
     return batch;
   };
-  auto told = asked(r, fmt::format("user {} {}{}{}", name, must_exist ? "changed" : "made", grants ? ", grants" : "", record.empty() ? "" : ", password"));
+  auto told = asked(r, fmt::format("user {} {}{}{}", name, must_exist ? "changed" : "made", grants ? ", grants " + in_words(*grants) : "", record.empty() ? "" : ", password"));
   auto done = co_await access->keeper->change_records(make, std::move(told));
   if (!done) co_return access_refused(done.error());
   JsonWriter w;
@@ -299,7 +305,7 @@ asio::awaitable<Response> add_token(AccessPtr access, Request r) {
     batch.put[std::string(tokens_prefix) + made.id] = secure::encode_token(token);
     return batch;
   };
-  auto told = asked(r, fmt::format("token {} ({}) made", made.id, label));
+  auto told = asked(r, fmt::format("token {} ({}) made, grants {}{}", made.id, label, in_words(*grants), *hours ? fmt::format(", for {} hours", *hours) : ""));
   auto done = co_await access->keeper->change_records(make, std::move(told));
   if (!done) co_return access_refused(done.error());
   JsonWriter w;

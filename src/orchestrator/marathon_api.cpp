@@ -177,7 +177,9 @@ asio::awaitable<Response> create_app(FacePtr face, Request r) {
     auto app = read_app(face->options.policy, *body, App{}, std::nullopt);
     if (!app) return std::unexpected(app.error());
     id = app->id;
-    if (state.app(id)) return refuse(Errc::conflict, fmt::format("An app with id [{}] already exists.", id));
+    // Who may not change it does not hear that it is there: his rights are judged with the intent.
+    bool may = secure::may(r.caller, secure::Verb::change, {secure::Kind::app, id.str()}).allowed;
+    if (may && state.app(id)) return refuse(Errc::conflict, fmt::format("An app with id [{}] already exists.", id));
     auto intent = intent_of(r);
     intent.announce = true;
     intent.apps[id] = std::move(*app);
