@@ -110,6 +110,7 @@ Status write_pid(const std::filesystem::path& file) {
 }
 
 int dev(const cli::DevOptions& o) {
+  ::signal(SIGPIPE, SIG_IGN);  // as in serve()
   log::setup(log::level_of(o.log_level), o.log_file);
   Settings s;
   s.data = o.data;
@@ -163,6 +164,7 @@ void leave_no_core() {
 }
 
 int serve(const cli::ServeOptions& o) {
+  ::signal(SIGPIPE, SIG_IGN);  // a program that does not read what it is given ends nobody but itself
   leave_no_core();
   Settings s;
   if (auto ok = read_settings(o.config_file, s); !ok) return std::fprintf(stderr, "croft: %s\n", ok.error().context.c_str()), cli::usage;

@@ -216,6 +216,7 @@ class MasterRole final : public Role {
     if (!secrets) return fail(std::move(secrets).error());
     access_ = {shared, host_.security->self().cluster, std::make_shared<net::BlockingPool>(2), std::move(*secrets), [security = host_.security] { return security->certificate_pem(); }};
     o.keys = keys();
+    o.may_lead = [security = host_.security] { return !security->is_revoked(); };
     o.seed = [shared](const orchestrator::Records& records) { return orchestrator::seed_access(records, *shared, system_now().wall); };
     o.records_changed = [security = host_.security, shared](std::shared_ptr<const orchestrator::Records> records) {
       auto accounts = orchestrator::stored_accounts(*records);

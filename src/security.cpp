@@ -22,6 +22,7 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr Millis look_every{60'000};
+constexpr std::size_t masters_asked_max = 16;
 
 }  // namespace
 
@@ -82,6 +83,11 @@ void Security::set_accounts(std::shared_ptr<const secure::Accounts> accounts) {
     client_->set_refuses([accounts](const secure::Certificate& c) { return accounts->revoked(c); });
   logins_->set_accounts(std::move(accounts));
   *knows_ = true;
+}
+
+bool Security::is_revoked() {
+  auto own = secure::read_certificate(certificate_pem());
+  return own && logins_->accounts()->revoked(*own);
 }
 
 std::string Security::certificate_pem() {
@@ -165,6 +171,17 @@ asio::awaitable<void> Security::keep_fresh() {
   }
 }
 
+Status Security::take_renewed(const std::string& text, const std::string& key, const std::string& bundle) const {
+  auto body = json::parse(text);
+  auto certificate = body ? json::text(*body, "certificate") : std::string(), trusted = body ? json::text(*body, "bundle") : std::string();
+  if (auto ok = secure::check_pair(certificate, key); !ok) return ok;
+  auto verified = secure::verify_certificate(certificate, trusted, system_now().wall, secure::Use::server, {.cluster = self_.cluster, .host = self_.host, .role = {}});
+  if (!verified) return fail(std::move(verified).error());
+  if (trusted != bundle)
+    if (auto ok = write_file_atomic(settings_.bundle_file(), trusted, 0644); !ok) return ok;
+  return write_file_atomic(settings_.certificate_file(), certificate, 0644);
+}
+
 asio::awaitable<Status> Security::renew() {
   std::string key, bundle;
   {
@@ -183,22 +200,18 @@ asio::awaitable<Status> Security::renew() {
   request.headers.set("Content-Type", "application/json");
   request.body = std::move(w).take();
   std::string words = "no master is configured";
-  for (auto& master : settings_.master_origins()) {
-    auto to = towards(std::move(master), secure::HostRole::master);
+  auto masters = settings_.master_origins();
+  for (std::size_t i = 0; i < masters.size() && i < masters_asked_max; ++i) {
+    auto to = towards(masters[i], secure::HostRole::master);
     auto answer = co_await http_.request(to, request);
     if (!answer || answer->status != 200) {
       words = answer ? fmt::format("{} answered {}: {}", to.str(), answer->status, answer->body.substr(0, 200)) : answer.error().context;
+      if (auto there = answer ? net::leader_in(*answer) : std::nullopt; there && std::find(masters.begin(), masters.end(), *there) == masters.end()) masters.push_back(*there);
       continue;
     }
-    auto body = json::parse(answer->body);
-    auto certificate = body ? json::text(*body, "certificate") : std::string(), trusted = body ? json::text(*body, "bundle") : std::string();
-    if (auto ok = secure::check_pair(certificate, key); !ok) co_return ok;
-    auto verified = secure::verify_certificate(certificate, trusted, system_now().wall, secure::Use::server, {.cluster = self_.cluster, .host = self_.host, .role = {}});
-    if (!verified) co_return fail(std::move(verified).error());
-    if (trusted != bundle)
-      if (auto ok = write_file_atomic(settings_.bundle_file(), trusted, 0644); !ok) co_return ok;
-    if (auto ok = write_file_atomic(settings_.certificate_file(), certificate, 0644); !ok) co_return ok;
-    co_return read();
+    auto done = take_renewed(answer->body, key, bundle);
+    if (done) co_return read();
+    words = fmt::format("{}: {}", to.str(), done.error().context);
   }
   co_return fail(Errc::unavailable, "{}", words);
 }

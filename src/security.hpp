@@ -33,6 +33,8 @@ class Security : public std::enable_shared_from_this<Security> {
   /// The CAs to trust from now on, on disk too, and the one of them that signs: a certificate of another is renewed. What is unreadable or empty changes nothing.
   void set_bundle(const std::string& pem, const std::string& signing);
   [[nodiscard]] std::string certificate_pem();
+  /// Whether this host was put out, as far as it has heard.
+  [[nodiscard]] bool is_revoked();
   /// Asked while users and tokens are followed: a leader has them itself. Before start().
   void set_leads(std::function<bool()> leads) { leads_ = std::move(leads); }
   /// Renews the certificate when it is time, takes what another process of this host renewed; follows users and tokens, with a copy in `saved`.
@@ -44,6 +46,8 @@ class Security : public std::enable_shared_from_this<Security> {
   Status read();
   boost::asio::awaitable<void> keep_fresh();
   boost::asio::awaitable<Status> renew();
+  /// A master's answer, onto the disk; nothing of it unless it is this host's certificate.
+  [[nodiscard]] Status take_renewed(const std::string& answer, const std::string& key, const std::string& bundle) const;
 
   const Settings settings_;
   boost::asio::any_io_executor executor_;

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,7 +78,9 @@ struct Session : std::enable_shared_from_this<Session> {
   std::string held;                              // frames that the leader does not have yet
   std::uint64_t begin = 0;                       // of held, among all
   int reading = 0;                               // of output and error
-  std::size_t left_over = 0;
+  std::size_t owed[2] = {0, 0};                  // of output and error: what stood in the pipe when the program ended, and is not read yet
+  std::size_t left_over = 0;                     // read beyond that
+  int full = 0;                                  // readers that wait for room in held
   std::chrono::steady_clock::time_point read_at{};
   bool ended = false, dropped = false;           // its exit is known; the leader wants no more of it
   bool all_held = false;                         // the last frame stands in held
@@ -119,22 +122,34 @@ struct Session : std::enable_shared_from_this<Session> {
   }
 
   asio::awaitable<void> read_output(std::shared_ptr<Session>, Descriptor& from, exec::Kind kind) {
+    auto& mine = owed[kind == exec::Kind::error];
     std::string chunk(16u << 10, '\0');
     boost::system::error_code ec;
     while (!ec && !dropped && !all_held) {
       auto ticket = changed->ticket();
       if (held.size() > held_max) {
+        ++full;
         (void)co_await changed->wait(ticket, std::chrono::milliseconds(1000));
+        --full;
+        read_at = std::chrono::steady_clock::now();  // it was nobody's silence
         continue;
       }
       auto n = co_await from.async_read_some(asio::buffer(chunk), redirect_error(use_awaitable, ec));
       if (n == 0) break;
       read_at = std::chrono::steady_clock::now();
-      if (ended) left_over += n;
+      auto due = std::min(n, mine);
+      mine -= due;
+      if (ended) left_over += n - due;
       hold(kind, std::string_view(chunk).substr(0, n));
     }
+    mine = 0;
     --reading;
     changed->notify();
+  }
+  /// What stands in a pipe.
+  static std::size_t standing(Descriptor& pipe) {
+    int n = 0;
+    return pipe.is_open() && ::ioctl(pipe.native_handle(), FIONREAD, &n) == 0 && n > 0 ? static_cast<std::size_t>(n) : 0;
   }
 
   /// What the leader has for the program. A program that does not read holds up what is for it, and nothing else.
@@ -188,6 +203,7 @@ struct Session : std::enable_shared_from_this<Session> {
       int status = 0;
       if (::waitpid(pid, &status, WNOHANG) == pid) {
         code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        owed[0] = standing(output), owed[1] = standing(error);
         ended = true;
         break;
       }
@@ -236,9 +252,11 @@ struct Session : std::enable_shared_from_this<Session> {
       net::spawn(strand, "exec", feed(self));
       net::spawn(strand, "exec", send(self));
       co_await await_end(self);
-      // What it started and left behind may hold its output open for ever.
+      // All that it said is passed on, however slow its reader. What it started and left behind may hold its output open for ever, and is waited for a moment only.
       read_at = std::chrono::steady_clock::now();
-      while (reading > 0 && !dropped && left_over < left_over_max && (held.size() > held_max || std::chrono::steady_clock::now() - read_at < drain)) {
+      auto said = [&] { return owed[0] == 0 && owed[1] == 0; };
+      auto quiet = [&] { return full == 0 && held.size() <= held_max && std::chrono::steady_clock::now() - read_at >= drain; };
+      while (reading > 0 && !dropped && (!said() || (left_over < left_over_max && !quiet()))) {
         auto ticket = changed->ticket();
         (void)co_await changed->wait(ticket, std::chrono::milliseconds(50));
       }

@@ -102,49 +102,78 @@ void resize(const char* socket, const char* id, const Terminal& t) {
   free(ask(socket, "POST", path, engine_s).body);
 }
 
-/// Multiplexed of [stream, 0, 0, 0, size] and bytes, over any number of reads.
-struct Multiplexed {
+/// What the Engine sent and the agent has not taken: plain from a terminal, else multiplexed of [stream, 0, 0, 0, size] and bytes, over any number of reads.
+struct FromEngine {
+  char chunk[16384];
+  size_t size = 0, at = 0;
   unsigned char head[8];
   size_t head_n = 0, left = 0;
+  int waits_for = -1;  // the descriptor that takes nothing just now
 
-  bool take(const char* data, size_t size) {
-    while (size > 0) {
-      if (left == 0) {
-        head[head_n++] = static_cast<unsigned char>(*data++);
-        --size;
+  /// False: nobody reads any more.
+  bool pass_on(bool plain) {
+    waits_for = -1;
+    while (at < size) {
+      if (!plain && left == 0) {
+        head[head_n++] = static_cast<unsigned char>(chunk[at++]);
         if (head_n == 8) head_n = 0, left = static_cast<size_t>(head[4]) << 24 | static_cast<size_t>(head[5]) << 16 | static_cast<size_t>(head[6]) << 8 | head[7];
         continue;
       }
-      size_t n = left < size ? left : size;
-      if (!put_all(head[0] == 2 ? STDERR_FILENO : STDOUT_FILENO, data, n)) return false;
-      data += n;
-      size -= n;
-      left -= n;
+      int to = !plain && head[0] == 2 ? STDERR_FILENO : STDOUT_FILENO;
+      auto n = write(to, chunk + at, plain || size - at < left ? size - at : left);
+      if (n < 0 && errno == EAGAIN) return waits_for = to, true;
+      if (n < 0 && errno != EINTR) return false;
+      if (n > 0) at += static_cast<size_t>(n), left -= plain ? 0 : static_cast<size_t>(n);
     }
+    at = size = 0;
     return true;
   }
 };
 
-/// Until the command has ended, or we are told to end.
-void carry(const char* socket, const char* id, int connection, Terminal& t, int signals) {
-  Multiplexed streams;
+/// What the agent sent and the Engine has not taken.
+struct ToEngine {
   char chunk[16384];
-  bool input = true, sizes = t.wanted;
+  size_t size = 0, at = 0;
+  bool open = true;
+
+  void read_from(int fd) {
+    auto n = read(fd, chunk, sizeof chunk);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    at = 0;
+    size = n > 0 ? static_cast<size_t>(n) : 0;
+    open = n > 0;
+  }
+  void write_to(int fd) {
+    auto n = write(fd, chunk + at, size - at);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    if (n < 0) open = false, n = static_cast<ssize_t>(size - at);
+    at += static_cast<size_t>(n);
+    if (at >= size) at = size = 0;
+  }
+};
+
+/// Until the command has ended, or we are told to end. Neither way waits for the other.
+void carry(const char* socket, const char* id, int connection, Terminal& t, int signals) {
+  static FromEngine said;
+  static ToEngine input;
+  for (int fd : {connection, STDOUT_FILENO, STDERR_FILENO}) fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+  bool sizes = t.wanted, ended_input = false;
   for (;;) {
-    pollfd all[4] = {{connection, POLLIN, 0}, {signals, POLLIN, 0}, {input ? STDIN_FILENO : -1, POLLIN, 0}, {sizes ? size_fd : -1, POLLIN, 0}};
-    if (poll(all, 4, -1) < 0 && errno != EINTR) return;
+    auto of_engine = static_cast<short>((said.size == 0 ? POLLIN : 0) | (input.size > 0 ? POLLOUT : 0));
+    pollfd all[5] = {{of_engine ? connection : -1, of_engine, 0}, {signals, POLLIN, 0}, {input.open && input.size == 0 ? STDIN_FILENO : -1, POLLIN, 0}, {sizes ? size_fd : -1, POLLIN, 0}, {said.waits_for, POLLOUT, 0}};
+    if (poll(all, 5, -1) < 0 && errno != EINTR) return;
     if (all[1].revents && read_signals(signals).end) return;
-    if (all[0].revents) {
-      auto n = read(connection, chunk, sizeof chunk);
+    if (said.size == 0 && all[0].revents & (POLLIN | POLLHUP | POLLERR)) {
+      auto n = read(connection, said.chunk, sizeof said.chunk);
       if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) return;
-      if (n > 0 && !(t.wanted ? put_all(STDOUT_FILENO, chunk, static_cast<size_t>(n)) : streams.take(chunk, static_cast<size_t>(n)))) return;
+      if (n > 0) said.size = static_cast<size_t>(n);
+      if (!said.pass_on(t.wanted)) return;
+    } else if (all[4].revents && !said.pass_on(t.wanted)) {
+      return;
     }
-    if (all[2].revents) {
-      auto n = read(STDIN_FILENO, chunk, sizeof chunk);
-      if (n > 0) input = put_all(connection, chunk, static_cast<size_t>(n));
-      else if (n == 0 || errno != EINTR) input = false;
-      if (!input) shutdown(connection, SHUT_WR);
-    }
+    if (input.size > 0 && all[0].revents & (POLLOUT | POLLHUP | POLLERR)) input.write_to(connection);
+    if (all[2].revents) input.read_from(STDIN_FILENO);
+    if (!input.open && input.size == 0 && !ended_input) ended_input = true, shutdown(connection, SHUT_WR);
     if (all[3].revents && read_size(t, sizes)) resize(socket, id, t);
   }
 }

@@ -164,23 +164,26 @@ int relay(pid_t command, Terminal& t, int signals) {
   static Tree tree;
   output.readable = t.master >= 0;
   if (t.master >= 0) fcntl(STDOUT_FILENO, F_SETFL, O_NONBLOCK);  // the agent's other end is a file of its own
-  bool sizes = t.wanted, ended = false;
+  bool sizes = t.wanted, ended = false, hung_up = false;
   int status = 0;
   int64_t kill_at = 0;
   for (;;) {
     bool full = output.size > 0;
+    if (hung_up) input.size = 0, input.open = false;  // nobody reads it any more; what was said before is still to be read
     auto of_terminal = static_cast<short>((full ? 0 : POLLIN) | (input.size > 0 ? POLLOUT : 0));
-    pollfd all[5] = {{signals, POLLIN, 0}, {output.readable && of_terminal ? t.master : -1, of_terminal, 0},
+    pollfd all[5] = {{signals, POLLIN, 0}, {output.readable && of_terminal && !(hung_up && full) ? t.master : -1, of_terminal, 0},
                      {output.readable && input.open && input.size == 0 ? STDIN_FILENO : -1, POLLIN, 0}, {sizes && output.readable ? size_fd : -1, POLLIN, 0}, {full ? STDOUT_FILENO : -1, POLLOUT, 0}};
     int64_t left = kill_at ? kill_at - clock_ms() : -1;
     if (kill_at && left < 0) left = 0;
     // Once it has ended, only what it said still counts: all of it, unless we are told to end.
     if (poll(all, 5, ended && !full ? 0 : static_cast<int>(left)) < 0 && errno != EINTR) return 126;
-    if (!full && all[1].revents & (POLLIN | POLLHUP | POLLERR)) output.read_from(t.master);
+    hung_up = hung_up || (all[1].revents & (POLLHUP | POLLERR)) != 0;
+    bool fresh = !full && all[1].revents & (POLLIN | POLLHUP | POLLERR);
+    if (fresh) output.read_from(t.master);
     if (ended && (kill_at || (output.size == 0 && (!output.readable || all[1].revents == 0)))) break;
     if (all[1].revents & POLLOUT) input.write_to(t.master);
     if (all[2].revents) input.read_from(STDIN_FILENO);
-    if (output.size > 0) output.write_to(STDOUT_FILENO);
+    if (output.size > 0 && (fresh || all[4].revents)) output.write_to(STDOUT_FILENO);
     if (all[3].revents && read_size(t, sizes)) {
       winsize size{t.rows, t.columns, 0, 0};
       ioctl(t.master, TIOCSWINSZ, &size);

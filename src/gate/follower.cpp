@@ -2,7 +2,9 @@
 
 #include <boost/asio/awaitable.hpp>
 
+#include <algorithm>
 #include <atomic>
+#include <utility>
 
 #include "base/files.hpp"
 #include "base/json.hpp"
@@ -65,6 +67,11 @@ struct AccessFollower::Impl : std::enable_shared_from_this<AccessFollower::Impl>
       auto words = answer ? fmt::format("answered {}: {}", answer->status, answer->body.substr(0, 200)) : answer.error().context;
       if (words != complaint && (!answer || answer->status != 503)) log::info("gate", "master={} {}", master.str(), words);
       complaint = words;
+      if (auto there = answer ? net::leader_in(*answer) : std::nullopt) {
+        auto known = std::find_if(options.masters.begin(), options.masters.end(), [&](const auto& m) { return m.host == there->host && m.port == there->port; });
+        leader = known == options.masters.end() ? std::optional(master) : std::nullopt;
+        if (leader) leader->host = there->host, leader->port = there->port;
+      }
       co_return false;
     }
     auto copy = read_access_copy(answer->body);
@@ -92,6 +99,11 @@ struct AccessFollower::Impl : std::enable_shared_from_this<AccessFollower::Impl>
           had = co_await std::move(job);
           if (had) at = index;
         }
+      if (auto there = std::exchange(leader, std::nullopt); there && !had && !stopping) {
+        auto job = ask(*there);
+        had = co_await std::move(job);
+        if (had) leader = there;
+      }
       pause = had ? pause_min : std::min(pause * 2, pause_max);
       if (!had && !stopping) (void)co_await net::sleep_for(pause);
     }
@@ -101,6 +113,7 @@ struct AccessFollower::Impl : std::enable_shared_from_this<AccessFollower::Impl>
   net::HttpClient client;
   FollowerOptions options;
   std::string version, complaint;
+  std::optional<net::Origin> leader;  // under an address that no setting names
   std::atomic<bool> stopping{false};
 };
 

@@ -88,7 +88,7 @@ using Options = std::shared_ptr<const GateOptions>;
 asio::awaitable<std::optional<Response>> let_in(Options o, Face face, Request& r, Need need) {
   auto header = r.headers.get("Authorization");
   if (header.empty()) {
-    if (r.certificate) co_return refusal(face, 403, fmt::format("{} is a host; this wants a person's or a script's login", r.certificate->identity.str()));
+    if (r.certificate && r.headers.get("Via").empty()) co_return refusal(face, 403, fmt::format("{} is a host; this wants a person's or a script's login", r.certificate->identity.str()));
     co_return refusal(face, 401, "a login is needed");
   }
   auto credentials = secure::parse_authorization(header);
@@ -143,14 +143,17 @@ asio::awaitable<std::optional<Response>> guard(Options o, Face face, Request& r,
   if (r.certificate && o->logins->accounts()->revoked(*r.certificate)) co_return refusal(face, 403, fmt::format("the certificate of {} is revoked", r.certificate->identity.str()));
   auto local = std::string_view(r.local).substr(0, r.local.rfind(':'));
   bool near = std::find(o->near.begin(), o->near.end(), local) != o->near.end();
+  // A standby passes requests on over its own connection: its certificate says where they come from, and is nobody's login but for that.
+  bool own = r.certificate && r.headers.get("Via").empty();
   auto need = need_of(face, r, pattern, near);
   switch (need.how) {
     case Need::How::open: co_return std::nullopt;
     case Need::How::host:
+      if (!own) co_return co_await refuse_people(o, face, r, "only the cluster's own hosts may, each with its certificate and to the leader itself");
       if (auto why = host_refused(*o, r, need)) co_return co_await refuse_people(o, face, r, std::move(*why));
       co_return std::nullopt;
     case Need::How::either:
-      if (r.certificate && r.headers.get("Authorization").empty()) {
+      if (own && r.headers.get("Authorization").empty()) {
         if (auto why = host_refused(*o, r, need)) co_return refusal(face, 403, *why);
         co_return std::nullopt;
       }

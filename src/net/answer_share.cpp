@@ -21,14 +21,14 @@ AnswersUnderWay& under_way() {
 
 }  // namespace
 
-bool AnswerShare::take(const std::string& who, std::size_t bytes, std::size_t most) {
+bool AnswerShare::take(const std::string& who, bool first, std::size_t bytes, std::size_t most) {
   if (bytes <= small) return true;
   auto& all = under_way();
   std::lock_guard lock(all.mutex);
   if (all.bytes > 0) {
     auto at = all.by.find(who);
     auto his = at == all.by.end() ? 0 : at->second;
-    if (all.bytes + bytes > most || his + bytes > most / 2) return false;
+    if (all.bytes + bytes > (first ? most : most / 4 * 3) || (his > 0 && his + bytes > most / 4)) return false;
   }
   all.bytes += bytes;
   all.by[who] += bytes;

@@ -16,9 +16,9 @@ class AnswerShare {
   AnswerShare(const AnswerShare&) = delete;
   AnswerShare& operator=(const AnswerShare&) = delete;
   ~AnswerShare();
-  /// Once. False: all large answers that are being written would be more than `most` bytes, or those of `who` more than half of it. One that is alone passes whatever
-  /// its size: a farm's list of apps is as long as it is.
-  bool take(const std::string& who, std::size_t bytes, std::size_t most);
+  /// Once. False: all large answers that are being written would be more than `most` bytes (three quarters of it, unless `first`), or those of `who` more than a quarter.
+  /// `first`: the farm's admins and hosts, whom others' slow readers do not keep out. One that is alone passes whatever its size: a farm's list of apps is as long as it is.
+  bool take(const std::string& who, bool first, std::size_t bytes, std::size_t most);
 
  private:
   std::string who_;

@@ -37,6 +37,15 @@ std::string Origin::str() const {
   return fmt::format("{}{}:{}", tls ? "https://" : "", host, port);
 }
 
+std::optional<Origin> leader_in(const Response& answer) {
+  auto url = Url::parse(fmt::format("http://{}", answer.headers.get("X-Croft-Leader")));
+  if (!url || url->host.empty() || url->port == 0) return std::nullopt;
+  Origin to;
+  to.host = url->host;
+  to.port = url->port;
+  return to;
+}
+
 Result<Url> Url::parse(std::string_view text) {
   Url url;
   auto colon = text.find("://");

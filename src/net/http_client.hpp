@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "net/http.hpp"
@@ -21,6 +22,10 @@ struct Origin {
   bool operator==(const Origin&) const = default;
   [[nodiscard]] std::string str() const;  ///< "host:port", "https://host:port" or "unix:/path"
 };
+
+struct Response;
+/// Where a master that does not lead says that the leader is (X-Croft-Leader).
+std::optional<Origin> leader_in(const Response& answer);
 
 struct Url {
   std::string scheme, host;

@@ -191,6 +191,10 @@ bool compressible(const Response& response) {
   return type.starts_with("text/") || type.find("json") != std::string_view::npos || type.find("javascript") != std::string_view::npos || type.find("xml") != std::string_view::npos;
 }
 
+bool goes_first(const secure::CallerPtr& caller) {
+  return caller && (caller->who.kind == secure::Principal::Kind::host || secure::may(caller, secure::Verb::administer, {secure::Kind::farm, {}}).allowed);
+}
+
 void compress(Response& response) {
   if (response.body.size() <= gzip_from || response.headers.has("Content-Encoding") || !compressible(response)) return;
   response.body = gzip(response.body);
@@ -537,7 +541,7 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Connection> c)
   unjudged.give_back();  // the body is gone; a stream, or a slow reader, keeps nothing
   AnswerShare share;     // of what a slow reader keeps
   if (gzip_ok && !response.stream) compress(response);
-  if (!head && !response.stream && !share.take(response.caller ? response.caller->who.str() : c->peer, response.body.size() <= AnswerShare::small ? 0 : response.body.capacity(), options.answers_max)) {
+  if (!head && !response.stream && !share.take(response.caller ? secure::account_of(response.caller->who.str()) : c->peer, goes_first(response.caller), response.body.size() <= AnswerShare::small ? 0 : response.body.capacity(), options.answers_max)) {
     log::debug("net", "server={} peer={} an answer of {} bytes has no room beside those that are being read", options.name, c->peer, response.body.size());
     response = Response::message(503, "too many large answers are being read already; ask again when one of them is done, or for less");
     response.headers.set("Retry-After", "1");

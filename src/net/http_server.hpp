@@ -17,7 +17,7 @@ struct ServerOptions {
   std::string name = "http";                    ///< in logs and metrics
   std::size_t body_max = 4u << 20;              ///< bytes; more is 413
   std::size_t unjudged_max = 256u << 20;        ///< bytes of all bodies in this process whose senders' credentials nobody has looked at yet; more is 503
-  std::size_t answers_max = 256u << 20;         ///< bytes of large answers in this process that are being written, half of it for one who asks; one more is 503
+  std::size_t answers_max = 256u << 20;         ///< bytes of large answers in this process that are being written, a quarter of it for one who asks; one more is 503
   std::size_t header_max = 16u << 10;           ///< bytes of request line and fields; more is 431
   std::size_t connections_max = 20'000;         ///< beyond: the longest idle keep-alive connection is closed, else 503
   std::chrono::milliseconds handshake_timeout{5'000};  ///< of TLS, from the connection on

@@ -76,9 +76,20 @@ asio::awaitable<Status> LeaderService::Impl::take_over() {
 
 asio::awaitable<void> LeaderService::Impl::lead() {
   auto self = shared_from_this();
+  auto put_out = [this] { return options.may_lead && !options.may_lead(); };
   while (!stopping) {
+    if (put_out()) {
+      co_await net::sleep_for(again);
+      continue;
+    }
     auto taken = co_await take_over();
     if (stopping) break;
+    if (taken && put_out()) {  // only the store has told it so: the hosts do not talk to it any more
+      log::error("leader", "this host's certificate is revoked: it does not lead");
+      step_down();
+      co_await election->resign();
+      continue;
+    }
     if (!taken && !may_pass(taken.error().code)) {
       if (failed) failed(taken.error());
       co_return;

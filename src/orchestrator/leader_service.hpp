@@ -29,6 +29,8 @@ struct LeaderOptions {
   std::function<Result<coordination::Batch>(const Records&)> seed;
   /// The cluster's keys, under which secrets are sealed. Null on a farm without.
   std::shared_ptr<const secure::KeyRing> keys;
+  /// Asked before and after an election is won: false where this host was put out. Nothing: it always may.
+  std::function<bool()> may_lead;
   /// At the begin of a term and after each change; from the strand, quick.
   std::function<void(std::shared_ptr<const Records>)> records_changed;
 };

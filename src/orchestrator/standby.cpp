@@ -45,7 +45,12 @@ bool of_the_connection(std::string_view name) {
   return false;
 }
 
-bool is_link(std::string_view path) { return path.starts_with("/croft/v1/agents") || path.starts_with("/croft/v1/catalog") || path == "/croft/v1/refusals"; }
+/// The hosts' own paths: each shows the leader its own certificate.
+bool is_link(std::string_view path) {
+  for (std::string_view own : {"/croft/v1/agents", "/croft/v1/catalog", "/croft/v1/refusals", "/croft/v1/certificates", "/croft/v1/access"})
+    if (path.starts_with(own)) return true;
+  return false;
+}
 bool is_stream(const net::Request& q) { return q.path == "/v2/events" || iequals(q.headers.get("Accept"), "text/event-stream"); }
 bool only_reads(const net::Request& q) { return q.method == "GET" || q.method == "HEAD" || q.method == "OPTIONS"; }
 

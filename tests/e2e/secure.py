@@ -18,7 +18,6 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from attacks import KEEPER, NOBODYS, PATHS, POWERS, REFUSED, SLOW, THIEF, VERBS, harm, inside  # noqa: E402
 from farm import own_namespace, run_suite, wait  # noqa: E402
 from secure_farm import APP, HOSTS, PASSWORD, PORTS, SecureFarm, basic, ids, sleeper  # noqa: E402
-from zookeeper import Ensemble  # noqa: E402
 
 def test_the_way_through(farm):
     """Old clients' ways, over TLS: Basic, bearer, the command line, the balancer, names, lines of the logs."""
@@ -606,72 +605,6 @@ def test_ten_thousand_slow_connections(farm):
     p99 = kept[int(len(kept) * 0.99)]
     print(f"    beside 10,000 slow connections: /v2/apps p50 {kept[len(kept) // 2] * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms of {len(kept)}; with a connection of its own p50 {fresh[len(fresh) // 2] * 1e3:.1f} ms, worst {fresh[-1] * 1e3:.1f} ms of {len(fresh)}")
     assert p99 < 0.2, "ten times the bar of 20 ms"
-
-
-def test_two_masters(farm):
-    """One passes on what the other leads, each with its certificate; ZooKeeper's disk tells nothing."""
-    hosts = {"m11": "127.0.0.11", "m12": "127.0.0.12"}
-    folder = farm.dir + "/two"
-    os.mkdir(folder)
-    ensemble = Ensemble(folder, ["127.0.0.41"])
-    running = {}
-
-    def start(host):
-        with open(f"{folder}/{host}.toml", "w") as f:
-            f.write(f'data = "{folder}/{host}"\nip = "{hosts[host]}"\nbind = "{hosts[host]}"\nmasters = ["127.0.0.11:8080", "127.0.0.12:8080"]\nzookeeper = "zk://127.0.0.41:2181/mesos"\n'
-                    f'session_timeout_ms = 2000\n[tls]\ncluster = "{folder}/{host}.cluster"\n')
-        out = open(f"{folder}/{host}.log", "a")
-        running[host] = subprocess.Popen([farm.bin + "/croft", "serve", "--role", "master", "--config", f"{folder}/{host}.toml"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
-
-    def ask(host, method, path, body=None, who=None):
-        connection = http.client.HTTPSConnection(hosts[host], 8080, timeout=15, context=tls)
-        try:
-            connection.request(method, path, body and json.dumps(body), {"Authorization": who or admin, "Content-Type": "application/json"})
-            got = connection.getresponse()
-            return got.status, got.read().decode()
-        finally:
-            connection.close()
-
-    try:
-        ensemble.start_all()
-        made = farm.run("init", "--folder", f"{folder}/m11.cluster", "--host", "m11", "--name", "127.0.0.11", token=False)
-        admin = "Bearer " + made.stdout.strip()
-        tls = ssl.create_default_context(cafile=f"{folder}/m11.cluster/ca.pem")
-        start("m11")
-        wait("m11 leads", lambda: ask("m11", "GET", "/croft/v1/whoami")[0] == 200, 20)
-        status, text = ask("m11", "POST", "/croft/v1/join-tokens", {"roles": ["master"], "host": "m12"})
-        assert status == 201, (status, text)
-        farm.run("join", "https://127.0.0.11:8080", json.loads(text)["token"], "--folder", f"{folder}/m12.cluster", "--name", "127.0.0.12")
-        start("m12")
-        wait("m12 passes on", lambda: ask("m12", "GET", "/v2/leader")[1] == '{"leader":"127.0.0.11:8080"}', 20)
-        assert ask("m12", "POST", "/croft/v1/users", {"name": "ann", "password": PASSWORD, "grants": ["operator:/service"]})[0] == 201
-        assert ask("m12", "POST", "/v2/apps", sleeper("/service/a", env={"SECRET": "hunter2-hunter2"}), basic("ann"))[0] == 201
-        assert ask("m12", "POST", "/v2/apps", sleeper("/other/a"), basic("ann"))[0] == 403
-        assert ask("m12", "GET", "/v2/apps", None, basic("ann", "wrong password"))[0] == 401
-        audit = json.loads(ask("m12", "GET", "/croft/v1/audit?last=100")[1])["records"]
-        assert any(r["who"] == "user ann" and r["what"] == "POST /v2/apps" and r["done"] and r["from"].startswith("127.0.0.") for r in audit), audit
-        running["m11"].kill()
-        running["m11"].wait()
-        wait("m12 leads, with its users", lambda: ask("m12", "GET", "/v2/apps", None, basic("ann"))[0] == 200 and ask("m12", "GET", "/v2/leader")[1] == '{"leader":"127.0.0.12:8080"}', 20)
-        assert "hunter2" in ask("m12", "GET", "/v2/apps/service/a", None, basic("ann"))[1]
-        start("m11")
-        wait("m11 passes on", lambda: ask("m11", "GET", "/v2/leader")[1] == '{"leader":"127.0.0.12:8080"}', 20)
-        assert ask("m11", "GET", "/v2/apps", None, basic("ann"))[0] == 200
-        for where, _, files in os.walk(f"{folder}/zookeeper-0"):
-            for name in files:
-                with open(os.path.join(where, name), "rb") as f:
-                    assert b"hunter2" not in f.read(), (where, name)
-    except BaseException:
-        for host in running:
-            with open(f"{folder}/{host}.log") as f:
-                print(host, f.read()[-2000:])
-        raise
-    finally:
-        for process in running.values():
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        ensemble.stop()
 
 
 def test_what_serve_refuses(farm):
