@@ -301,6 +301,14 @@ def test_a_command_in_a_container(farm):
     assert done.stdout == data and done.returncode == 0, (len(done.stdout), done.returncode, done.stderr)
     terminal = subprocess.run(["script", "-qec", f"{farm.bin}/croft exec -t /box sh -c 'test -t 0 && echo it is a terminal of $TERM'", "/dev/null"], capture_output=True, timeout=60, env=dict(os.environ, TERM="vt100"))
     assert terminal.returncode == 0 and b"it is a terminal of vt100" in terminal.stdout, terminal
+    done = run("/box", "od", "-v", "-t", "x1", stdin=data)  # says far more than it reads, while it reads
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == len(data) // 16 + 1, (done.returncode, len(done.stdout))
+    loud = subprocess.Popen([farm.bin + "/croft", "exec", "/box", "sh", "-c", "while :; do echo loud 4812; done"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    loud.stdout.readline()
+    time.sleep(1)  # nobody reads it
+    loud.kill()
+    loud.wait()
+    wait("it has gone with its client", lambda: subprocess.run(["pgrep", "-f", "^sh -c while"], capture_output=True).returncode != 0, 30)
     client = subprocess.Popen([farm.bin + "/croft", "exec", "/box", "sleep", "4811"], stdin=subprocess.DEVNULL)
     there = lambda: subprocess.run(["pgrep", "-fx", "sleep 4811"], capture_output=True).returncode == 0  # noqa: E731
     wait("it runs", there, 10)

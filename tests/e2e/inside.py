@@ -275,6 +275,20 @@ def test_children_go_with_their_command(farm):
         wait("they have gone", lambda: not left() and subprocess.run(["pgrep", "-x", "yes"], capture_output=True).returncode != 0, 10)
 
 
+def test_all_that_it_said_arrives(farm):
+    """However slow its reader: a command's end does not overtake its words. And one that reads nothing of what it is given ends nobody."""
+    for terminal in ((), ("-t",)):
+        for _ in range(6):
+            client = farm.start_exec(*terminal, APP, "sh", "-c", "head -c 560000 /dev/zero | tr '\\0' x; echo; echo end")
+            time.sleep(1.2)
+            said, errors = client.communicate(timeout=60)
+            said = said.replace(b"\r\n", b"\n")
+            assert client.returncode == 0 and said == b"x" * 560000 + b"\nend\n", (terminal, client.returncode, len(said), errors)
+    before = farm.roles["node"].pid
+    assert farm.exec(APP, "true", stdin=b"x" * 3_000_000).returncode == 0
+    assert farm.roles["node"].poll() is None and farm.roles["node"].pid == before, "the agent lives"
+
+
 def test_a_check_has_no_powers(farm):
     """S12: the command of a health check is the task's, like any other: nobody's, without capabilities, behind the filter, in the cgroup."""
     other = glob.glob(f"{farm.data}/node/slaves/*/frameworks/*/executors/service_box.*/runs/latest")[0]
