@@ -5,6 +5,7 @@
 #include "base/json_writer.hpp"
 #include "base/text.hpp"
 #include "orchestrator/access_face.hpp"
+#include "orchestrator/audit_log.hpp"
 #include "orchestrator/marathon_json.hpp"
 #include "secure/bytes.hpp"
 #include "secure/password.hpp"
@@ -293,6 +294,7 @@ asio::awaitable<Response> add_token(AccessPtr access, Request r) {
   if (!grants) co_return invalid(grants.error());
   auto label = json::text(*body, "label");
   if (auto ok = secure::check_label(label); !ok) co_return invalid(ok.error());
+  if (label.starts_with(login_label(""))) co_return Response::message(422, "label: such ones are made by croft login, and count as their user");
   auto hours = whole_number(*body, "hours", 0, 0, hours_max);
   if (!hours) co_return invalid(std::move(hours).error().within("without it the token does not expire"));
   auto made = secure::new_bearer_token();
@@ -344,7 +346,7 @@ asio::awaitable<Response> read_audit(AccessPtr access, Request r) {
     if (!who.empty() && a.who.find(who) == std::string::npos) return false;
     if (!path.empty() && std::none_of(a.paths.begin(), a.paths.end(), [&](const auto& p) { return secure::covers(path, p); })) return false;
     if (secure::may(caller, secure::Verb::see, {secure::Kind::audit, {}}).allowed) return true;
-    return !a.paths.empty() && std::all_of(a.paths.begin(), a.paths.end(), [&](const auto& p) { return secure::may(caller, secure::Verb::see, {secure::Kind::audit, p}).allowed; });
+    return !a.paths.empty() && a.paths.size() < AuditLog::paths_max && std::all_of(a.paths.begin(), a.paths.end(), [&](const auto& p) { return secure::may(caller, secure::Verb::see, {secure::Kind::audit, p}).allowed; });
   };
   auto page = co_await access->keeper->audit(static_cast<std::uint64_t>(number("after", 0)), static_cast<std::size_t>(limit), last > 0, std::move(shows));
   if (!page) co_return Response::message(503, "this master does not lead");
