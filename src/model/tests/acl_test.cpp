@@ -22,7 +22,9 @@ TEST(Acl, S14_NoneReadsTheBalancersHost) {
 
 TEST(RegexCost, S14_WhatIsQuickIsTaken) {
   for (auto fine : {"/plain/path", "^/a\\.b/[0-9]+$", "/api/.*", "^.*\\.example\\.com$", "^(www\\.)?example\\.(com|org)$", "^/v[0-9]+/(foo|bar)/[a-z]+/x$", "^/[^/]+/[^/]+/edit$", "(?i)^shop\\.", "^/a|^/b", "^/[a-z]+/v[0-9]+/.*$", "^/\\d{3}$",
-                    "^/x/[[:alpha:]]+$", "^[^.]+\\.example\\.org$", "^[]a]b$", "^/(?:a|b)/", "^/static/.+\\.(png|jpe?g|gif)$", "\\.php$", "^/a{2,5}/b", "^[^]]x", "", "^$"}) {
+                    "^/x/[[:alpha:]]+$", "^[^.]+\\.example\\.org$", "^[]a]b$", "^/(?:a|b)/", "^/static/.+\\.(png|jpe?g|gif)$", "\\.php$", "^/a{2,5}/b", "^[^]]x", "", "^$",
+                    "^/foo(/.*)?$", "^[^.]+\\.example\\.com(:[0-9]+)?$", "^(/v1)?/users(/[0-9]+)?$", ".*\\.php$", "(?i).*\\.php$", "/api/v[0-9]+/", "\\.[a-z]+$", "^/static/[a-z]+/.*\\.png$", "^/[0-9]{1,20}/x$", "/[0-9]{2,4}/",
+                    "^/[\\w.-]+/x$", "^.*\\.(jpg|jpeg|png|gif|css|js)$", "^/a\\{1\\}", "^/[{]x", "(/a*)?/a*x", "^/[a-z-]+/", "^/[+--]x"}) {
     auto ok = check_regex_cost(fine);
     EXPECT_TRUE(ok) << fine << ": " << (ok ? "" : ok.error().context);
   }
@@ -30,13 +32,35 @@ TEST(RegexCost, S14_WhatIsQuickIsTaken) {
 
 TEST(RegexCost, S14_WhatCouldTakeSecondsIsNot) {
   for (auto bad : {"(?:a?){18}a{18}[bc]", "(a+)+b", "^(a|a)*b", "^(a|aa)+$", "^.*a.*b", "foo.*bar", "^.*/v[0-9]+/x", "[0-9]+x", ".*.*x", "^a?a?a?a?a?a?a?a?aaaaaaaa", "^(a|a)(a|a)(a|a)(a|a)(a|a)b", "^(.*)(.*)(.*)x", "^(a*)?b", "(?=a)b", "^(a)\\1", "^*.*.*x", "^?.*.*x",
-                   "a**", "a{2,3}{4}", "(a", "a)", "[a", "a\\", "^a{1,", "^(?i)x", "\\Qa", "(*UTF)a", "[0-9]+[a-z]+x|b.*c.*d", "^(((((((((a)))))))))", "[0-9]*[0-9]*x"})
+                   "a**", "a{2,3}{4}", "(a", "a)", "[a", "a\\", "^a{1,", "^(?i)x", "\\Qa", "(*UTF)a", "[0-9]+[a-z]+x|b.*c.*d", "^(((((((((a)))))))))", "[0-9]*[0-9]*x", "^(a|)(a|)(a|)(a|)(a|)b", "/x/.*$", "/.*\\b\\B", "^.*[ab]{60}[ab]{60}[ab]{60}x", ".*+x", ".+[bc]", "^(/.*)?(/.*)?x"})
+    EXPECT_FALSE(check_regex_cost(bad)) << bad;
+  EXPECT_FALSE(check_regex_cost(std::string(400, 'a') + "[bc]"));  // may be walked along from every place
+  EXPECT_TRUE(check_regex_cost("^" + std::string(400, 'a') + "[bc]"));
+}
+
+TEST(RegexCost, S14_ClassesAreReadAsPcreReadsThem) {
+  for (auto bad : {"^/[^\\W]+[0-9]+[^\\W]+[0-9]+[^\\W]+[,;]", "^/[^\\D]+[a]+[^\\S]+[b]", "^/[[:](.*)(.*)(.*)[bc]|:]]", "^/[[.](.*)(.*)[bc]|.]]", "^/[[=](.*)(.*)[bc]|=]]", "^/[[:nothing:]]", "^/[[:<:]]", "^/[\\.-z]+a+[\\.-z]+a+[\\.-z]+[!Q]", "^/[a-\\z]x", "^[\\d-z]",
+                    "^[[:alpha:]-z]", "^[+-[:alpha:]]", "^[z-a]", "^[\\b]x"})
     EXPECT_FALSE(check_regex_cost(bad)) << bad;
 }
 
+TEST(RegexCost, S14_NumbersOfRepetitionsCount) {
+  for (auto bad : {"a{7000}[bc]", "^a{1001}", "^a{1,1001}", "^a{99999999999999999999}", "a{65}[bc]", "a{0,65}[bc]", "^[ab]{65}[ab]{65}c", "a{64}a{64}a{64}[bc]", "^/{1(.*)(.*)(.*)[xy]}", "^/{,3}x", "^/{a}", "^{3}", "{3}", "^/a{3,2}", "^/a{ 3}", "^/a{0}", "^/a{1,2,3}"})
+    EXPECT_FALSE(check_regex_cost(bad)) << bad;
+  for (auto fine : {"^/[a-f0-9]{40}$", "^/[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{12}/", "^/a{1,1000}", "^/a{3,}/x"}) EXPECT_TRUE(check_regex_cost(fine)) << fine;
+}
+
 TEST(Acl, S14_ExpressionsAreJudgedWhereverTheyStand) {
-  for (auto bad : {"path_reg -- (?:a?){18}a{18}[bc]", "path -m reg (a+)+b", "hdr_reg(host) -i ^x$ (a+)+b", "path_beg /x || path_reg (a+)+b", "PATH_REG (a+)+b", "path,regsub(a+a+a+b,x) x"}) EXPECT_FALSE(check_acl(bad)) << bad;
-  for (auto fine : {"hdr_reg(host) -i ^(www\\.)?example\\.com$", "path_beg /a++b", "path -m reg -i ^/x/.*$ ^/y"}) EXPECT_TRUE(check_acl(fine)) << fine;
+  for (auto bad : {"path_reg -- (?:a?){18}a{18}[bc]", "path -m reg (a+)+b", "hdr_reg(host) -i ^x$ (a+)+b", "path_beg /x || path_reg (a+)+b", "PATH_REG (a+)+b", "path,regsub(a+a+a+b,x) x", "path -m  reg ^.*a.*a.*[bc]", "path  -i  -m   reg  (a+)+b",
+                   "path_reg -- -*(.*)(.*)(.*)[bc]", "path_reg -*(.*)(.*)(.*)[bc]", "path_reg ^/x -m (a+)+b", "path_reg ^/x -- -a*(.*)(.*)x", "path_reg,lower (a+)+b", "path_reg -i -- ^x$ (a+)+b", "path_reg -- -- (a+)+b"})
+    EXPECT_FALSE(check_acl(bad)) << bad;
+  for (auto fine : {"hdr_reg(host) -i ^(www\\.)?example\\.com$", "path_beg /a++b", "path -m reg -i ^/x/.*$ ^/y", "path_reg  -i  --  -x", "path -i -m reg -- ^/x"}) EXPECT_TRUE(check_acl(fine)) << fine;
+}
+
+TEST(Acl, S14_NoMoreThanEightExpressionsInARule) {
+  EXPECT_TRUE(check_acl("path_reg -i -- ^/1 ^/2 ^/3 ^/4 ^/5 ^/6 ^/7 ^/8"));
+  EXPECT_FALSE(check_acl("path_reg -i -- ^/1 ^/2 ^/3 ^/4 ^/5 ^/6 ^/7 ^/8 ^/9"));
+  EXPECT_TRUE(check_acl("path_beg /1 /2 /3 /4 /5 /6 /7 /8 /9"));
 }
 
 }  // namespace
