@@ -20,6 +20,7 @@
 #include "catalog/catalog_stream.hpp"
 #include "net/async.hpp"
 #include "orchestrator/audit_log.hpp"
+#include "orchestrator/event_ring.hpp"
 #include "orchestrator/exec_board.hpp"
 #include "orchestrator/leader_service.hpp"
 #include "secure/caller.hpp"
@@ -196,8 +197,7 @@ struct LeaderService::Impl : std::enable_shared_from_this<LeaderService::Impl> {
   std::shared_ptr<const View> published = std::make_shared<View>();
 
   std::mutex bus_mutex;
-  std::deque<BusEvent> bus;                            // bus_mutex; at most bus_max
-  static constexpr std::size_t bus_max = 4096;
+  EventRing bus;                                       // bus_mutex
   std::atomic<std::uint64_t> bus_newest{0};
   std::shared_ptr<net::Signal> bus_signal = net::Signal::make();
   std::shared_ptr<net::Signal> catalog_signal = net::Signal::make();

@@ -77,8 +77,7 @@ void LeaderService::Impl::collect_bus_events() {
     for (auto& event : fresh) {
       event.sequence = bus_newest + 1;
       bus_newest = event.sequence;
-      bus.push_back(std::move(event));
-      if (bus.size() > bus_max) bus.pop_front();
+      bus.push(std::move(event));
     }
   }
   bus_signal->notify();
@@ -105,13 +104,8 @@ asio::awaitable<std::optional<std::vector<BusEvent>>> LeaderService::events_afte
   auto ticket = impl->bus_signal->ticket();
   if (impl->leads && impl->bus_newest <= sequence) (void)co_await impl->bus_signal->wait(ticket, limit);
   if (!impl->leads) co_return std::nullopt;  // events go on at the next leader
-  std::vector<BusEvent> out;
   std::lock_guard guard(impl->bus_mutex);
-  if (impl->bus.empty() || impl->bus_newest <= sequence) co_return out;
-  if (impl->bus.front().sequence > sequence + 1) co_return std::nullopt;  // too far behind: some are gone
-  auto skip = sequence + 1 - impl->bus.front().sequence;
-  out.assign(impl->bus.begin() + static_cast<std::ptrdiff_t>(skip), impl->bus.end());
-  co_return out;
+  co_return impl->bus.after(sequence);  // nothing: too far behind, some are gone
 }
 
 }  // namespace croft::orchestrator
