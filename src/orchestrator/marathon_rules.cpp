@@ -28,6 +28,7 @@ void check_command(const App& app, Problems& problems) {
 
 constexpr std::size_t id_max = 200;          // a task's name is this and a UUID, and is a folder's name
 constexpr std::size_t env_max = 4000;        // entries; the executor holds 4,096 words of all kinds
+constexpr std::size_t texts_max = 1u << 20;  // bytes of cmd, args, env and labels together: versions, deployments, events and tasks all hold them
 constexpr std::size_t word_max = 128u << 10; // bytes: Linux takes no longer argument or variable
 
 void check_sizes(const App& app, Problems& problems) {
@@ -38,6 +39,14 @@ void check_sizes(const App& app, Problems& problems) {
     if ((*app.args)[i].size() >= word_max) problems.meaning(fmt::format("/args({})", i), fmt::format("must be shorter than {} bytes", word_max));
   for (const auto& [name, value] : app.env)
     if (name.size() + value.size() + 1 >= word_max) problems.meaning("/env/" + name, fmt::format("must be shorter than {} bytes", word_max));
+  // As encoded: quotes, and signs that need a backslash or six.
+  std::size_t labels = 0, others = 0;
+  auto encoded = [](std::string_view text) { return std::move(JsonWriter().value(text)).take().size() + 1; };
+  for (const auto& [name, value] : app.labels) labels += encoded(name) + encoded(value);
+  for (const auto& [name, value] : app.env) others += encoded(name) + encoded(value);
+  for (const auto& word : app.args.value_or(std::vector<std::string>())) others += encoded(word);
+  others += encoded(app.cmd.value_or(""));
+  if (labels + others > texts_max) problems.meaning(labels > others ? "/labels" : "", fmt::format("cmd, args, env and labels must not have more than {} bytes together", texts_max));
 }
 
 void check_networks(const App& app, Problems& problems) {

@@ -74,6 +74,19 @@ TEST(Manifest, WhatCanNeverBeStartedIsRefused) {
   EXPECT_NE(problems_of(R"({"id":"a","cmd":"x","healthChecks":[{"path":"/\r\nX: y","portIndex":0}]})").find("/healthChecks(0)/path"), std::string::npos);
 }
 
+TEST(Manifest, AnAppsTextsAreAMebibyteTogether) {
+  auto fields = [](int n, std::size_t bytes) {
+    std::string out;
+    for (int i = 0; i < n; ++i) out += fmt::format(R"({}"V{}":"{}")", i ? "," : "", i, std::string(bytes, 'x'));
+    return out;
+  };
+  auto with = [](std::string_view env, std::string_view labels) { return fmt::format(R"({{"id":"a","cmd":"x","env":{{{}}},"labels":{{{}}}}})", env, labels); };
+  EXPECT_EQ(problems_of(with(fields(5, 100'000), fields(5, 100'000))), "");
+  EXPECT_NE(problems_of(with("", fields(11, 100'000))).find(R"("path":"/labels")"), std::string::npos);
+  EXPECT_NE(problems_of(with(fields(8, 100'000), fields(5, 100'000))).find(R"("path":"/")"), std::string::npos);
+  EXPECT_NE(problems_of(fmt::format(R"({{"id":"a","cmd":"x","labels":{{"A":"{}"}}}})", [] { std::string out; for (int i = 0; i < 200'000; ++i) out += "\\u0001"; return out; }())).find(R"("path":"/labels")"), std::string::npos);
+}
+
 TEST(Manifest, WhatIsReadBackAndPutAgainChangesNothing) {
   for (auto text : {of_2015, R"({"id":"/a/b","cmd":"x","ports":[0,8080],"uris":["http://h/a.tgz","http://h/b"]})",
                     R"({"id":"/c","args":["a","b"],"networks":[{"mode":"container/bridge"}],"container":{"docker":{"image":"i"},"portMappings":[{"containerPort":1,"name":"http"}]}})",
