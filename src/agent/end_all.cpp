@@ -66,9 +66,12 @@ void end_all(const fs::path& work_dir, const std::string& cgroup_parent) {
     io.run_for(std::chrono::seconds(30));
   }
   SecretFiles(SecretFiles::folder_of(work_dir)).remove_all();
-  for (int round = 0; round < 20; ++round, ::usleep(10'000)) {
+  // Executors that have been told go on for a moment, longer on a busy machine.
+  for (int round = 0; round < 300; ++round, ::usleep(10'000)) {
     remove_cgroup_parents(CgroupHost::find(), cgroup_parent);
-    for (const auto& folder : held.cgroups) remove_cgroup_above(folder);
+    bool left = false;
+    for (const auto& folder : held.cgroups) remove_cgroup_above(folder), left = left || fs::exists(folder, ec);
+    if (!left && round >= 20) break;
   }
 }
 
