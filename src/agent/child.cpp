@@ -61,7 +61,7 @@ asio::awaitable<Result<int>> run_child(std::vector<std::string> words, Millis li
   for (auto& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   pid_t pid = -1;
-  if (int rc = ::posix_spawnp(&pid, argv[0], actions.finish(), nullptr, argv.data(), environ); rc != 0) co_return fail(errno_error("start " + words[0], rc));
+  if (int rc = ::posix_spawnp(&pid, argv[0], actions.finish(), usual_signals(), argv.data(), environ); rc != 0) co_return fail(errno_error("start " + words[0], rc));
   auto executor = co_await asio::this_coro::executor;
   auto end = std::make_shared<asio::posix::stream_descriptor>(executor);
   boost::system::error_code ec;

@@ -58,7 +58,7 @@ Result<Program> start_program(std::vector<std::string> words) {
   for (auto& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   Program p;
-  if (int rc = ::posix_spawn(&p.pid, argv[0], actions.finish(4), nullptr, argv.data(), environ); rc != 0) return fail(errno_error("start " + words[0], rc));
+  if (int rc = ::posix_spawn(&p.pid, argv[0], actions.finish(4), usual_signals(), argv.data(), environ); rc != 0) return fail(errno_error("start " + words[0], rc));
   p.input = std::move(ends[0][1]);
   p.output = std::move(ends[1][0]);
   p.error = std::move(ends[2][0]);

@@ -72,7 +72,7 @@ Result<std::shared_ptr<Spawner::Process>> Spawner::process() {
   char* argv[] = {program.data(), word, room.data(), nullptr};
   SpawnActions actions;
   actions.dup(theirs.get(), 3);
-  int rc = ::posix_spawn(&made->pid, program.c_str(), actions.finish(4), nullptr, argv, environ);
+  int rc = ::posix_spawn(&made->pid, program.c_str(), actions.finish(4), usual_signals(), argv, environ);
   if (rc != 0) return fail(errno_error("start " + program, rc));
   return process_ = std::move(made);
 }

@@ -15,6 +15,20 @@ extern char** environ;
 
 namespace croft {
 
+const posix_spawnattr_t* usual_signals() {
+  static const posix_spawnattr_t* made = [] {
+    static posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGPIPE);
+    posix_spawnattr_setsigdefault(&attributes, &signals);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+    return &attributes;
+  }();
+  return made;
+}
+
 namespace {
 constexpr std::size_t said_max = 64u << 10;
 
@@ -39,7 +53,7 @@ Result<Ran> run_program(std::vector<std::string> words, std::chrono::millisecond
   std::vector<std::string> own = env ? *env : std::vector<std::string>();
   auto envp = pointers(own);
   pid_t pid = -1;
-  int rc = ::posix_spawnp(&pid, argv[0], actions.finish(), nullptr, argv.data(), env ? envp.data() : environ);
+  int rc = ::posix_spawnp(&pid, argv[0], actions.finish(), usual_signals(), argv.data(), env ? envp.data() : environ);
   writing.reset();
   if (rc != 0) return fail(errno_error("start " + words[0], rc));
   ::fcntl(reading.get(), F_SETFL, O_NONBLOCK);

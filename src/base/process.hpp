@@ -24,6 +24,8 @@ Result<Ran> run_program(std::vector<std::string> words, std::chrono::millisecond
 /// Who listens on this TCP port, as far as this process may see: " (pid 812, nginx)", or "". For people; may be a second old.
 std::string holder_of_port(std::uint16_t port);
 
+/// For posix_spawn: SIGPIPE as programs expect it, which this process may ignore.
+const posix_spawnattr_t* usual_signals();
 /// File actions for posix_spawn that close everything from a descriptor on.
 class SpawnActions {
  public:

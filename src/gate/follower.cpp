@@ -99,7 +99,7 @@ struct AccessFollower::Impl : std::enable_shared_from_this<AccessFollower::Impl>
           had = co_await std::move(job);
           if (had) at = index;
         }
-      if (auto there = std::exchange(leader, std::nullopt); there && !had && !stopping) {
+      if (auto there = std::exchange(leader, std::nullopt); there && !had && !stopping && !(options.idle && options.idle())) {
         auto job = ask(*there);
         had = co_await std::move(job);
         if (had) leader = there;

@@ -88,7 +88,7 @@ using Options = std::shared_ptr<const GateOptions>;
 asio::awaitable<std::optional<Response>> let_in(Options o, Face face, Request& r, Need need) {
   auto header = r.headers.get("Authorization");
   if (header.empty()) {
-    if (r.certificate && r.headers.get("Via").empty()) co_return refusal(face, 403, fmt::format("{} is a host; this wants a person's or a script's login", r.certificate->identity.str()));
+    if (r.certificate && !r.headers.has("Via")) co_return refusal(face, 403, fmt::format("{} is a host; this wants a person's or a script's login", r.certificate->identity.str()));
     co_return refusal(face, 401, "a login is needed");
   }
   auto credentials = secure::parse_authorization(header);
@@ -144,7 +144,7 @@ asio::awaitable<std::optional<Response>> guard(Options o, Face face, Request& r,
   auto local = std::string_view(r.local).substr(0, r.local.rfind(':'));
   bool near = std::find(o->near.begin(), o->near.end(), local) != o->near.end();
   // A standby passes requests on over its own connection: its certificate says where they come from, and is nobody's login but for that.
-  bool own = r.certificate && r.headers.get("Via").empty();
+  bool own = r.certificate && !r.headers.has("Via");
   auto need = need_of(face, r, pattern, near);
   switch (need.how) {
     case Need::How::open: co_return std::nullopt;

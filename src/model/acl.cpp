@@ -16,12 +16,14 @@ constexpr std::size_t acl_max = 4096, expressions_max = 8;
 /// Names of samples and converters that reach beyond the request: maps and key files, variables of the environment, Lua; and one with an expression of its own.
 bool reaches_beyond(std::string_view name) { return name == "map" || name.starts_with("map_") || name.starts_with("lua.") || name == "env" || name.starts_with("jwt_verify") || name == "regsub" || name.starts_with("proc") || name == "nbproc"; }
 
-/// Whether values are expressions: `path_reg`, also with converters behind it, or `-m reg`.
+/// Whether values are expressions: `path_reg`, also with converters behind it, or `-m` with another kind of match than these.
 bool takes_expressions(const std::vector<std::string>& words) {
   for (std::size_t i = 0; i < words.size(); ++i) {
     auto word = lower(words[i]);
     if (std::string_view(word).substr(0, word.find_first_of("(,")).ends_with("_reg")) return true;
-    if (word.starts_with("-m") && (word.ends_with("reg") || (i + 1 < words.size() && lower(words[i + 1]) == "reg"))) return true;
+    if (!word.starts_with("-m")) continue;
+    static constexpr std::string_view plain[] = {"found", "bool", "int", "ip", "bin", "len", "str", "beg", "sub", "dir", "dom", "end"};
+    if (word != "-m" || i + 1 == words.size() || std::ranges::find(plain, lower(words[i + 1])) == std::end(plain)) return true;
   }
   return false;
 }

@@ -52,7 +52,11 @@ std::size_t weight(const BusEvent& event) {
 }
 
 void EventRing::push(BusEvent event) {
-  auto bytes = weight(event);
+  // Events of one deployment share its definitions, and go one after the other.
+  bool shared = !events_.empty() && event.deployment && events_.back().event.deployment == event.deployment;
+  auto alone = event;
+  if (shared) alone.deployment = nullptr;
+  auto bytes = weight(alone);
   events_.push_back({std::move(event), bytes});
   bytes_ += bytes;
   while (events_.size() > 1 && (events_.size() > count_max || bytes_ > bytes_max)) bytes_ -= events_.front().bytes, events_.pop_front();

@@ -9,7 +9,7 @@
 
 namespace croft::orchestrator {
 
-/// About how many bytes an event keeps alive: the texts of the definitions that it holds. What it shares with others counts for each: rather too much.
+/// About how many bytes an event keeps alive: the texts of the definitions that it holds. 
 std::size_t weight(const BusEvent& event);
 
 /// The newest events, for those who follow them: at most so many, and so many bytes. The newest one always stays.

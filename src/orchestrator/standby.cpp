@@ -45,10 +45,14 @@ bool of_the_connection(std::string_view name) {
   return false;
 }
 
-/// The hosts' own paths: each shows the leader its own certificate.
+/// The hosts' own paths: each shows the leader its own certificate. By segments, as the router reads them: empty ones count for nothing.
 bool is_link(std::string_view path) {
-  for (std::string_view own : {"/croft/v1/agents", "/croft/v1/catalog", "/croft/v1/refusals", "/croft/v1/certificates", "/croft/v1/access"})
-    if (path.starts_with(own)) return true;
+  std::vector<std::string> words;
+  for (auto& word : split(path, '/'))
+    if (!word.empty()) words.push_back(std::move(word));
+  if (words.size() < 3 || words[0] != "croft" || words[1] != "v1") return false;
+  for (std::string_view own : {"agents", "catalog", "refusals", "certificates", "access"})
+    if (words[2] == own) return true;
   return false;
 }
 bool is_stream(const net::Request& q) { return q.path == "/v2/events" || iequals(q.headers.get("Accept"), "text/event-stream"); }
@@ -60,8 +64,8 @@ net::Request forwarded(const Standby& s, const net::Request& from) {
   out.target = from.target;
   out.body = from.body;
   for (const auto& [name, value] : from.headers.all())
-    if (!of_the_connection(name)) out.headers.add(name, value);
-  out.headers.add("Via", "1.1 " + s.options.own);
+    if (!of_the_connection(name) && !(iequals(name, "Via") && trim(value).empty())) out.headers.add(name, value);
+  out.headers.add("Via", "1.1 " + s.options.own);  // by which the leader knows that our certificate is not the caller's
   auto before = out.headers.get("X-Forwarded-For");
   out.headers.set("X-Forwarded-For", before.empty() ? from.peer : fmt::format("{}, {}", before, from.peer));
   return out;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Two masters with logins and certificates: what one passes on to the other, and what not.   usage: standby.py BIN_DIR [TEST...]"""
 import http.client
+import itertools
 import json
 import os
 import re
@@ -24,10 +25,10 @@ def through_the_standby(farm, ask):
     request = subprocess.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{farm.dir}/thief.key", "-subj", "/CN=m12"], capture_output=True, text=True, check=True).stdout
     for method, pattern in paths:
         path = pattern.replace("{id}", "x").replace("{session}", "y")
-        for spelling in (path, path.replace("/v1", "%2fv1"), path.replace("/v1/", "/v1//"), path + "?after="):
-            for who in ("", basic("ann"), "Bearer nonsense"):
-                status, text = ask("m12", method, spelling, {"names": ["127.0.0.12"], "request": request} if method == "POST" else None, who)
-                assert status in (401, 403, 404, 503) and "CERTIFICATE" not in text and "digest" not in text and "scrypt" not in text, (method, spelling, who, status, text[:300])
+        spellings = (path, path.replace("/v1", "%2fv1"), path.replace("/v1/", "/v1//"), path.replace("/croft", "/croft/"), path + "/", path + "?after=")
+        for spelling, who, via in itertools.product(spellings, ("", basic("ann"), "Bearer nonsense"), (None, "", "1.1 elsewhere")):
+            status, text = ask("m12", method, spelling, {"names": ["127.0.0.12"], "request": request} if method == "POST" else None, who, via)
+            assert status in (401, 403, 404, 405, 503) and "CERTIFICATE" not in text and "digest" not in text and "scrypt" not in text, (method, spelling, who, via, status, text[:300])
     status, text = ask("m12", "GET", "/croft/v1/users", None, "")
     assert status == 401, (status, text)
 
@@ -47,10 +48,10 @@ def test_two_masters(farm):
         out = open(f"{folder}/{host}.log", "a")
         running[host] = subprocess.Popen([farm.bin + "/croft", "serve", "--role", "master", "--config", f"{folder}/{host}.toml"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
 
-    def ask(host, method, path, body=None, who=None):
+    def ask(host, method, path, body=None, who=None, via=None):
         connection = http.client.HTTPSConnection(hosts[host], 8080, timeout=15, context=tls)
         try:
-            connection.request(method, path, body and json.dumps(body), dict({"Content-Type": "application/json"}, **({"Authorization": admin if who is None else who} if who != "" else {})))
+            connection.request(method, path, body and json.dumps(body), dict({"Content-Type": "application/json"}, **({"Authorization": admin if who is None else who} if who != "" else {}), **({"Via": via} if via is not None else {})))
             got = connection.getresponse()
             return got.status, got.read().decode()
         finally:

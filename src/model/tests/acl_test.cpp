@@ -50,6 +50,11 @@ TEST(RegexCost, S14_NumbersOfRepetitionsCount) {
   for (auto fine : {"^/[a-f0-9]{40}$", "^/[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{12}/", "^/a{1,1000}", "^/a{3,}/x"}) EXPECT_TRUE(check_regex_cost(fine)) << fine;
 }
 
+TEST(Acl, S14_EveryKindOfMatchThatIsNotPlainIsJudged) {
+  for (auto bad : {"path -m regm (a+)+b", "path -m REGM ^.*a.*a.*[bc]", "path -mregm (a+)+b", "path -m new (a+)+b"}) EXPECT_FALSE(check_acl(bad)) << bad;
+  for (auto fine : {"path -m beg /a++b", "path -m str (a+)+b", "src -m ip 10.0.0.0/8", "hdr(x) -m found"}) EXPECT_TRUE(check_acl(fine)) << fine;
+}
+
 TEST(Acl, S14_ExpressionsAreJudgedWhereverTheyStand) {
   for (auto bad : {"path_reg -- (?:a?){18}a{18}[bc]", "path -m reg (a+)+b", "hdr_reg(host) -i ^x$ (a+)+b", "path_beg /x || path_reg (a+)+b", "PATH_REG (a+)+b", "path,regsub(a+a+a+b,x) x", "path -m  reg ^.*a.*a.*[bc]", "path  -i  -m   reg  (a+)+b",
                    "path_reg -- -*(.*)(.*)(.*)[bc]", "path_reg -*(.*)(.*)(.*)[bc]", "path_reg ^/x -m (a+)+b", "path_reg ^/x -- -a*(.*)(.*)x", "path_reg,lower (a+)+b", "path_reg -i -- ^x$ (a+)+b", "path_reg -- -- (a+)+b"})
