@@ -176,7 +176,7 @@ asio::awaitable<bool> AgentService::Impl::follow(net::Origin master, bool pointe
   }
   std::shared_ptr<net::StreamReader> reader(std::move(*opened));
   if (reader->head().status != 200) {
-    if (auto there = net::Url::parse(fmt::format("http://{}", reader->head().headers.get("X-Croft-Leader")))) {
+    if (auto there = net::leader_in(reader->head())) {
       pointed_at = master;  // with what this one has to prove
       pointed_at->host = there->host, pointed_at->port = there->port;
     }

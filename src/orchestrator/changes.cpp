@@ -11,12 +11,15 @@ namespace croft::orchestrator {
 namespace {
 
 constexpr std::size_t line_max = 300, acl_shown = 200;
+constexpr std::size_t compared_max = 1u << 20;  // bytes of definitions that are compared field by field: the leader does nothing else meanwhile
 
 bool is_told(const boost::json::value& v) { return v.is_number() || v.is_bool() || v.is_null(); }
 
 /// Records of our own making: they can be read.
-boost::json::object record_of_app(const App& app) {
-  auto parsed = json::parse(encode_app(app));
+boost::json::object record_of_app(const App& app, std::size_t& compared) {
+  auto text = encode_app(app);
+  compared += text.size();
+  auto parsed = json::parse(text);
   return parsed && parsed->is_object() ? std::move(parsed->get_object()) : boost::json::object();
 }
 
@@ -35,11 +38,12 @@ void unfold(boost::json::object& app) {
   }
 }
 
-std::string changed_fields(const App& before, App after) {
+std::string changed_fields(const App& before, App after, std::size_t& compared) {
+  if (compared >= compared_max) return "changed";
   // A port that is left to the farm stays what it was.
   for (std::size_t i = 0; i < std::min(before.ports.size(), after.ports.size()); ++i)
     if (after.ports[i].port == 0) after.ports[i].port = before.ports[i].port;
-  auto old = record_of_app(before), fresh = record_of_app(after);
+  auto old = record_of_app(before, compared), fresh = record_of_app(after, compared);
   unfold(old), unfold(fresh);
   std::vector<std::string> told;
   auto look = [&](std::string_view key, const boost::json::value* was, const boost::json::value* is) {
@@ -57,7 +61,7 @@ std::string changed_fields(const App& before, App after) {
 
 std::vector<std::string> changes_of(const Intent& intent, const Orchestrator& state) {
   std::vector<std::string> out;
-  std::size_t more = 0;
+  std::size_t more = 0, compared = 0;
   auto tell = [&](std::string_view of, std::string_view what) {
     if (out.size() >= apps_told) return void(++more);
     auto line = fmt::format("{}: {}", of, what);
@@ -66,7 +70,7 @@ std::vector<std::string> changes_of(const Intent& intent, const Orchestrator& st
   };
   for (const auto& [id, app] : intent.apps) {
     const auto* stored = out.size() < apps_told ? state.app(id) : nullptr;
-    tell(id.str(), !app ? "removed" : out.size() >= apps_told ? "" : !stored ? "new" : changed_fields(*stored, *app));
+    tell(id.str(), !app ? "removed" : out.size() >= apps_told ? "" : !stored ? "new" : changed_fields(*stored, *app, compared));
   }
   for (const auto& id : intent.restart) tell(id.str(), "restarted");
   for (const auto& [id, tasks] : intent.victims) tell(id.str(), fmt::format("{} tasks killed", tasks.size()));

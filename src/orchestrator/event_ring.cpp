@@ -41,11 +41,11 @@ std::size_t weight(const App& app) { return object + weight(app.env) + weight(ap
 
 }  // namespace
 
-std::size_t weight(const BusEvent& event) {
+std::size_t weight(const BusEvent& event, bool shared) {
   auto out = sizeof(BusEvent) + event.text.size() + event.origin.size();
   if (event.definition) out += weight(*event.definition);
   if (event.task) out += object + weight(event.task->spec.env) + weight(event.task->spec.labels) + weight(event.task->spec.cmd, event.task->spec.args) + weight(event.task->spec.fetch);
-  if (!event.deployment) return out;
+  if (!event.deployment || shared) return out;
   for (const auto* apps : {&event.deployment->original, &event.deployment->target})
     for (const auto& [id, app] : *apps) out += entry + (app ? weight(*app) : 0);
   return out;
@@ -54,9 +54,7 @@ std::size_t weight(const BusEvent& event) {
 void EventRing::push(BusEvent event) {
   // Events of one deployment share its definitions, and go one after the other.
   bool shared = !events_.empty() && event.deployment && events_.back().event.deployment == event.deployment;
-  auto alone = event;
-  if (shared) alone.deployment = nullptr;
-  auto bytes = weight(alone);
+  auto bytes = weight(event, shared);
   events_.push_back({std::move(event), bytes});
   bytes_ += bytes;
   while (events_.size() > 1 && (events_.size() > count_max || bytes_ > bytes_max)) bytes_ -= events_.front().bytes, events_.pop_front();

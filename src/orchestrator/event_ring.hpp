@@ -9,8 +9,8 @@
 
 namespace croft::orchestrator {
 
-/// About how many bytes an event keeps alive: the texts of the definitions that it holds. 
-std::size_t weight(const BusEvent& event);
+/// About how many bytes an event keeps alive: the texts of the definitions that it holds. `shared`: those of its deployment count for the event before it.
+std::size_t weight(const BusEvent& event, bool shared = false);
 
 /// The newest events, for those who follow them: at most so many, and so many bytes. The newest one always stays.
 ///

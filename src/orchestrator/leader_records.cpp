@@ -186,13 +186,14 @@ AuditRecord LeaderService::Impl::record_of(const Intent& intent, Now now) const 
       for (const auto& [app, target] : at->second->target) r.paths.push_back(app.str());
   std::sort(r.paths.begin(), r.paths.end());
   r.paths.erase(std::unique(r.paths.begin(), r.paths.end()), r.paths.end());
-  r.changes = changes_of(intent, term->core);
   return r;
 }
 
 std::optional<AuditRecord> LeaderService::Impl::audit_of(const Intent& intent, Now now) {
   if (!intent.caller) return std::nullopt;
-  return term->audit.entry(record_of(intent, now));
+  auto record = record_of(intent, now);
+  record.changes = changes_of(intent, term->core);  // of what is done only: refusals can be as many as somebody likes
+  return term->audit.entry(std::move(record));
 }
 
 /// Into this process's own log too, which nobody who changes the farm can wash anything out of.

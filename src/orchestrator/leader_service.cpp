@@ -258,20 +258,20 @@ std::expected<LeaderService::Impl::Decided, Refusal> LeaderService::Impl::decide
   auto intent = make(term->core, now);
   if (!intent && (!intent.error().attempt || !intent.error().attempt->intent.caller)) return std::unexpected(std::move(intent).error());
   const auto& asked = intent ? *intent : intent.error().attempt->intent;
-  auto note = [&](const std::string& reason) {
-    auto told = record_of(asked, now);
+  auto note = [&](AuditRecord told, const std::string& reason) {
     told.done = false;
     told.reason = reason;
     note_on_strand(std::move(told));
   };
   // Before what policy says: who may not change an app does not hear what else would be wrong with it.
   if (auto allowed = check_rights(asked); !allowed) {
-    note(allowed.error().context);
+    auto told = record_of(asked, now);
     // The log has the whole reason; its caller does not hear the names of apps that he may not see.
-    bool unseen = std::ranges::any_of(record_of(asked, now).paths, [&](const auto& app) { return !secure::sees(asked.caller, app); });
+    bool unseen = std::ranges::any_of(told.paths, [&](const auto& app) { return !secure::sees(asked.caller, app); });
+    note(std::move(told), allowed.error().context);
     return std::unexpected(Refusal{unseen ? Error{Errc::forbidden, "it concerns apps that are none of yours"} : std::move(allowed).error(), {}, {}, true});
   }
-  if (!intent) return note(intent.error().attempt->reason), std::unexpected(std::move(intent).error());
+  if (!intent) return note(record_of(asked, now), intent.error().attempt->reason), std::unexpected(std::move(intent).error());
   if (auto there = check_secrets(*intent); !there) return std::unexpected(Refusal{std::move(there).error(), {}});
   auto proposal = term->core.propose(*intent, now);
   if (!proposal) return std::unexpected(std::move(proposal).error());

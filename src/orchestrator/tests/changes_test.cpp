@@ -48,6 +48,15 @@ TEST(Changes, S18_ManyAreCountedAndLongOnesCut) {
   ASSERT_EQ(lines.size(), apps_told + 1);
   EXPECT_EQ(lines.front(), "/x00: removed");
   EXPECT_EQ(lines.back(), "and 30 more");
+  Farm g;
+  g.agent("h1");
+  Intent large;
+  for (auto id : {"/a", "/b", "/c"}) {
+    auto body = fmt::format(R"({{"id":"{}","cmd":"x","instances":0,"labels":{{"l":"{}"}}}})", id, std::string(600'000, 'x'));
+    g.put(body);
+    large.apps[AppId(id)] = app_of(fmt::format(R"({{"id":"{}","cmd":"y","instances":0}})", id), *g.core().app(AppId(id)));
+  }
+  EXPECT_EQ(changes_of(large, g.core()), (Lines{"/a: cmd", "/b: changed", "/c: changed"})) << "the leader's time has a bound";
   Intent rule;
   rule.rules[a] = catalog::Rule{a, std::string(1000, 'x')};
   EXPECT_LT(changes_of(rule, f.core())[0].size(), 310u);

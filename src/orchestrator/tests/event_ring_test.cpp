@@ -46,6 +46,19 @@ TEST(EventRing, HeavyOnesByTheirBytes) {
   EXPECT_EQ(ring.bytes(), EventRing::count_max * weight(event(1)));
 }
 
+TEST(EventRing, EventsOfOneDeploymentCarryItOnce) {
+  EventRing ring;
+  auto deployment = std::make_shared<Deployment>();
+  for (int i = 0; i < 100; ++i) deployment->target[AppId(std::to_string(i))].emplace().labels["a"] = std::string(400'000, 'x');
+  for (std::uint64_t i = 1; i <= 10; ++i) {
+    auto step = event(i);
+    step.deployment = deployment;
+    ring.push(std::move(step));
+  }
+  ASSERT_TRUE(ring.after(0)) << "who reads fast misses no step of a large deployment";
+  EXPECT_EQ(ring.after(0)->size(), 10u);
+}
+
 TEST(EventRing, TheNewestStaysHoweverHeavy) {
   EventRing ring;
   ring.push(event(1));
